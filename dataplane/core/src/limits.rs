@@ -1,0 +1,36 @@
+//! Every limit of the protocol and the formats has its name here. What happens at a limit is written where it is enforced;
+//! limits that depend on each other are tied at compile time.
+
+/// Largest chunk, in bytes: the unit of asking, verifying and storing. Also the largest manifest node.
+pub const CHUNK_BYTES_MAX: u32 = 1 << 20;
+
+/// Files up to this size sit inside their manifest entry, in bytes.
+pub const INLINE_BYTES_MAX: u64 = 512;
+
+/// Files above this size are cut by content; smaller ones are packed with their siblings, in bytes.
+pub const PACKED_BYTES_MAX: u64 = 64 << 10;
+
+/// Longest entry name, in bytes: Linux `NAME_MAX`.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Longest symlink target, in bytes: Linux `PATH_MAX` less the terminating NUL.
+pub const TARGET_BYTES_MAX: usize = 4095;
+
+/// Deepest directory nesting of a release. Linux `PATH_MAX` leaves room for 2048 one-byte names.
+pub const DIR_DEPTH_MAX: usize = 1024;
+
+/// Largest file, in bytes: Linux `loff_t`.
+pub const FILE_BYTES_MAX: u64 = i64::MAX as u64;
+
+/// Chunks that one ask may name.
+pub const ASK_CHUNKS_MAX: usize = 64;
+
+/// Largest control frame, in bytes.
+pub const FRAME_BYTES_MAX: u32 = 64 << 10;
+
+/// Bytes of all asks in flight of a node, before they are verified and written: bounds the receiving side's memory.
+pub const INFLIGHT_BYTES_MAX: u64 = 64 << 20;
+
+const _: () = assert!(INLINE_BYTES_MAX < PACKED_BYTES_MAX);
+const _: () = assert!(PACKED_BYTES_MAX <= CHUNK_BYTES_MAX as u64, "a packed file must fit one pack chunk");
+const _: () = assert!(INFLIGHT_BYTES_MAX >= 8 * CHUNK_BYTES_MAX as u64, "a few of the largest chunks must fit at once");

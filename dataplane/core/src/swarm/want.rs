@@ -1,0 +1,72 @@
+//! A need for one chunk, as the filesystem or a download states it, and how it can end without bytes.
+
+use std::time::Duration;
+
+use crate::chunk::{ChunkId, ChunkRef, ReleaseId};
+
+/// How urgent a want is. Earlier classes go first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Somebody waits for it: a FUSE miss, a manifest node on the way to one.
+    Deadline,
+    /// Part of a download or of lookahead.
+    Bulk,
+    /// Repair of what is held.
+    Heal,
+}
+
+/// Where a chunk of a large file belongs: at `offset` in the backing file of its blob. Chunks without a place (packs, manifest
+/// nodes) go to a pack segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlobPlace {
+    /// Identity of the blob: the hash of its root chunk list, so that equal files share one backing file.
+    pub blob: ChunkId,
+    /// Size of the whole blob, in bytes.
+    pub blob_bytes: u64,
+    /// Offset of this chunk in it, in bytes.
+    pub offset: u64,
+}
+
+/// A need for one chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// What.
+    pub chunk: ChunkRef,
+    /// Where it goes once verified.
+    pub place: Option<BlobPlace>,
+    /// How urgent.
+    pub class: Class,
+    /// The release it is part of: tells which peers to ask.
+    pub release: ReleaseId,
+    /// How long the asker waits before it takes `FetchError::Deadline` for an answer.
+    pub patience: Duration,
+}
+
+/// Why a want ended without bytes. Each names the guilty and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// Time is up.
+    #[error("chunk {chunk:?} did not arrive within {waited_ms} ms: {why}")]
+    Deadline {
+        /// The chunk.
+        chunk: ChunkId,
+        /// How long was waited, in milliseconds.
+        waited_ms: u64,
+        /// What stood in the way: no peer connected, peers lack it, peers too slow, last error of each.
+        why: String,
+    },
+    /// The store took no more bytes.
+    #[error("the store cannot take chunk {chunk:?}: {why}")]
+    Store {
+        /// The chunk.
+        chunk: ChunkId,
+        /// The disk's answer and the remedy.
+        why: String,
+    },
+    /// The asker gave up.
+    #[error("cancelled")]
+    Cancelled,
+    /// The node is stopping.
+    #[error("the node is shutting down")]
+    Shutdown,
+}

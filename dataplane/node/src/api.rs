@@ -1,0 +1,142 @@
+//! What the rest of the program sees of a running node: how it is configured, asked for chunks, and looked at.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ares_core::chunk::ReleaseId;
+use ares_core::peer::PeerId;
+use ares_core::swarm::FetchError;
+use bytes::Bytes;
+
+/// Everything a node must know to start. Made by `control::config`, which has resolved files, environment and flags.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// State directory: identity, journal, data. Created (mode 0700) where absent; locked while the node lives.
+    pub state: PathBuf,
+    /// Local addresses to bind, one lane each. Empty: `0.0.0.0:0` and `[::]:0`.
+    pub listen: Vec<SocketAddr>,
+    /// Shard threads.
+    pub shards: usize,
+    /// Hash-and-write worker threads.
+    pub workers: usize,
+    /// How long a dial may take before the address counts as unreachable.
+    pub dial_timeout: Duration,
+    /// Silence on a connection with asks outstanding after which they are asked elsewhere.
+    pub stall_timeout: Duration,
+}
+
+/// Where a release may be had: a peer and its addresses, best first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerHint {
+    /// The key it must prove.
+    pub peer: PeerId,
+    /// Where to dial.
+    pub addrs: Vec<SocketAddr>,
+}
+
+/// Called once with the chunk's verified bytes or the reason there are none; from a node thread, so it must not block.
+pub type Done = Box<dyn FnOnce(Result<Bytes, FetchError>) + Send>;
+
+/// A want that was handed in and not yet answered; for `Handle::cancel`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WantId(pub u64);
+
+/// One moment of a node, for `ares status --json`.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Status {
+    /// This node's identity, 64 hex digits.
+    pub peer: String,
+    /// Addresses bound.
+    pub listen: Vec<SocketAddr>,
+    /// Seconds since start.
+    pub uptime_s: f64,
+    /// Connected peers and their paths.
+    pub peers: Vec<PeerStatus>,
+    /// Releases this node knows.
+    pub releases: Vec<ReleaseStatus>,
+    /// Totals since start.
+    pub counters: Counters,
+    /// Store totals.
+    pub store: StoreStatus,
+}
+
+/// A peer as `status` shows it.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct PeerStatus {
+    /// Its identity, 64 hex digits.
+    pub peer: String,
+    /// Its connections.
+    pub paths: Vec<PathStatus>,
+}
+
+/// A path as `status` shows it.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct PathStatus {
+    /// Number of the path within this node's life.
+    pub path: u64,
+    /// Remote address.
+    pub remote: SocketAddr,
+    /// Smoothed round-trip time, milliseconds.
+    pub rtt_ms: f64,
+    /// Path MTU, bytes of UDP payload.
+    pub mtu: u16,
+    /// Bytes of UDP payload received and sent.
+    pub rx_bytes: u64,
+    /// See `rx_bytes`.
+    pub tx_bytes: u64,
+    /// Packets the congestion controller counted as lost.
+    pub lost_packets: u64,
+    /// Chunk bytes asked and not yet arrived.
+    pub inflight_bytes: u64,
+}
+
+/// A release as `status` shows it.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct ReleaseStatus {
+    /// 64 hex digits.
+    pub release: String,
+    /// Name given at publish or by the link.
+    pub name: String,
+    /// Whether every chunk is held.
+    pub complete: bool,
+}
+
+/// Totals since start.
+#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+pub struct Counters {
+    /// Verified chunk bytes that came from peers.
+    pub fetched_bytes: u64,
+    /// Chunks that came from peers.
+    pub fetched_chunks: u64,
+    /// Chunk bytes sent to peers.
+    pub served_bytes: u64,
+    /// Chunks refused because their hash was wrong.
+    pub bad_chunks: u64,
+    /// Wants that ended in an error.
+    pub failed_wants: u64,
+}
+
+/// Store totals.
+#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+pub struct StoreStatus {
+    /// Chunks held.
+    pub chunks: u64,
+    /// Their bytes, in the store or in place.
+    pub bytes: u64,
+    /// Why intake is stopped, if it is (disk full): false while all is well.
+    pub intake_stopped: bool,
+}
+
+/// A release that this node knows and may serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Its hash.
+    pub release: ReleaseId,
+    /// Name of the file or directory published.
+    pub name: String,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Entries of all directories.
+    pub entries: u64,
+}

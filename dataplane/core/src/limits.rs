@@ -32,5 +32,11 @@ pub const FRAME_BYTES_MAX: u32 = 64 << 10;
 pub const INFLIGHT_BYTES_MAX: u64 = 64 << 20;
 
 const _: () = assert!(INLINE_BYTES_MAX < PACKED_BYTES_MAX);
-const _: () = assert!(PACKED_BYTES_MAX <= CHUNK_BYTES_MAX as u64, "a packed file must fit one pack chunk");
-const _: () = assert!(INFLIGHT_BYTES_MAX >= 8 * CHUNK_BYTES_MAX as u64, "a few of the largest chunks must fit at once");
+const _: () = assert!(
+    PACKED_BYTES_MAX <= CHUNK_BYTES_MAX as u64,
+    "a packed file must fit one pack chunk"
+);
+const _: () = assert!(
+    INFLIGHT_BYTES_MAX >= 8 * CHUNK_BYTES_MAX as u64,
+    "a few of the largest chunks must fit at once"
+);

@@ -36,16 +36,29 @@ pub enum Mismatch {
 impl VerifiedChunk {
     /// Names `bytes` by hashing them.
     fn of(bytes: Bytes) -> Self {
-        Self { id: ChunkId::of(&bytes), bytes }
+        Self {
+            id: ChunkId::of(&bytes),
+            bytes,
+        }
     }
 
     /// Hashes `bytes` and believes them only if they are what `expected` names.
     pub fn verify(expected: ChunkId, bytes: Bytes) -> Result<Self, Mismatch> {
         if bytes.is_empty() || bytes.len() > CHUNK_BYTES_MAX as usize {
-            return Err(Mismatch::Length { expected, len: bytes.len() });
+            return Err(Mismatch::Length {
+                expected,
+                len: bytes.len(),
+            });
         }
         let chunk = Self::of(bytes);
-        if chunk.id == expected { Ok(chunk) } else { Err(Mismatch::Hash { expected, actual: chunk.id }) }
+        if chunk.id == expected {
+            Ok(chunk)
+        } else {
+            Err(Mismatch::Hash {
+                expected,
+                actual: chunk.id,
+            })
+        }
     }
 
     /// Its name.

@@ -5,6 +5,8 @@
 
 pub mod chunk;
 pub mod limits;
+pub mod link;
+pub mod manifest;
 pub mod peer;
 pub mod swarm;
 pub mod time;

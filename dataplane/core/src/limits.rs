@@ -40,3 +40,12 @@ const _: () = assert!(
     INFLIGHT_BYTES_MAX >= 8 * CHUNK_BYTES_MAX as u64,
     "a few of the largest chunks must fit at once"
 );
+
+/// Chunks that a file's own directory entry names; longer lists get nodes of their own.
+pub const CHUNKS_IN_ENTRY_MAX: usize = 8;
+
+/// Keys and values of one entry's extended attributes together, in bytes: Linux `XATTR_SIZE_MAX`.
+pub const XATTRS_BYTES_MAX: usize = 64 << 10;
+
+/// Levels of branches in a directory or chunk list. Branches halve at least, so it is never reached by a real one.
+pub const NODE_HEIGHT_MAX: u8 = 32;

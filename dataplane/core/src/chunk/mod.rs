@@ -1,8 +1,10 @@
 //! Chunks: how bytes are named and believed.
 
+mod cutter;
 mod id;
 mod verify;
 
+pub use cutter::{Cutter, CutterId, SizeClass};
 pub use id::{ChunkId, ReleaseId};
 pub use verify::{Mismatch, VerifiedChunk};
 

@@ -10,3 +10,4 @@ pub mod manifest;
 pub mod peer;
 pub mod swarm;
 pub mod time;
+pub mod wire;

@@ -1,0 +1,230 @@
+//! One peer's control conversation: what has been said, what may come next, and when it is too much. Never looks at chunks.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::frame::{ClaimState, Frame, Hello, PROTOCOL_VERSION};
+use super::{WireError, varint};
+use crate::chunk::{ChunkId, ReleaseId};
+use crate::limits::FRAME_BYTES_MAX;
+use crate::time::Instant;
+
+/// How much a peer may say.
+#[derive(Clone, Copy, Debug)]
+pub struct ExchangeLimits {
+    /// Frames allowed in one interval, known types or not.
+    pub frames_per_interval: u32,
+    /// Length of that interval.
+    pub interval: Duration,
+    /// Bytes of our frames that may wait for the peer to read.
+    pub output_bytes_max: usize,
+}
+
+impl Default for ExchangeLimits {
+    fn default() -> Self {
+        Self {
+            frames_per_interval: 4096,
+            interval: Duration::from_secs(1),
+            output_bytes_max: 1 << 20,
+        }
+    }
+}
+
+/// What the peer said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Its hello came and both sides speak the same version. Always the first event of a sound conversation.
+    Ready(Hello),
+    /// It holds this much of a release.
+    Claim {
+        /// The release.
+        release: ReleaseId,
+        /// How much of it.
+        state: ClaimState,
+    },
+    /// It has this much to send, in bytes, to all its peers.
+    Load {
+        /// In bytes.
+        queued_bytes: u64,
+    },
+    /// It says that our bytes did not hash to this name: re-check the chunk before serving it again.
+    Bad {
+        /// The name they were asked by.
+        chunk: ChunkId,
+    },
+    /// It closes the connection, and why.
+    Bye {
+        /// A `CloseCode`, or one of a later version.
+        code: u64,
+        /// For people; no control characters.
+        reason: String,
+    },
+    /// It broke the protocol: close the connection with the error's code. Always the last event.
+    Violation(WireError),
+}
+
+/// The conversation's machine.
+#[derive(Debug)]
+pub struct Exchange {
+    limits: ExchangeLimits,
+    phase: Phase,
+    /// Bytes of a frame that is not whole yet; never more than one frame.
+    input: BytesMut,
+    output: BytesMut,
+    events: VecDeque<Event>,
+    interval_start: Instant,
+    frames_in_interval: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The peer's hello is awaited.
+    Opening,
+    Open,
+    /// After a violation: nothing is heard or said any more.
+    Closed,
+}
+
+impl Exchange {
+    /// Starts the conversation; our `hello` is the first output.
+    pub fn new(now: Instant, limits: ExchangeLimits, hello: Hello) -> Self {
+        let mut exchange = Self {
+            limits,
+            phase: Phase::Opening,
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            events: VecDeque::new(),
+            interval_start: now,
+            frames_in_interval: 0,
+        };
+        exchange.send(&Frame::Hello(hello));
+        exchange
+    }
+
+    /// Takes the next bytes of the control stream, in any split.
+    pub fn on_bytes(&mut self, now: Instant, mut bytes: &[u8]) {
+        while self.phase != Phase::Closed {
+            match self.take_frame(&mut bytes) {
+                Ok(None) => return,
+                Ok(Some(frame)) => {
+                    if let Err(error) = self.on_frame(now, &frame) {
+                        self.violate(error);
+                    }
+                }
+                Err(error) => self.violate(error),
+            }
+        }
+    }
+
+    /// The control stream ended (FIN or reset) while the connection lives.
+    pub fn on_fin(&mut self) {
+        let said_bye = matches!(self.events.back(), Some(Event::Bye { .. }));
+        if self.phase != Phase::Closed && !said_bye {
+            self.violate(WireError::ControlEnded);
+        }
+    }
+
+    /// Queues a frame. A peer that reads nothing is a violation once the queue is full.
+    pub fn send(&mut self, frame: &Frame) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        frame.encode(&mut self.output);
+        if self.output.len() > self.limits.output_bytes_max {
+            let queued = self.output.len();
+            self.violate(WireError::Unread { queued });
+        }
+    }
+
+    /// What the peer said, in order.
+    pub fn poll(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Bytes to write to the control stream; empty if there are none. Take only what the stream has room for.
+    pub fn take_output(&mut self, bytes_max: usize) -> Bytes {
+        self.output.split_to(bytes_max.min(self.output.len())).freeze()
+    }
+
+    /// The next whole frame (type and body), out of what is held and `bytes`. Holds on to a part of one frame at most.
+    fn take_frame(&mut self, bytes: &mut &[u8]) -> Result<Option<Bytes>, WireError> {
+        loop {
+            let mut head = &self.input[..];
+            let missing = match varint::take(&mut head) {
+                None => 1, // byte by byte until the length is known: it is 1 to 8 bytes
+                Some(len) if len > u64::from(FRAME_BYTES_MAX) => return Err(WireError::FrameTooLong { len }),
+                Some(len) => (len as usize).saturating_sub(head.len()),
+            };
+            if missing == 0 {
+                let head_len = self.input.len() - head.len();
+                self.input.advance(head_len);
+                return Ok(Some(self.input.split().freeze()));
+            }
+            if bytes.is_empty() {
+                return Ok(None);
+            }
+            let taken = missing.min(bytes.len());
+            self.input.extend_from_slice(&bytes[..taken]);
+            *bytes = &bytes[taken..];
+        }
+    }
+
+    fn on_frame(&mut self, now: Instant, frame: &[u8]) -> Result<(), WireError> {
+        self.count_frame(now)?;
+        let mut body = frame;
+        let kind = varint::take(&mut body).ok_or(WireError::FrameMalformed {
+            frame: "nameless",
+            why: "no type",
+        })?;
+        if self.phase == Phase::Opening && kind != 0 {
+            return Err(WireError::HelloMissing { kind });
+        }
+        let Some(frame) = Frame::parse(kind, body)? else {
+            return Ok(());
+        };
+        self.events.push_back(match frame {
+            Frame::Hello(_) if self.phase == Phase::Open => return Err(WireError::HelloTwice),
+            Frame::Hello(hello) if hello.version != PROTOCOL_VERSION => {
+                return Err(WireError::Version {
+                    theirs: hello.version,
+                    ours: PROTOCOL_VERSION,
+                });
+            }
+            Frame::Hello(hello) => {
+                self.phase = Phase::Open;
+                Event::Ready(hello)
+            }
+            Frame::Claim { release, state } => Event::Claim { release, state },
+            Frame::Load { queued_bytes } => Event::Load { queued_bytes },
+            Frame::Bad { chunk } => Event::Bad { chunk },
+            Frame::Bye { code, reason } => Event::Bye { code, reason },
+        });
+        Ok(())
+    }
+
+    /// A fixed window is enough: it bounds what is queued for us to `2 * frames_per_interval` in any interval.
+    fn count_frame(&mut self, now: Instant) -> Result<(), WireError> {
+        if now.since(self.interval_start) >= self.limits.interval {
+            self.interval_start = now;
+            self.frames_in_interval = 0;
+        }
+        self.frames_in_interval += 1;
+        let allowed = self.limits.frames_per_interval;
+        if self.frames_in_interval > allowed || self.events.len() >= allowed as usize {
+            return Err(WireError::Flood {
+                allowed,
+                interval_ms: self.limits.interval.as_millis() as u64,
+            });
+        }
+        Ok(())
+    }
+
+    fn violate(&mut self, error: WireError) {
+        self.phase = Phase::Closed;
+        self.input = BytesMut::new();
+        self.output = BytesMut::new();
+        self.events.push_back(Event::Violation(error));
+    }
+}

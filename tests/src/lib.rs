@@ -1,1 +1,19 @@
-//! Placeholder.
+//! The judge's tools: places to run `ares` in, trees to publish, and eyes to compare what came out.
+//!
+//! Nothing here knows the product's insides: it is driven by its command line alone, so that a test fails where a user would.
+//! A harness that cannot do its own work panics, with the command and what it printed.
+
+pub mod compare;
+pub mod daemon;
+pub mod lab;
+pub mod mount;
+pub mod procfs;
+pub mod rng;
+pub mod run;
+pub mod scratch;
+pub mod tree;
+pub mod wait;
+
+pub use daemon::{Daemon, Published};
+pub use lab::{Lab, Node};
+pub use run::{Outcome, Running};

@@ -1,0 +1,363 @@
+//! Machines to test on: network namespaces with an address each, joined by a switch, with links that can be slowed and cut.
+//! They vanish with the `Lab`, also when a test panics; what a killed test left is swept by the next one (see `scratch`).
+
+use std::ffi::OsStr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::run::{Outcome, PATIENCE, Running};
+use crate::scratch::{OWNER_VARIABLE, Scratch, say};
+
+/// Where the skipped tests are listed for `tests/run`, one `name: reason` a line.
+const SKIPS_VARIABLE: &str = "ARES_TEST_SKIPS";
+
+/// The binary under test, where it is not beside the tests.
+const BINARY_VARIABLE: &str = "ARES_BIN";
+
+/// UDP port of every `ares serve` of a lab: each node has an address of its own.
+pub const PORT: u16 = 7411;
+
+/// Some machines for one test. Fields are dropped in order: processes and files first (with the scratch), then the namespaces.
+#[derive(Debug)]
+pub struct Lab {
+    nodes: Vec<Node>,
+    scratch: Scratch,
+    _namespaces: Vec<Namespace>,
+}
+
+/// One machine: a network namespace (or this host), an address and a directory.
+#[derive(Clone, Debug)]
+pub struct Node {
+    place: Place,
+    ip: IpAddr,
+    dir: PathBuf,
+    state: PathBuf,
+    owner: String,
+    user: Option<u32>,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    /// In a namespace; `port` is the switch's end of its cable.
+    Namespace { name: String, switch: String, port: String },
+    /// In the namespace of the test itself.
+    Host,
+}
+
+/// A network namespace by name, as `ip netns` keeps them. Deleted when dropped, with the cables in it.
+#[derive(Debug)]
+struct Namespace(String);
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        crate::scratch::quiet(Command::new("ip").args(["netns", "del", &self.0]));
+    }
+}
+
+impl Lab {
+    /// `count` machines on one switch, MTU 1500. `None`, with the reason printed, where the kernel refuses network namespaces.
+    pub fn new(test: &str, count: u8) -> Option<Self> {
+        Self::with_mtu(test, count, 1500)
+    }
+
+    /// As `new`, with this MTU on every cable, bytes.
+    pub fn with_mtu(test: &str, count: u8, mtu: u16) -> Option<Self> {
+        let scratch = Scratch::new(test);
+        let built = build(&scratch, count, mtu);
+        let (nodes, namespaces) = match built {
+            Ok(built) => built,
+            Err(reason) => {
+                skip(test, &format!("no network namespaces: {reason}"));
+                return None;
+            }
+        };
+        Some(Self {
+            nodes,
+            scratch,
+            _namespaces: namespaces,
+        })
+    }
+
+    /// `count` machines that are this host under loopback addresses of their own; for what needs no cable. Never refused.
+    pub fn on_loopback(test: &str, count: u8) -> Self {
+        static NEXT: AtomicU8 = AtomicU8::new(1);
+        let scratch = Scratch::new(test);
+        let pid = std::process::id();
+        let nodes = (0..count).map(|i| {
+            // 127/8 is all ours: two bytes of the pid keep test processes apart, the last one the nodes of a process.
+            let last = NEXT.fetch_add(1, Ordering::Relaxed).max(1);
+            let ip = Ipv4Addr::new(127, 64 | (pid >> 8) as u8 & 63, pid as u8, last);
+            Node::new(&scratch, i, Place::Host, ip)
+        });
+        Self {
+            nodes: nodes.collect(),
+            scratch,
+            _namespaces: Vec::new(),
+        }
+    }
+
+    /// Machine `i`.
+    pub fn node(&self, i: usize) -> &Node {
+        &self.nodes[i]
+    }
+
+    /// A directory all machines see.
+    pub fn dir(&self, name: &str) -> PathBuf {
+        self.scratch.dir(name)
+    }
+
+    /// The root of everything the lab keeps on disk.
+    pub fn path(&self) -> &Path {
+        self.scratch.path()
+    }
+}
+
+/// Says that a test did not judge anything, and why: on stderr, past the test runner's capture, and in the list for `tests/run`.
+pub fn skip(test: &str, reason: &str) {
+    say(&format!("SKIPPED {test}: {reason}"));
+    let Some(list) = std::env::var_os(SKIPS_VARIABLE) else {
+        return;
+    };
+    use std::io::Write;
+    let list = std::fs::OpenOptions::new().append(true).create(true).open(list);
+    let _ = list.and_then(|mut f| writeln!(f, "{test}: {reason}"));
+}
+
+/// Makes the switch, the machines and their cables; the error is what `ip` said.
+fn build(scratch: &Scratch, count: u8, mtu: u16) -> Result<(Vec<Node>, Vec<Namespace>), String> {
+    let namespace = |role: &str| -> Result<Namespace, String> {
+        let name = format!("{}-{role}", scratch.name());
+        ip(&["netns", "add", &name])?;
+        let namespace = Namespace(name);
+        ip(&["-n", &namespace.0, "link", "set", "lo", "up"])?;
+        Ok(namespace)
+    };
+    let switch = namespace("switch")?;
+    ip(&["-n", &switch.0, "link", "add", "br0", "type", "bridge"])?;
+    ip(&["-n", &switch.0, "link", "set", "br0", "up"])?;
+    let mut nodes = Vec::new();
+    let mut namespaces = Vec::new();
+    let mtu = mtu.to_string();
+    for i in 0..count {
+        let own = namespace(&format!("n{i}"))?;
+        let port = format!("p{i}");
+        let address = Ipv4Addr::new(10, 77, 0, i + 1);
+        let cable = [
+            "link", "add", &port, "mtu", &mtu, "type", "veth", "peer", "name", "eth0", "mtu", &mtu, "netns", &own.0,
+        ];
+        ip(&[["-n", &switch.0].as_slice(), &cable].concat())?;
+        ip(&["-n", &switch.0, "link", "set", &port, "master", "br0", "up"])?;
+        ip(&["-n", &own.0, "addr", "add", &format!("{address}/24"), "dev", "eth0"])?;
+        ip(&["-n", &own.0, "link", "set", "eth0", "up"])?;
+        let place = Place::Namespace {
+            name: own.0.clone(),
+            switch: switch.0.clone(),
+            port,
+        };
+        nodes.push(Node::new(scratch, i, place, address));
+        namespaces.push(own);
+    }
+    namespaces.push(switch);
+    Ok((nodes, namespaces))
+}
+
+fn ip(args: &[&str]) -> Result<(), String> {
+    tool("ip", args)
+}
+
+fn tool(program: &str, args: &[&str]) -> Result<(), String> {
+    let output = Command::new(program)
+        .args(args)
+        .output()
+        .map_err(|e| format!("{program}: {e}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!(
+        "`{program} {}`: {}",
+        args.join(" "),
+        String::from_utf8_lossy(&output.stderr).trim()
+    ))
+}
+
+impl Node {
+    fn new(scratch: &Scratch, i: u8, place: Place, ip: Ipv4Addr) -> Self {
+        let dir = scratch.dir(&format!("node{i}"));
+        let state = dir.join("state");
+        Self {
+            place,
+            ip: ip.into(),
+            dir,
+            state,
+            owner: scratch.name().to_owned(),
+            user: None,
+        }
+    }
+
+    /// Its address.
+    pub fn ip(&self) -> IpAddr {
+        self.ip
+    }
+
+    /// Where its daemon listens.
+    pub fn listen(&self) -> SocketAddr {
+        SocketAddr::new(self.ip, PORT)
+    }
+
+    /// A directory of its own.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its state directory; `ares` makes it.
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
+    /// The same machine with another state directory.
+    pub fn with_state(&self, state: impl Into<PathBuf>) -> Self {
+        Self {
+            state: state.into(),
+            ..self.clone()
+        }
+    }
+
+    /// The same machine, used by this user (no groups but the one of the same number).
+    pub fn as_user(&self, uid: u32) -> Self {
+        Self {
+            user: Some(uid),
+            ..self.clone()
+        }
+    }
+
+    /// `program` on this machine.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut words: Vec<std::ffi::OsString> = Vec::new();
+        if let Place::Namespace { name, .. } = &self.place {
+            // Not `ip netns exec`: that would also leave the mount namespace, and mounts made there would be invisible here.
+            words.extend(["nsenter".into(), format!("--net=/run/netns/{name}").into(), "--".into()]);
+        }
+        if let Some(uid) = self.user {
+            words.extend([
+                "setpriv".into(),
+                format!("--reuid={uid}").into(),
+                format!("--regid={uid}").into(),
+            ]);
+            words.extend(["--clear-groups".into(), "--".into()]);
+        }
+        words.push(program.as_ref().to_owned());
+        let mut command = Command::new(&words[0]);
+        command
+            .args(&words[1..])
+            .env(OWNER_VARIABLE, &self.owner)
+            .env("LC_ALL", "C")
+            .env_remove("ARES_STATE");
+        command
+    }
+
+    /// `ares --state S ARGS..` on this machine.
+    pub fn ares<I: IntoIterator<Item: AsRef<OsStr>>>(&self, args: I) -> Command {
+        let mut command = self.command(binary());
+        command.arg("--state").arg(&self.state).args(args);
+        command
+    }
+
+    /// Starts a command; its output lies in the node's directory.
+    pub fn start(&self, command: Command) -> Running {
+        Running::start(command, &self.dir)
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, command: Command) -> Outcome {
+        self.start(command).wait(PATIENCE)
+    }
+
+    /// Limits what arrives at this machine, megabits per second.
+    ///
+    /// # Panics
+    /// Where `tc` refuses.
+    pub fn limit_arrivals(&self, mbit_per_s: u32) {
+        let Place::Namespace { switch, port, .. } = &self.place else {
+            panic!("a loopback lab has no cables")
+        };
+        let rate = format!("{mbit_per_s}mbit");
+        // Burst: one GSO packet; latency: a shallow queue, so that the sender feels the limit soon.
+        let shape = [
+            "qdisc", "replace", "dev", port, "root", "tbf", "rate", &rate, "burst", "128kb", "latency", "20ms",
+        ];
+        tool("tc", &[["-n", switch].as_slice(), &shape].concat()).unwrap_or_else(|e| panic!("{e}"));
+    }
+
+    /// Lets traffic arrive at full speed again.
+    pub fn lift_limit(&self) {
+        let Place::Namespace { switch, port, .. } = &self.place else {
+            panic!("a loopback lab has no cables")
+        };
+        tool("tc", &["-n", switch, "qdisc", "del", "dev", port, "root"]).unwrap_or_else(|e| panic!("{e}"));
+    }
+
+    /// Drops everything that arrives here and says nothing: the silent failure of a network.
+    ///
+    /// # Panics
+    /// Where `iptables` refuses.
+    pub fn cut(&self) {
+        self.iptables("-A");
+    }
+
+    /// Ends what `cut` began.
+    pub fn mend(&self) {
+        self.iptables("-D");
+    }
+
+    fn iptables(&self, verb: &str) {
+        let Place::Namespace { name, .. } = &self.place else {
+            panic!("a loopback lab has no cables")
+        };
+        let net = format!("--net=/run/netns/{name}");
+        let rule = [&net, "iptables", "-w", verb, "INPUT", "-i", "eth0", "-j", "DROP"];
+        tool("nsenter", &rule).unwrap_or_else(|e| panic!("{e}"));
+    }
+
+    /// Pulls the cable (link down) or puts it back.
+    pub fn set_link(&self, state: LinkState) {
+        let Place::Namespace { name, .. } = &self.place else {
+            panic!("a loopback lab has no cables")
+        };
+        let word = if state == LinkState::Up { "up" } else { "down" };
+        ip(&["-n", name, "link", "set", "eth0", word]).unwrap_or_else(|e| panic!("{e}"));
+    }
+}
+
+/// A cable in its socket or out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// Plugged in.
+    Up,
+    /// Pulled.
+    Down,
+}
+
+/// The binary under test: `$ARES_BIN`, else the one cargo built beside these tests.
+///
+/// # Panics
+/// Where there is none.
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os(BINARY_VARIABLE) {
+        return path.into();
+    }
+    let tests = std::env::current_exe().expect("a program knows its own file");
+    let beside = tests
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|dir| dir.join("ares"))
+        .find(|path| path.is_file());
+    beside.unwrap_or_else(|| {
+        panic!(
+            "no `ares` beside {}: build it first (cargo build -p ares), or set {BINARY_VARIABLE}",
+            tests.display()
+        )
+    })
+}

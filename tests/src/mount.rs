@@ -1,0 +1,93 @@
+//! A directory with a release mounted on it, for as long as the test holds it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::lab::Node;
+use crate::run::{Outcome, Running};
+use crate::scratch::mounts_below;
+use crate::wait;
+
+/// How long a mount may take to appear, or to go.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// `ares mount LINK DIR` in the foreground. Killed when dropped; the scratch unmounts what stays.
+#[derive(Debug)]
+pub struct Mounted {
+    dir: PathBuf,
+    running: Running,
+}
+
+impl Mounted {
+    /// Mounts and waits until the kernel lists the mount point.
+    ///
+    /// # Panics
+    /// Where it does not come, with what `ares` said.
+    pub fn new(node: &Node, link: &str, dir: &Path) -> Self {
+        let mut command = node.ares(["mount", link]);
+        command.arg(dir);
+        let mounted = Self {
+            dir: dir.to_owned(),
+            running: node.start(command),
+        };
+        wait::until(PATIENCE, "the mount point", || {
+            assert!(
+                mounted.running.is_running(),
+                "`ares mount` ended by itself:\n{}",
+                mounted.running.stderr()
+            );
+            is_mounted(dir).then_some(())
+        });
+        mounted
+    }
+
+    /// Where it is mounted.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Process number, for `procfs`.
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.running.stderr()
+    }
+
+    /// Waits until the process has ended and the kernel lists the mount point no more.
+    ///
+    /// # Panics
+    /// Where either takes too long.
+    pub fn gone(self) -> Outcome {
+        let outcome = self.running.wait(PATIENCE);
+        wait::until(PATIENCE, "the end of the mount", || (!is_mounted(&self.dir)).then_some(()));
+        outcome
+    }
+
+    /// Ends it by a signal and waits as `gone` does.
+    pub fn end_by(self, signal: Signal) -> Outcome {
+        self.running.signal(signal);
+        self.gone()
+    }
+
+    /// Kills the process (SIGKILL): the mount point stays behind, dead.
+    pub fn kill(self) -> Outcome {
+        self.running.kill()
+    }
+}
+
+/// Whether the kernel lists `dir` as a mount point.
+pub fn is_mounted(dir: &Path) -> bool {
+    mounts_below(dir).iter().any(|point| point == dir)
+}
+
+/// `ares umount DIR`.
+pub fn unmount(node: &Node, dir: &Path) -> Outcome {
+    let mut command = node.ares(["umount"]);
+    command.arg(dir);
+    node.run(command)
+}

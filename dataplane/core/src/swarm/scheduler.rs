@@ -1,5 +1,9 @@
 //! Decides which chunk is asked from which source, and when a want ends. (Signatures; the machine itself lands next.)
-#![expect(unused_variables, dead_code, reason = "signatures land before the machine, for the node to build on")]
+#![expect(
+    unused_variables,
+    dead_code,
+    reason = "signatures land before the machine, for the node to build on"
+)]
 
 use std::time::Duration;
 

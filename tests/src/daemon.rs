@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -112,6 +113,13 @@ impl Daemon {
         self.running.signal(Signal::TERM);
         self.running.wait(READY)
     }
+}
+
+/// `ares get LINK DEST` on a machine, to be run.
+pub fn get(node: &Node, link: &str, dest: &Path) -> Command {
+    let mut command = node.ares(["get", link]);
+    command.arg(dest);
+    command
 }
 
 /// `ares publish PATH --json` on a machine, through its daemon where one runs.

@@ -118,6 +118,14 @@ pub fn set_mtime(path: &Path, (seconds, nanos): (i64, i64)) -> io::Result<()> {
     Ok(utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
+/// Sets the permission bits of a name.
+///
+/// # Panics
+/// Where the disk refuses.
+pub fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap_or_else(|e| panic!("chmod {}: {e}", path.display()));
+}
+
 /// Names that break programs which think names are text, short, or polite.
 pub fn odd_names() -> Vec<OsString> {
     let mut names: Vec<OsString> = [

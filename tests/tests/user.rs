@@ -1,0 +1,107 @@
+//! An ordinary user mounts through fusermount3, with no capability and no group of note.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
+
+use ares_tests::{Daemon, Lab, Published, lab, tree};
+
+/// Debian's `nobody`.
+const NOBODY: u32 = 65_534;
+
+/// Runs as root of a private mount namespace: gives users the device as udev does on any desktop, then becomes the user.
+const SCRIPT: &str = r#"
+set -eu
+device=$1 user=$2; shift 2
+if [ -n "$device" ]; then mount --bind "$device" /dev/fuse; fi
+if [ "$user" != "$(id -u)" ]; then set -- setpriv --reuid="$user" --regid="$user" --clear-groups -- "$@"; fi
+exec "$@"
+"#;
+
+/// What the user does: mounts, compares, unmounts.
+const SESSION: &str = r#"
+set -eu
+ares=$1 state=$2 link=$3 dir=$4 release=$5
+"$ares" --state "$state" mount "$link" "$dir" --detach
+diff -r --no-dereference "$release" "$dir"
+stat -f -c %T "$dir"
+"$ares" --state "$state" umount "$dir"
+test -z "$(ls -A "$dir")"
+"#;
+
+fn device_is_open_to_all() -> bool {
+    fs::metadata("/dev/fuse").is_ok_and(|m| m.mode() & 0o006 == 0o006)
+}
+
+/// A device node like /dev/fuse that everybody may open; `None` where it is not needed, or the reason why there is none.
+fn open_device(at: &Path) -> Result<Option<String>, String> {
+    if device_is_open_to_all() {
+        return Ok(None);
+    }
+    let device = fs::metadata("/dev/fuse").map_err(|e| format!("/dev/fuse: {e}"))?;
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        at,
+        rustix::fs::FileType::CharacterDevice,
+        0o666.into(),
+        device.rdev(),
+    )
+    .map_err(|e| format!("/dev/fuse is closed to users, and the kernel refuses another node: {e}"))?;
+    fs::set_permissions(at, Permissions::from_mode(0o666)).map_err(|e| e.to_string())?;
+    Ok(Some(at.display().to_string()))
+}
+
+#[test]
+fn an_ordinary_user_mounts_and_unmounts() {
+    const TEST: &str = "user-mount";
+    let Some(lab) = Lab::new(TEST, 2) else { return };
+    let device = match open_device(&lab.path().join("fuse")) {
+        Ok(device) => device.unwrap_or_default(),
+        Err(reason) => return lab::skip(TEST, &reason),
+    };
+    let (publisher, reader) = (lab.node(0), lab.node(1));
+    let release = publisher.dir().join("release");
+    tree::source(&release, 100, 71);
+    let server = Daemon::serve(publisher);
+    let Published { link, .. } = server.publish(&release);
+
+    let home = lab.dir("home");
+    let dir = home.join("mounted");
+    fs::create_dir(&dir).expect("a mount point");
+    // The build directory may be closed to other users.
+    let ares = home.join("ares");
+    fs::copy(lab::binary(), &ares).expect("a copy of the binary");
+    let is_root = rustix::process::geteuid().is_root();
+    let user = if is_root {
+        NOBODY
+    } else {
+        rustix::process::geteuid().as_raw()
+    };
+    if is_root {
+        for path in [&home, &dir] {
+            chown(path, Some(NOBODY), Some(NOBODY)).expect("root gives directories away");
+        }
+    }
+    let mut command = if device.is_empty() {
+        reader.command("sh")
+    } else {
+        reader.command("unshare")
+    };
+    if !device.is_empty() {
+        command.args(["--mount", "--propagation", "private", "--", "sh"]);
+    }
+    command.args(["-c", SCRIPT, "sh", &device, &user.to_string(), "sh", "-c", SESSION, "sh"]);
+    command.args([
+        ares.as_os_str(),
+        home.join("state").as_os_str(),
+        link.as_ref(),
+        dir.as_os_str(),
+        release.as_os_str(),
+    ]);
+    let outcome = reader.run(command).expect_ok();
+    assert!(
+        outcome.text().contains("fuse"),
+        "must have looked at a FUSE mount: {}",
+        outcome.text()
+    );
+}

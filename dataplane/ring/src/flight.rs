@@ -54,11 +54,8 @@ pub(crate) struct SendHeader {
     control: Control,
 }
 
-/// Headers of finished sends, as many as were ever in flight at once.
-#[expect(
-    clippy::vec_box,
-    reason = "the kernel has a header's address while it moves between here and the slab"
-)]
+/// Headers of finished sends, as many as were ever in flight at once. Boxed: the kernel has a header's address while it moves between
+/// here and the slab.
 pub(crate) type SpareHeaders = Vec<Box<SendHeader>>;
 
 impl SendHeader {

@@ -117,6 +117,8 @@ pub struct Ring {
     spare: SpareHeaders,
     waker: Waker,
     stats: RingStats,
+    /// [`DROP_WAIT`], except in the test that wants the leak.
+    drop_wait: Duration,
     /// SINGLE_ISSUER: the kernel refuses any other thread, and the registered descriptor belongs to this one.
     _not_send: PhantomData<*mut ()>,
 }
@@ -156,6 +158,7 @@ impl Ring {
             spare: SpareHeaders::new(),
             waker: waker.clone(),
             stats: RingStats::default(),
+            drop_wait: DROP_WAIT,
             _not_send: PhantomData,
         };
         let work = Work::Wake {
@@ -461,7 +464,7 @@ impl Drop for Ring {
     fn drop(&mut self) {
         let cancel_all = opcode::AsyncCancel2::new(types::CancelBuilder::any()).build();
         self.push(cancel_all.user_data(NO_KEY).flags(squeue::Flags::SKIP_SUCCESS));
-        let deadline = Instant::now() + DROP_WAIT;
+        let deadline = Instant::now() + self.drop_wait;
         while self.flights.len() > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || self.enter(Some(left)).is_err() {

@@ -218,3 +218,28 @@ fn a_dropped_ring_lets_go_of_everything_in_flight() {
     }
     drop(writer);
 }
+
+/// What a hung disk would do to the wait is done here by not waiting.
+#[test]
+fn what_the_kernel_does_not_let_go_of_is_leaked_not_freed() {
+    let (reader, writer) = silent_pipe();
+    let mut ring = ring(4);
+    ring.submit(
+        Op::Read {
+            file: reader.clone().into(),
+            offset: u64::MAX,
+            buf: BytesMut::new(),
+            len: 100,
+        },
+        1,
+    );
+    ring.enter(Some(Duration::ZERO)).expect("enter");
+    ring.drop_wait = Duration::ZERO;
+    drop(ring);
+    assert_eq!(
+        Arc::strong_count(&reader),
+        2,
+        "the operation, and with it its buffer, is still there"
+    );
+    drop(writer);
+}

@@ -288,3 +288,50 @@ fn send_errors_give_the_payload_back() {
     let error = result.expect_err("port 0");
     assert_eq!(error.errno(), Some(libc::EINVAL), "{error}");
 }
+
+#[test]
+fn looking_without_waiting_sees_what_arrived_meanwhile() {
+    let (sender, receiver) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
+    let mut receiving = ring(2);
+    let mut sending = ring(0);
+    receiving.submit(
+        Op::Receive {
+            socket: (&receiver).into(),
+        },
+        1,
+    );
+    receiving.enter(Some(Duration::ZERO)).expect("enter");
+    for n in 1..50 {
+        send(&mut sending, &sender, receiver.local_addr(), None, None, pattern(n, n));
+        assert!(matches!(next(&mut sending).outcome, Outcome::Sent { result: Ok(_), .. }));
+        // Loopback delivers before the send completes.
+        receiving.enter(Some(Duration::ZERO)).expect("enter");
+        assert_eq!(received(receiving.reap().expect("a burst")).data, pattern(n, n));
+        assert!(receiving.reap().is_none());
+    }
+}
+
+#[test]
+fn one_ring_serves_many_sockets() {
+    let sender = bind("127.0.0.1:0");
+    let receivers: Vec<UdpSocket> = (0..10).map(|_| bind("127.0.0.1:0")).collect();
+    let mut ring = ring(4);
+    for (tag, receiver) in (100..).zip(&receivers) {
+        ring.submit(Op::Receive { socket: receiver.into() }, tag);
+    }
+    for round in 0..3 {
+        for (tag, receiver) in (100..).zip(&receivers) {
+            send(&mut ring, &sender, receiver.local_addr(), None, None, pattern(3000, tag));
+        }
+        let mut seen = Vec::new();
+        while seen.len() < receivers.len() {
+            let completion = next(&mut ring);
+            if let Outcome::Received(burst) = completion.outcome {
+                assert_eq!(burst.data, pattern(3000, completion.tag as usize));
+                seen.push(completion.tag);
+            }
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (100..110).collect::<Vec<u64>>(), "round {round}");
+    }
+}

@@ -49,3 +49,9 @@ pub const XATTRS_BYTES_MAX: usize = 64 << 10;
 
 /// Levels of branches in a directory or chunk list. Branches halve at least, so it is never reached by a real one.
 pub const NODE_HEIGHT_MAX: u8 = 32;
+
+/// Peers that a link names: its length field is a byte, and people paste links.
+pub const LINK_PEERS_MAX: usize = 16;
+
+/// Addresses of each peer of a link.
+pub const LINK_ADDRS_MAX: usize = 16;

@@ -274,6 +274,11 @@ fn parse_parts(parts: &mut Parts<'_>) -> Result<Link, LinkError> {
     let name = name.map_err(|_| LinkError::Malformed {
         what: "its name is not UTF-8",
     })?;
+    if !is_name(&name) {
+        return Err(LinkError::Malformed {
+            what: "its name is no file name",
+        });
+    }
     if unknown_family {
         return Err(LinkError::Mistyped);
     }

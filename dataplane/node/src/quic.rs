@@ -1,0 +1,82 @@
+//! How QUIC is set up: windows, timers, path MTU and congestion control of every connection. Decides numbers, moves no byte.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ares_core::limits::CHUNK_BYTES_MAX;
+use quinn_proto::congestion::CubicConfig;
+use quinn_proto::{EndpointConfig, MtuDiscoveryConfig, TransportConfig, VarInt};
+
+/// Streams a peer may have open at once: asks it may have outstanding, and its control stream.
+pub(crate) const STREAMS_MAX: u32 = 256;
+
+/// What a peer may send on one stream before we read: two of the largest chunks.
+const STREAM_WINDOW_BYTES: u32 = 2 * CHUNK_BYTES_MAX;
+
+/// What a peer may send on all streams of a connection before we read, and what we keep for retransmission. About twice the
+/// bandwidth-delay product of 4 Gbit/s at 16 ms; a larger one lets queues, not the link, set the time a chunk takes.
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+
+/// A connection on which nothing arrives for this long is given up. Keep-alives keep a merely idle one far from it.
+const IDLE_TIMEOUT_MS: u32 = 15_000;
+
+/// Largest UDP payload an IPv6 or IPv4 datagram can carry: what loopback's 64 KiB MTU leaves.
+const UDP_PAYLOAD_MAX: u16 = 65_527;
+
+const _: () = assert!(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES);
+
+/// For the endpoint of a shard.
+pub(crate) fn endpoint_config() -> EndpointConfig {
+    let mut config = EndpointConfig::default();
+    config
+        .max_udp_payload_size(UDP_PAYLOAD_MAX)
+        .expect("within what RFC 9000 section 18.2 allows");
+    config
+}
+
+/// For a connection over a link whose MTU is `link_mtu` bytes. Starts at 1,200 bytes of payload and probes up to what the
+/// link can carry; probes above it are lost, not counted as congestion.
+pub(crate) fn transport_config(link_mtu: u32) -> Arc<TransportConfig> {
+    let mut mtu = MtuDiscoveryConfig::default();
+    mtu.upper_bound(payload_of(link_mtu));
+    let mut config = TransportConfig::default();
+    config
+        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
+        .send_window(u64::from(CONNECTION_WINDOW_BYTES))
+        .max_idle_timeout(Some(VarInt::from_u32(IDLE_TIMEOUT_MS).into()))
+        .keep_alive_interval(Some(Duration::from_millis(u64::from(IDLE_TIMEOUT_MS / 3))))
+        .initial_rtt(Duration::from_millis(50))
+        .mtu_discovery_config(Some(mtu))
+        .datagram_receive_buffer_size(None)
+        .congestion_controller_factory(Arc::new(CubicConfig::default()));
+    Arc::new(config)
+}
+
+/// UDP payload that fits a link's MTU: less the IPv6 and UDP headers, so that one figure serves both families.
+fn payload_of(link_mtu: u32) -> u16 {
+    const HEADERS_BYTES: u32 = 40 + 8;
+    u16::try_from(link_mtu.saturating_sub(HEADERS_BYTES))
+        .unwrap_or(u16::MAX)
+        .clamp(1200, UDP_PAYLOAD_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payload_leaves_room_for_headers_and_stays_in_bounds() {
+        for (link_mtu, payload) in [
+            (1500, 1452),
+            (9000, 8952),
+            (65_536, 65_488),
+            (576, 1200),
+            (u32::MAX, UDP_PAYLOAD_MAX),
+        ] {
+            assert_eq!(payload_of(link_mtu), payload, "link MTU {link_mtu}");
+        }
+    }
+}

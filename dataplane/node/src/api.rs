@@ -38,6 +38,9 @@ pub struct PeerHint {
 /// Called once with the chunk's verified bytes or the reason there are none; from a node thread, so it must not block.
 pub type Done = Box<dyn FnOnce(Result<Bytes, FetchError>) + Send>;
 
+/// Called once when the chunk is in the store at its place, or will not be; from a node thread, so it must not block.
+pub type Held = Box<dyn FnOnce(Result<(), FetchError>) + Send>;
+
 /// A want that was handed in and not yet answered; for `Handle::cancel`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WantId(pub u64);
@@ -118,14 +121,16 @@ pub struct Counters {
 }
 
 /// Store totals.
-#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct StoreStatus {
     /// Chunks held.
     pub chunks: u64,
     /// Their bytes, in the store or in place.
     pub bytes: u64,
-    /// Why intake is stopped, if it is (disk full): false while all is well.
-    pub intake_stopped: bool,
+    /// Of these, bytes in files of the publisher, served where they are.
+    pub in_place_bytes: u64,
+    /// Why no more chunks are taken (disk full), if so.
+    pub intake_stopped: Option<String>,
 }
 
 /// A release that this node knows and may serve.

@@ -1,5 +1,23 @@
 //! Joins core and ring: shards that drive QUIC from io_uring, the hub that owns the scheduler, the store on disk, import.
 
 pub mod api;
+mod clock;
+mod counters;
+pub mod download;
+mod handle;
+mod hub;
 pub mod identity;
+mod lane;
+mod mailbox;
+mod node;
+mod path_ids;
+mod quic;
+mod shard;
 pub mod store;
+mod tls;
+mod want_ids;
+mod worker;
+
+pub use handle::{Handle, Stopping};
+pub use node::{Node, StartError};
+pub use tls::TlsError;

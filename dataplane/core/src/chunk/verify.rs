@@ -5,8 +5,7 @@ use bytes::Bytes;
 use super::ChunkId;
 use crate::limits::CHUNK_BYTES_MAX;
 
-/// Bytes whose BLAKE3 hash is their name. The fields are private and `of`, which hashes, is the only constructor:
-/// holding one is the proof.
+/// Bytes whose BLAKE3 hash is their name. The fields are private and `of` is the only constructor: holding one is the proof.
 #[derive(Clone, Debug)]
 pub struct VerifiedChunk {
     id: ChunkId,
@@ -35,13 +34,8 @@ pub enum Mismatch {
 }
 
 impl VerifiedChunk {
-    /// Names our own `bytes` by hashing them: the publisher's side.
-    ///
-    /// # Panics
-    /// Where they are none or more than `CHUNK_BYTES_MAX`: a bug of ours, bytes from elsewhere go through `verify`.
-    pub fn of(bytes: Bytes) -> Self {
-        assert!(!bytes.is_empty(), "a chunk has bytes");
-        assert!(bytes.len() <= CHUNK_BYTES_MAX as usize, "{} bytes are no chunk", bytes.len());
+    /// Names `bytes` by hashing them.
+    fn of(bytes: Bytes) -> Self {
         Self {
             id: ChunkId::of(&bytes),
             bytes,

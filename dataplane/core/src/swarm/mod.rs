@@ -1,16 +1,8 @@
 //! Who is asked for what, and when.
 
 mod action;
-mod backoff;
-mod peers;
-mod picker;
-mod queue;
-mod rng;
 mod scheduler;
-mod source;
-mod timers;
 mod want;
-mod window;
 
 pub use action::{Action, AskId, DropReason, Refusal, SchedulerConfig, SourceStats, WantKey};
 pub use scheduler::Scheduler;

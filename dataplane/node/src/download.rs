@@ -1,0 +1,277 @@
+//! Brings everything below one place of a release into the store: walks the manifest, wants its chunks, keeps a bounded number of
+//! wants under way. Held chunks are not asked again, which is all there is to resuming.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId, VerifiedChunk};
+use ares_core::limits::{CHUNK_BYTES_MAX, INFLIGHT_BYTES_MAX};
+use ares_core::manifest::{Content, EntryKind, File, ManifestError, Root, Walk, WalkItem, WalkStep};
+use ares_core::swarm::{BlobPlace, Class, FetchError, Want};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+
+use crate::api::WantId;
+use crate::handle::Handle;
+use crate::store::{ReadError, StoreError};
+
+/// Bytes of wants under way: enough that the scheduler always has a choice beyond what is in flight.
+const WANTED_BYTES_MAX: u64 = 2 * INFLIGHT_BYTES_MAX;
+
+/// Wants under way, however small: bounds the memory for a tree of tiny packs.
+const WANTS_MAX: usize = 8192;
+
+/// Manifest nodes asked for ahead.
+const NODES_AHEAD: usize = 64;
+
+/// How often a download looks whether it was cancelled.
+const CANCEL_POLL: Duration = Duration::from_millis(100);
+
+const _: () = assert!(WANTED_BYTES_MAX >= 2 * CHUNK_BYTES_MAX as u64);
+
+/// What a download has done so far; shared with whoever shows it.
+#[derive(Debug, Default)]
+pub struct DownloadProgress {
+    /// File bytes to bring, once the root is known.
+    pub bytes_total: AtomicU64,
+    /// File bytes that are held.
+    pub bytes_done: AtomicU64,
+    /// Of these, bytes that were held before or are held elsewhere, and were not asked from anybody.
+    pub bytes_reused: AtomicU64,
+    /// Files, symlinks and directories seen.
+    pub entries_done: AtomicU64,
+}
+
+/// Ends a download early when set.
+pub type Cancel = Arc<AtomicBool>;
+
+/// What is to be brought.
+#[derive(Clone, Debug)]
+pub struct DownloadJob {
+    /// The release that all chunks belong to.
+    pub release: ReleaseId,
+    /// Where to begin: the release's root, or a root made of the entry below it that is wanted alone.
+    pub root: Root,
+    /// How long one chunk may take before the download gives up.
+    pub patience: Duration,
+}
+
+/// Why a download ended early. What has arrived is kept.
+#[derive(Debug, thiserror::Error)]
+pub enum DownloadError {
+    /// A chunk could not be had.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The publisher's manifest is wrong.
+    #[error("release {release}: {error}")]
+    Manifest {
+        /// The release.
+        release: ReleaseId,
+        /// What is wrong with it.
+        error: ManifestError,
+    },
+    /// A chunk just stored cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The store cannot be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Whoever asked for it gave up.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// Brings the root of a release: from the store or from peers.
+pub fn fetch_root(handle: &Handle, release: ReleaseId, patience: Duration) -> Result<Root, DownloadError> {
+    // A root's length is not in a link; the wire takes the longest a chunk may have.
+    let chunk = ChunkRef { id: release.0, len: 0 };
+    let want = Want {
+        chunk,
+        place: None,
+        class: Class::Deadline,
+        release,
+        patience,
+    };
+    let bytes = handle.fetch_blocking(want)?;
+    let chunk = VerifiedChunk::verify(release.0, bytes).map_err(|_| DownloadError::Fetch(FetchError::Cancelled))?;
+    Root::parse(&chunk).map_err(|error| DownloadError::Manifest { release, error })
+}
+
+/// Runs a download to its end on the calling thread.
+pub fn download(handle: &Handle, job: &DownloadJob, progress: &DownloadProgress, cancel: &Cancel) -> Result<(), DownloadError> {
+    let (reports, inbox) = unbounded();
+    let run = Run {
+        handle,
+        job,
+        progress,
+        reports,
+        open: BTreeMap::new(),
+        open_bytes: 0,
+        next: 0,
+    };
+    run.run(&inbox, cancel)
+}
+
+/// One download under way.
+struct Run<'a> {
+    handle: &'a Handle,
+    job: &'a DownloadJob,
+    progress: &'a DownloadProgress,
+    reports: Sender<Report>,
+    open: BTreeMap<u64, Open>,
+    open_bytes: u64,
+    next: u64,
+}
+
+/// A want under way.
+struct Open {
+    id: WantId,
+    what: What,
+    chunk: ChunkRef,
+}
+
+#[derive(Clone, Copy)]
+enum What {
+    Node,
+    Content { reused: bool },
+}
+
+struct Report {
+    number: u64,
+    result: Result<(), FetchError>,
+}
+
+impl Run<'_> {
+    fn run(mut self, inbox: &Receiver<Report>, cancel: &AtomicBool) -> Result<(), DownloadError> {
+        let result = self.walk(inbox, cancel);
+        if result.is_err() {
+            for open in self.open.values() {
+                self.handle.cancel(open.id);
+            }
+        }
+        result
+    }
+
+    fn walk(&mut self, inbox: &Receiver<Report>, cancel: &AtomicBool) -> Result<(), DownloadError> {
+        let mut walk = Walk::new(&self.job.root, NODES_AHEAD);
+        let mut last_pack = None;
+        self.progress
+            .bytes_total
+            .store(self.job.root.totals().bytes, Ordering::Relaxed);
+        loop {
+            let mut waiting = false;
+            while !waiting && self.open.len() < WANTS_MAX && self.open_bytes < WANTED_BYTES_MAX {
+                match walk.poll() {
+                    WalkStep::Node(chunk) => self.want(chunk, None, What::Node),
+                    WalkStep::Item(item) => self.on_item(&item, &mut last_pack),
+                    WalkStep::Wait => waiting = true,
+                    WalkStep::Done if self.open.is_empty() => return Ok(()),
+                    WalkStep::Done => waiting = true,
+                }
+            }
+            self.await_report(&mut walk, inbox, cancel)?;
+        }
+    }
+
+    /// Waits for one want to end, takes all others that have ended too.
+    fn await_report(&mut self, walk: &mut Walk, inbox: &Receiver<Report>, cancel: &AtomicBool) -> Result<(), DownloadError> {
+        let first = loop {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(DownloadError::Cancelled);
+            }
+            match inbox.recv_timeout(CANCEL_POLL) {
+                Ok(report) => break report,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(FetchError::Shutdown.into()),
+            }
+        };
+        for report in std::iter::once(first).chain(inbox.try_iter()) {
+            let Some(open) = self.open.remove(&report.number) else {
+                continue;
+            };
+            self.open_bytes -= u64::from(open.chunk.len);
+            report.result?;
+            match open.what {
+                What::Node => {
+                    let node = self.handle.store().read(open.chunk)?;
+                    let release = self.job.release;
+                    walk.on_node(&node)
+                        .map_err(|error| DownloadError::Manifest { release, error })?;
+                }
+                What::Content { reused } => {
+                    let bytes = u64::from(open.chunk.len);
+                    self.progress.bytes_done.fetch_add(bytes, Ordering::Relaxed);
+                    if reused {
+                        self.progress.bytes_reused.fetch_add(bytes, Ordering::Relaxed);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn on_item(&mut self, item: &WalkItem, last_pack: &mut Option<ChunkId>) {
+        match item {
+            WalkItem::Enter { .. } => self.count_entry(),
+            WalkItem::Leave => {}
+            WalkItem::Entry(entry) => {
+                self.count_entry();
+                if let EntryKind::File(file) = &entry.kind {
+                    self.on_file(file, last_pack);
+                }
+            }
+            WalkItem::TopFile { file, .. } => {
+                self.count_entry();
+                self.on_file(file, last_pack);
+            }
+            WalkItem::Chunk { chunk, place } => self.want_content(*chunk, Some(*place)),
+        }
+    }
+
+    fn on_file(&mut self, file: &File, last_pack: &mut Option<ChunkId>) {
+        match &file.content {
+            Content::Inline(bytes) => {
+                self.progress.bytes_done.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            }
+            // Files of a pack stand side by side, so the last pack is all there is to remember.
+            Content::Packed { pack, .. } if *last_pack != Some(pack.id) => {
+                *last_pack = Some(pack.id);
+                self.want_content(*pack, None);
+            }
+            // A file's own chunks follow it in the walk.
+            Content::Packed { .. } | Content::Chunks(_) | Content::List(_) => {}
+        }
+    }
+
+    fn want_content(&mut self, chunk: ChunkRef, place: Option<BlobPlace>) {
+        let reused = self.handle.store().has(&chunk.id);
+        self.want(chunk, place, What::Content { reused });
+    }
+
+    fn want(&mut self, chunk: ChunkRef, place: Option<BlobPlace>, what: What) {
+        let number = self.next;
+        self.next += 1;
+        let reports = self.reports.clone();
+        // A download that has ended needs no report.
+        let held = Box::new(move |result| drop(reports.send(Report { number, result })));
+        let class = match what {
+            What::Node => Class::Deadline,
+            What::Content { .. } => Class::Bulk,
+        };
+        let want = Want {
+            chunk,
+            place,
+            class,
+            release: self.job.release,
+            patience: self.job.patience,
+        };
+        let id = self.handle.hold(want, held);
+        self.open_bytes += u64::from(chunk.len);
+        self.open.insert(number, Open { id, what, chunk });
+    }
+
+    fn count_entry(&self) {
+        self.progress.entries_done.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,132 @@
+//! How the rest of the program asks a node for something: cheap to clone, usable from any thread.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ares_core::chunk::ReleaseId;
+use ares_core::peer::PeerId;
+use ares_core::swarm::{FetchError, Want};
+use bytes::Bytes;
+use crossbeam::channel::{Sender, bounded};
+
+use crate::api::{Done, Held, PeerHint, Status, WantId};
+use crate::hub::Waiter;
+use crate::lane;
+use crate::mailbox::{Job, ToHub};
+use crate::store::Store;
+use crate::want_ids::WantIds;
+
+/// How long `status` waits for the hub. It answers within one round of its loop; a second means that the node is stopping.
+const STATUS_MAX: Duration = Duration::from_secs(2);
+
+/// A running node. It stops when told to, not when the last handle is gone.
+#[derive(Clone)]
+pub struct Handle {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) peer: PeerId,
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) hub: Sender<ToHub>,
+    pub(crate) jobs: Sender<Job>,
+    pub(crate) want_ids: Arc<WantIds>,
+}
+
+/// The node did not answer in time: it is stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the node does not answer; it is shutting down")]
+pub struct Stopping;
+
+impl Handle {
+    /// This node's identity.
+    pub fn peer_id(&self) -> PeerId {
+        self.inner.peer
+    }
+
+    /// Addresses bound, first shard's ports.
+    pub fn listen_addrs(&self) -> Vec<SocketAddr> {
+        self.inner.listen.clone()
+    }
+
+    /// Addresses that a link may name: wildcards are the machine's own addresses now.
+    pub fn reachable_addrs(&self) -> Vec<SocketAddr> {
+        lane::reachable(&self.inner.listen, &lane::interfaces())
+    }
+
+    /// What is held.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.inner.store
+    }
+
+    /// Peers that may have a release; they are connected to at once.
+    pub fn add_hints(&self, release: ReleaseId, hints: Vec<PeerHint>) {
+        self.tell(ToHub::Hints { release, hints });
+    }
+
+    /// Gets a chunk's bytes, from the store where it is held, else from peers. `done` is called exactly once.
+    pub fn fetch(&self, want: Want, done: Done) -> WantId {
+        let id = self.inner.want_ids.next();
+        if self.inner.store.has(&want.chunk.id) {
+            if let Err(refused) = self.inner.jobs.send(Job::Read { want, done })
+                && let Job::Read { done, .. } = refused.0
+            {
+                done(Err(FetchError::Shutdown));
+            }
+        } else if let Err(refused) = self.inner.hub.send(ToHub::Fetch {
+            id,
+            want,
+            waiter: Waiter::Bytes(done),
+        }) && let ToHub::Fetch { waiter, .. } = refused.0
+        {
+            waiter.fail(FetchError::Shutdown);
+        }
+        id
+    }
+
+    /// Sees to it that a chunk is in the store at its place. `held` is called exactly once.
+    pub fn hold(&self, want: Want, held: Held) -> WantId {
+        let id = self.inner.want_ids.next();
+        if let Err(refused) = self.inner.hub.send(ToHub::Fetch {
+            id,
+            want,
+            waiter: Waiter::Held(held),
+        }) && let ToHub::Fetch { waiter, .. } = refused.0
+        {
+            waiter.fail(FetchError::Shutdown);
+        }
+        id
+    }
+
+    /// Like `fetch`, for a thread that may wait.
+    pub fn fetch_blocking(&self, want: Want) -> Result<Bytes, FetchError> {
+        let (reply, answer) = bounded(1);
+        // The receiver lives until the answer is there, so it is never lost.
+        self.fetch(want, Box::new(move |result| drop(reply.send(result))));
+        answer.recv().unwrap_or(Err(FetchError::Shutdown))
+    }
+
+    /// Nobody waits for that want any more; whoever did hears `Cancelled`.
+    pub fn cancel(&self, want: WantId) {
+        self.tell(ToHub::CancelWant(want));
+    }
+
+    /// What is held of a release has changed: peers that care are told.
+    pub fn announce(&self, release: ReleaseId) {
+        self.tell(ToHub::Announce(release));
+    }
+
+    /// How things are now.
+    pub fn status(&self) -> Result<Status, Stopping> {
+        let (reply, answer) = bounded(1);
+        self.tell(ToHub::Status(reply));
+        answer.recv_timeout(STATUS_MAX).map_err(|_| Stopping)
+    }
+
+    fn tell(&self, message: ToHub) {
+        // A node that has stopped needs no telling.
+        let _ = self.inner.hub.send(message);
+    }
+}

@@ -1,0 +1,303 @@
+//! Which peers to connect to and at which address, when. Decides; the hub carries it out.
+//!
+//! A peer's addresses are tried best first, each a little after the one before while none has answered (RFC 8305's idea);
+//! a peer that cannot be reached is tried again with growing pauses for as long as somebody wants something from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ares_core::peer::{PathId, PeerId};
+use ares_core::time::Instant;
+
+/// How long after one address the next one is tried.
+const STAGGER: Duration = Duration::from_millis(300);
+
+/// Pause after all addresses of a peer have failed: the first one, and what it doubles up to.
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(4);
+
+/// Peers and addresses per peer that are remembered; more are ignored, oldest kept.
+const PEERS_MAX: usize = 1024;
+const ADDRS_MAX: usize = 16;
+
+/// All peers this node was told of.
+pub(super) struct Dialer {
+    peers: BTreeMap<PeerId, Target>,
+    timeout: Duration,
+}
+
+/// What the hub is to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Connect; report back with `on_started`.
+    Dial { peer: PeerId, remote: SocketAddr },
+    /// The attempt has taken too long.
+    GiveUp { path: PathId },
+}
+
+#[derive(Default)]
+struct Target {
+    addrs: Vec<SocketAddr>,
+    /// Addresses of this round still to try, as an index into `addrs`.
+    next: usize,
+    next_at: Instant,
+    pause: Duration,
+    attempts: Vec<Attempt>,
+    paths_up: BTreeSet<PathId>,
+    failures: BTreeMap<SocketAddr, String>,
+    barred: Option<String>,
+}
+
+struct Attempt {
+    path: PathId,
+    remote: SocketAddr,
+    deadline: Instant,
+}
+
+impl Dialer {
+    /// A dial without an answer for `timeout` has failed.
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self {
+            peers: BTreeMap::new(),
+            timeout,
+        }
+    }
+
+    /// A peer and where it may be reached. New addresses are tried at once.
+    pub(super) fn on_hint(&mut self, now: Instant, peer: PeerId, addrs: &[SocketAddr]) {
+        if self.peers.len() >= PEERS_MAX && !self.peers.contains_key(&peer) {
+            return;
+        }
+        let target = self.peers.entry(peer).or_default();
+        for addr in addrs {
+            if target.addrs.len() < ADDRS_MAX && !target.addrs.contains(addr) {
+                target.addrs.push(*addr);
+            }
+        }
+        if target.paths_up.is_empty() && target.attempts.is_empty() {
+            target.restart(now);
+        }
+    }
+
+    /// The hub has begun the dial asked for.
+    pub(super) fn on_started(&mut self, now: Instant, peer: PeerId, remote: SocketAddr, path: PathId) {
+        if let Some(target) = self.peers.get_mut(&peer) {
+            target.attempts.push(Attempt {
+                path,
+                remote,
+                deadline: now + self.timeout,
+            });
+        }
+    }
+
+    /// A path to the peer is up. Returns attempts that are no longer needed.
+    pub(super) fn on_up(&mut self, peer: PeerId, path: PathId) -> Vec<PathId> {
+        // A stranger that came by itself has no addresses to keep.
+        let Some(target) = self.peers.get_mut(&peer) else {
+            return Vec::new();
+        };
+        target.paths_up.insert(path);
+        target.pause = Duration::ZERO;
+        target.failures.clear();
+        target.attempts.retain(|attempt| attempt.path != path);
+        target.attempts.drain(..).map(|attempt| attempt.path).collect()
+    }
+
+    /// An attempt has failed, or a path that was up is down.
+    pub(super) fn on_down(&mut self, now: Instant, peer: PeerId, path: PathId, why: &str) {
+        let Some(target) = self.peers.get_mut(&peer) else { return };
+        if let Some(at) = target.attempts.iter().position(|attempt| attempt.path == path) {
+            let attempt = target.attempts.remove(at);
+            target.failures.insert(attempt.remote, why.to_owned());
+            // The next address need not wait for its turn.
+            target.next_at = target.next_at.min(now);
+            target.end_round_if_over(now);
+        } else if target.paths_up.remove(&path) && target.paths_up.is_empty() {
+            target.restart(now);
+        }
+    }
+
+    /// Never dial this peer again: it has misbehaved.
+    pub(super) fn bar(&mut self, peer: PeerId, why: &str) {
+        self.peers.entry(peer).or_default().barred = Some(why.to_owned());
+    }
+
+    /// Why this peer is never dialed again or let in, if so.
+    pub(super) fn barred(&self, peer: PeerId) -> Option<&str> {
+        self.peers.get(&peer)?.barred.as_deref()
+    }
+
+    /// What to do now. `wanted`: whether somebody waits for something from that peer; unwanted peers are not tried again.
+    pub(super) fn poll(&mut self, now: Instant, wanted: impl Fn(&PeerId) -> bool) -> Option<Action> {
+        for (peer, target) in &mut self.peers {
+            if let Some(late) = target.attempts.iter_mut().find(|attempt| attempt.deadline <= now) {
+                late.deadline = now + self.timeout;
+                return Some(Action::GiveUp { path: late.path });
+            }
+            if !target.may_dial() || target.next_at > now {
+                continue;
+            }
+            if target.next == 0 && !target.failures.is_empty() && !wanted(peer) {
+                continue;
+            }
+            let remote = target.addrs[target.next];
+            target.next += 1;
+            target.next_at = now + STAGGER;
+            return Some(Action::Dial { peer: *peer, remote });
+        }
+        None
+    }
+
+    /// When `poll` may have something to do next.
+    pub(super) fn deadline(&self, wanted: impl Fn(&PeerId) -> bool) -> Option<Instant> {
+        self.peers
+            .iter()
+            .flat_map(|(peer, target)| {
+                let tried = target.next == 0 && !target.failures.is_empty();
+                let dial = (target.may_dial() && (!tried || wanted(peer))).then_some(target.next_at);
+                dial.into_iter().chain(target.attempts.iter().map(|attempt| attempt.deadline))
+            })
+            .min()
+    }
+
+    /// What is known of the ways to these peers, for the reason of a failed want.
+    pub(super) fn explain(&self, peers: impl IntoIterator<Item = PeerId>) -> Option<String> {
+        let mut said = Vec::new();
+        for peer in peers {
+            let Some(target) = self.peers.get(&peer) else { continue };
+            if let Some(why) = &target.barred {
+                said.push(format!("peer {} was dropped: {why}", peer.short()));
+            } else if target.addrs.is_empty() && target.paths_up.is_empty() {
+                said.push(format!("peer {} has no known address", peer.short()));
+            }
+            said.extend(
+                target
+                    .failures
+                    .iter()
+                    .map(|(remote, why)| format!("peer {} at {remote}: {why}", peer.short())),
+            );
+            said.extend(
+                target
+                    .attempts
+                    .iter()
+                    .map(|a| format!("peer {} at {}: no answer yet", peer.short(), a.remote)),
+            );
+        }
+        (!said.is_empty()).then(|| said.join("; "))
+    }
+}
+
+impl Target {
+    fn may_dial(&self) -> bool {
+        self.barred.is_none() && self.paths_up.is_empty() && self.next < self.addrs.len()
+    }
+
+    fn restart(&mut self, now: Instant) {
+        self.next = 0;
+        self.next_at = now + self.pause;
+        self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
+    }
+
+    fn end_round_if_over(&mut self, now: Instant) {
+        if self.attempts.is_empty() && self.next >= self.addrs.len() && self.paths_up.is_empty() {
+            self.pause = self.pause.max(PAUSE_MIN);
+            self.restart(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: PeerId = PeerId::from_bytes([7; 32]);
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    fn addr(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    fn dialer(addrs: &[SocketAddr]) -> Dialer {
+        let mut dialer = Dialer::new(TIMEOUT);
+        dialer.on_hint(Instant::ZERO, PEER, addrs);
+        dialer
+    }
+
+    #[test]
+    fn second_address_waits_for_its_turn_or_for_the_first_to_fail() {
+        for fail_first in [false, true] {
+            let mut d = dialer(&[addr(1), addr(2)]);
+            assert_eq!(
+                d.poll(Instant::ZERO, |_| true),
+                Some(Action::Dial {
+                    peer: PEER,
+                    remote: addr(1)
+                })
+            );
+            d.on_started(Instant::ZERO, PEER, addr(1), PathId(1));
+            assert_eq!(d.poll(Instant::ZERO, |_| true), None);
+            let at = if fail_first {
+                d.on_down(Instant::ZERO, PEER, PathId(1), "refused");
+                Instant::ZERO
+            } else {
+                assert_eq!(d.deadline(|_| true), Some(Instant::ZERO + STAGGER));
+                Instant::ZERO + STAGGER
+            };
+            assert_eq!(
+                d.poll(at, |_| true),
+                Some(Action::Dial {
+                    peer: PEER,
+                    remote: addr(2)
+                }),
+                "fail_first {fail_first}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_silent_address_is_given_up_and_tried_again_only_while_wanted() {
+        let mut d = dialer(&[addr(1)]);
+        let _ = d.poll(Instant::ZERO, |_| true);
+        d.on_started(Instant::ZERO, PEER, addr(1), PathId(1));
+        let late = Instant::ZERO + TIMEOUT;
+        assert_eq!(d.poll(late, |_| true), Some(Action::GiveUp { path: PathId(1) }));
+        d.on_down(late, PEER, PathId(1), "no answer");
+        assert_eq!(
+            d.explain([PEER]).as_deref(),
+            Some("peer 0707070707 at 127.0.0.1:1: no answer")
+        );
+        let later = late + PAUSE_MAX;
+        assert_eq!(d.poll(later, |_| false), None);
+        assert_eq!(d.deadline(|_| false), None);
+        assert_eq!(
+            d.poll(later, |_| true),
+            Some(Action::Dial {
+                peer: PEER,
+                remote: addr(1)
+            })
+        );
+    }
+
+    #[test]
+    fn a_path_that_is_up_ends_the_other_attempts() {
+        let mut d = dialer(&[addr(1), addr(2)]);
+        for path in [1, 2] {
+            let now = Instant::ZERO + STAGGER * path as u32;
+            let Some(Action::Dial { remote, .. }) = d.poll(now, |_| true) else {
+                panic!("no dial {path}")
+            };
+            d.on_started(now, PEER, remote, PathId(path));
+        }
+        assert_eq!(d.on_up(PEER, PathId(2)), [PathId(1)]);
+        assert_eq!(d.poll(Instant::ZERO + TIMEOUT, |_| true), None);
+    }
+
+    #[test]
+    fn a_barred_peer_is_not_dialed() {
+        let mut d = dialer(&[addr(1)]);
+        d.bar(PEER, "wrong bytes");
+        assert_eq!(d.poll(Instant::ZERO, |_| true), None);
+        assert_eq!(d.barred(PEER), Some("wrong bytes"));
+    }
+}

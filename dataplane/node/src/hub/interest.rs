@@ -1,0 +1,97 @@
+//! Which peers go with which releases, and what each path was told of them. A node speaks of a release only to peers that a
+//! link named for it or that asked about it first: its hash is what gives access to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ares_core::chunk::ReleaseId;
+use ares_core::peer::{PathId, PeerId};
+use ares_core::wire::ClaimState;
+
+/// Releases that one path is told about; more are not answered.
+const TOLD_PER_PATH_MAX: usize = 4096;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Interests {
+    hinted: BTreeMap<ReleaseId, BTreeSet<PeerId>>,
+    told: BTreeMap<PathId, BTreeMap<ReleaseId, ClaimState>>,
+}
+
+impl Interests {
+    /// A link says that this peer has the release.
+    pub(super) fn on_hint(&mut self, release: ReleaseId, peer: PeerId) {
+        self.hinted.entry(release).or_default().insert(peer);
+    }
+
+    /// A path is gone.
+    pub(super) fn on_path_down(&mut self, path: PathId) {
+        self.told.remove(&path);
+    }
+
+    /// Whether this node takes part in the release.
+    pub(super) fn knows(&self, release: &ReleaseId) -> bool {
+        self.hinted.contains_key(release)
+    }
+
+    /// Whether some release is said to be had from this peer.
+    pub(super) fn is_hinted(&self, peer: &PeerId) -> bool {
+        self.hinted.values().any(|peers| peers.contains(peer))
+    }
+
+    /// Peers that links name for the release.
+    pub(super) fn hinted_peers(&self, release: &ReleaseId) -> Vec<PeerId> {
+        self.hinted.get(release).into_iter().flatten().copied().collect()
+    }
+
+    /// Releases that links say this peer has.
+    pub(super) fn hinted_releases(&self, peer: &PeerId) -> Vec<ReleaseId> {
+        self.hinted
+            .iter()
+            .filter(|(_, peers)| peers.contains(peer))
+            .map(|(release, _)| *release)
+            .collect()
+    }
+
+    /// Whether the path has yet to be told this; if so it counts as told.
+    pub(super) fn to_tell(&mut self, path: PathId, release: ReleaseId, state: ClaimState) -> bool {
+        let told = self.told.entry(path).or_default();
+        if told.len() >= TOLD_PER_PATH_MAX && !told.contains_key(&release) {
+            return false;
+        }
+        told.insert(release, state) != Some(state)
+    }
+
+    /// Paths whose peers care for the release.
+    pub(super) fn paths_told_of(&self, release: ReleaseId) -> Vec<PathId> {
+        self.told
+            .iter()
+            .filter(|(_, told)| told.contains_key(&release))
+            .map(|(path, _)| *path)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ares_core::chunk::ChunkId;
+
+    use super::*;
+
+    #[test]
+    fn a_path_is_told_a_state_once_and_again_when_it_changes() {
+        let release = ReleaseId(ChunkId::of(b"release"));
+        let mut interests = Interests::default();
+        let path = PathId(1);
+        for (state, expect) in [
+            (ClaimState::Partial, true),
+            (ClaimState::Partial, false),
+            (ClaimState::Complete, true),
+            (ClaimState::Complete, false),
+        ] {
+            assert_eq!(interests.to_tell(path, release, state), expect, "{state:?}");
+        }
+        assert_eq!(interests.paths_told_of(release), [path]);
+        interests.on_path_down(path);
+        assert!(interests.to_tell(path, release, ClaimState::Complete));
+    }
+}

@@ -1,0 +1,450 @@
+//! The one place that owns the scheduler: turns events of shards, workers and clients into the machines' events, and the
+//! machines' choices into messages. It sees one message a chunk, and it never touches a socket or the disk.
+
+mod dialer;
+mod interest;
+mod waiting;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ares_core::chunk::{ChunkId, ReleaseId};
+use ares_core::peer::{PathId, PeerId, Source};
+use ares_core::store::ReleaseState;
+use ares_core::swarm::{self, FetchError, Scheduler, Want, WantKey};
+use ares_core::time::Instant;
+use ares_core::wire::{ClaimState, CloseCode};
+use bytes::Bytes;
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use self::dialer::Dialer;
+use self::interest::Interests;
+pub(crate) use self::waiting::Waiter;
+use self::waiting::Waiting;
+use crate::api::{NodeConfig, PeerHint, PeerStatus, ReleaseStatus, Status, StoreStatus, WantId};
+use crate::clock::Clock;
+use crate::counters::{Totals, add};
+use crate::mailbox::{CloseReason, Job, PathAsk, ShardPost, ToHub, ToShard};
+use crate::path_ids::PathIds;
+use crate::store::Store;
+
+/// Messages handled before the machines are polled: long enough to batch, short enough to stay prompt.
+const BATCH_MAX: usize = 256;
+
+/// The longest sleep; every deadline that matters is earlier.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+
+/// How long a shard may take to answer for its paths before `status` goes on without it.
+const SHARD_REPLY_MAX: Duration = Duration::from_millis(500);
+
+/// What a hub needs from the rest of the node.
+pub(crate) struct Parts {
+    pub(crate) config: NodeConfig,
+    pub(crate) clock: Clock,
+    pub(crate) identity: PeerId,
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) inbox: Receiver<ToHub>,
+    pub(crate) shards: Vec<ShardPost>,
+    pub(crate) jobs: Sender<Job>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) totals: Arc<Totals>,
+    pub(crate) path_ids: Arc<PathIds>,
+    pub(crate) seed: u64,
+}
+
+/// A path as the hub knows it.
+struct Path {
+    shard: usize,
+    /// Known from the start for a dial, from the handshake on for an accepted one.
+    peer: PeerId,
+    up: bool,
+}
+
+/// The hub's state.
+pub(crate) struct Hub {
+    parts: Parts,
+    scheduler: Scheduler,
+    dialer: Dialer,
+    interests: Interests,
+    waiting: Waiting,
+    paths: BTreeMap<PathId, Path>,
+    next_shard: usize,
+    stopping: bool,
+}
+
+impl Hub {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let config = swarm::SchedulerConfig {
+            stall_floor: parts.config.stall_timeout,
+            ..Default::default()
+        };
+        Self {
+            scheduler: Scheduler::new(config, parts.seed),
+            dialer: Dialer::new(parts.config.dial_timeout),
+            interests: Interests::default(),
+            waiting: Waiting::default(),
+            paths: BTreeMap::new(),
+            next_shard: 0,
+            stopping: false,
+            parts,
+        }
+    }
+
+    /// Runs until told to stop; then tells shards and workers to stop too.
+    pub(crate) fn run(mut self) {
+        while !self.stopping {
+            let sleep = self
+                .deadline()
+                .map_or(SLEEP_MAX, |at| at.since(self.parts.clock.now()).min(SLEEP_MAX));
+            match self.parts.inbox.recv_timeout(sleep) {
+                Ok(message) => {
+                    self.on_message(message);
+                    for _ in 1..BATCH_MAX {
+                        let Ok(message) = self.parts.inbox.try_recv() else { break };
+                        self.on_message(message);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.act();
+        }
+        for shard in &self.parts.shards {
+            shard.send(ToShard::Stop);
+        }
+        for waiter in self.waiting.drain() {
+            waiter.fail(FetchError::Shutdown);
+        }
+        for _ in 0..self.parts.config.workers {
+            // Fails only where the workers have ended already.
+            let _ = self.parts.jobs.send(Job::Stop);
+        }
+    }
+
+    fn now(&self) -> Instant {
+        self.parts.clock.now()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let dial = self.dialer.deadline(|peer| self.is_wanted(peer));
+        [self.scheduler.deadline(), dial].into_iter().flatten().min()
+    }
+
+    fn on_message(&mut self, message: ToHub) {
+        let now = self.now();
+        match message {
+            ToHub::PathUp {
+                source,
+                remote,
+                shard,
+                rtt,
+            } => self.on_path_up(now, source, remote, shard, rtt),
+            ToHub::PathDown { path, why } => self.on_path_down(now, path, &why),
+            ToHub::Claim {
+                path,
+                peer,
+                release,
+                state,
+            } => {
+                self.scheduler.on_claim(now, release, peer, state);
+                self.tell_claim(path, release);
+            }
+            ToHub::PeerSawBad { peer, chunk } => {
+                tracing::warn!(peer = %peer.short(), chunk = %chunk.short(), "a peer found bytes of ours wrong; checking them");
+                self.send_job(Job::Check(chunk));
+            }
+            ToHub::Progress { ask, bytes } => self.scheduler.on_progress(now, ask, bytes),
+            ToHub::Arrived { ask } => self.scheduler.on_arrived(now, ask),
+            ToHub::Refused { ask, refusal } => self.scheduler.on_refused(now, ask, refusal),
+            ToHub::AskFailed { ask, why } => self.scheduler.on_failed(now, ask, why),
+            ToHub::Stats { source, stats } => self.scheduler.on_source_stats(now, source, stats),
+            ToHub::Verified { chunk, bytes } => self.on_verified(chunk, &bytes),
+            ToHub::Stored { chunk, place } => {
+                self.scheduler.on_verified(now, chunk);
+                for fill in self.waiting.on_stored(chunk, place) {
+                    self.send_job(fill);
+                }
+            }
+            ToHub::BadChunk { ask, why } => {
+                add(&self.parts.totals.bad_chunks, 1);
+                tracing::warn!(path = ask.path.0, why, "a peer sent wrong bytes");
+                // Its disk may have rotted: let it look before it is gone.
+                self.send_path(ask.path, |path| ToShard::TellBad {
+                    path,
+                    chunk: ask.chunk.id,
+                });
+                self.scheduler.on_bad(now, ask.ask);
+            }
+            ToHub::Violation { peer, error } => self.scheduler.on_violation(now, peer, error),
+            ToHub::StoreFailed { chunk, why } => self.scheduler.on_store_failed(now, chunk, why),
+            ToHub::Filled { want, result } => {
+                if let Some(waiter) = self.waiting.take(want) {
+                    waiter.finish(result, None);
+                }
+            }
+            ToHub::Fetch { id, want, waiter } => self.on_fetch(now, id, want, waiter),
+            ToHub::CancelWant(id) => {
+                if let Some(waiter) = self.waiting.take(id) {
+                    waiter.fail(FetchError::Cancelled);
+                }
+                self.scheduler.on_cancel(now, WantKey(id.0));
+            }
+            ToHub::Hints { release, hints } => self.on_hints(now, release, &hints),
+            ToHub::Announce(release) => self.announce(release),
+            ToHub::Status(reply) => {
+                // Whoever asked may have gone; that is theirs to know.
+                let _ = reply.send(self.status());
+            }
+            ToHub::Stop => self.stopping = true,
+        }
+    }
+
+    /// Lets the machines choose until they have nothing more to do, and carries their choices out.
+    fn act(&mut self) {
+        let now = self.now();
+        while let Some(action) = self.scheduler.poll(now) {
+            match action {
+                swarm::Action::Ask {
+                    ask,
+                    source,
+                    chunk,
+                    place,
+                    ..
+                } => {
+                    self.send_path(source.path, |path| ToShard::Ask(PathAsk { path, ask, chunk, place }));
+                }
+                swarm::Action::Cancel { ask, source } => self.send_path(source.path, |path| ToShard::Cancel { path, ask }),
+                swarm::Action::Done { want } => {
+                    // Waiters for bytes were answered when the chunk was verified; what is left waits for it to be held.
+                    if let Some(waiter) = self.waiting.take_unless_filling(WantId(want.0)) {
+                        waiter.finish(Ok(()), None);
+                    }
+                }
+                swarm::Action::Fail { want, error } => self.fail(WantId(want.0), error),
+                swarm::Action::Drop { peer, why } => self.drop_peer(peer, why.close_code(), &why.to_string()),
+            }
+        }
+        loop {
+            let interests = &self.interests;
+            let waiting = &self.waiting;
+            let wanted = |peer: &PeerId| waiting.has_any() && interests.is_hinted(peer);
+            match self.dialer.poll(now, wanted) {
+                Some(dialer::Action::Dial { peer, remote }) => self.dial(now, peer, remote),
+                Some(dialer::Action::GiveUp { path }) => {
+                    let timeout_ms = self.parts.config.dial_timeout.as_millis();
+                    let why = format!("no answer within {timeout_ms} ms: is it running, and is UDP to it let through?");
+                    self.send_path(path, |path| ToShard::Close {
+                        path,
+                        why: CloseReason::Redundant,
+                    });
+                    self.on_path_down(now, path, &why);
+                }
+                None => break,
+            }
+        }
+    }
+
+    fn is_wanted(&self, peer: &PeerId) -> bool {
+        self.waiting.has_any() && self.interests.is_hinted(peer)
+    }
+
+    fn dial(&mut self, now: Instant, peer: PeerId, remote: SocketAddr) {
+        let shard = self.next_shard;
+        self.next_shard = (self.next_shard + 1) % self.parts.shards.len();
+        let path = self.parts.path_ids.next();
+        self.paths.insert(path, Path { shard, peer, up: false });
+        self.dialer.on_started(now, peer, remote, path);
+        tracing::debug!(peer = %peer.short(), %remote, path = path.0, "dialing");
+        self.parts.shards[shard].send(ToShard::Dial { path, peer, remote });
+    }
+
+    fn on_path_up(&mut self, now: Instant, source: Source, remote: SocketAddr, shard: usize, rtt: Duration) {
+        let Source { peer, path } = source;
+        let known = self.paths.entry(path).or_insert(Path { shard, peer, up: false });
+        known.up = true;
+        if let Some(why) = self.dialer.barred(peer) {
+            let why = CloseReason::Misbehaved {
+                code: CloseCode::Dropped,
+                why: why.to_owned(),
+            };
+            self.send_path(path, |path| ToShard::Close { path, why });
+            return;
+        }
+        tracing::info!(peer = %peer.short(), %remote, path = path.0, rtt_ms = rtt.as_secs_f64() * 1e3, "path up");
+        for spare in self.dialer.on_up(peer, path) {
+            self.send_path(spare, |path| ToShard::Close {
+                path,
+                why: CloseReason::Redundant,
+            });
+            self.paths.remove(&spare);
+        }
+        self.scheduler.on_source_up(now, source, rtt);
+        for release in self.interests.hinted_releases(&peer) {
+            self.tell_claim(path, release);
+        }
+    }
+
+    fn on_path_down(&mut self, now: Instant, path: PathId, why: &str) {
+        let Some(Path { peer, up, .. }) = self.paths.remove(&path) else {
+            return;
+        };
+        self.dialer.on_down(now, peer, path, why);
+        self.interests.on_path_down(path);
+        if up {
+            tracing::info!(peer = %peer.short(), path = path.0, why, "path down");
+            self.scheduler.on_source_down(now, Source { peer, path }, why.to_owned());
+        } else {
+            tracing::debug!(peer = %peer.short(), path = path.0, why, "dial failed");
+        }
+    }
+
+    fn drop_peer(&mut self, peer: PeerId, code: CloseCode, why: &str) {
+        tracing::warn!(peer = %peer.short(), why, "peer dropped");
+        self.dialer.bar(peer, why);
+        let paths: Vec<PathId> = self.paths.iter().filter(|(_, p)| p.peer == peer).map(|(id, _)| *id).collect();
+        for path in paths {
+            let why = CloseReason::Misbehaved {
+                code,
+                why: why.to_owned(),
+            };
+            self.send_path(path, |path| ToShard::Close { path, why });
+        }
+    }
+
+    fn on_fetch(&mut self, now: Instant, id: WantId, want: Want, waiter: Waiter) {
+        let held = self.parts.store.has(&want.chunk.id);
+        match (held, waiter) {
+            (true, Waiter::Bytes(done)) => self.send_job(Job::Read { want, done }),
+            (true, waiter) => match want.place {
+                Some(place) if !self.parts.store.has_at(&place, &want.chunk) => {
+                    self.waiting.insert(id, want, waiter);
+                    self.waiting.mark_filling(id);
+                    self.send_job(Job::Fill {
+                        want: id,
+                        chunk: want.chunk,
+                        place,
+                    });
+                }
+                _ => waiter.finish(Ok(()), None),
+            },
+            (false, waiter) => {
+                self.waiting.insert(id, want, waiter);
+                self.scheduler.on_want(now, WantKey(id.0), want);
+            }
+        }
+    }
+
+    fn on_verified(&mut self, chunk: ChunkId, bytes: &Bytes) {
+        for waiter in self.waiting.take_byte_waiters(chunk) {
+            waiter.finish(Ok(()), Some(bytes.clone()));
+        }
+    }
+
+    fn fail(&mut self, id: WantId, error: FetchError) {
+        let Some((want, waiter)) = self.waiting.take_with_want(id) else {
+            return;
+        };
+        add(&self.parts.totals.failed_wants, 1);
+        waiter.fail(match error {
+            FetchError::Deadline { chunk, waited_ms, why } => {
+                let ways = self.dialer.explain(self.interests.hinted_peers(&want.release));
+                let why = ways.map_or(why.clone(), |ways| format!("{why}; {ways}"));
+                FetchError::Deadline { chunk, waited_ms, why }
+            }
+            other => other,
+        });
+    }
+
+    fn on_hints(&mut self, now: Instant, release: ReleaseId, hints: &[PeerHint]) {
+        let own = self.parts.identity;
+        for hint in hints.iter().filter(|hint| hint.peer != own) {
+            self.interests.on_hint(release, hint.peer);
+            self.scheduler.on_hint(now, release, hint.peer);
+            self.dialer.on_hint(now, hint.peer, &hint.addrs);
+            let up: Vec<PathId> = self
+                .paths
+                .iter()
+                .filter(|(_, p)| p.up && p.peer == hint.peer)
+                .map(|(id, _)| *id)
+                .collect();
+            for path in up {
+                self.tell_claim(path, release);
+            }
+        }
+    }
+
+    /// Tells the peer behind a path what is here of a release, unless it has been told the same.
+    fn tell_claim(&mut self, path: PathId, release: ReleaseId) {
+        let state = self.claim_of(release);
+        if self.interests.to_tell(path, release, state) {
+            self.send_path(path, |path| ToShard::Claim { path, release, state });
+        }
+    }
+
+    fn announce(&mut self, release: ReleaseId) {
+        for path in self.interests.paths_told_of(release) {
+            self.tell_claim(path, release);
+        }
+    }
+
+    fn claim_of(&self, release: ReleaseId) -> ClaimState {
+        let known = self.parts.store.releases().into_iter().find(|known| known.release == release);
+        match known.map(|known| known.state) {
+            Some(ReleaseState::Complete) => ClaimState::Complete,
+            Some(ReleaseState::Partial) => ClaimState::Partial,
+            None if self.interests.knows(&release) => ClaimState::Partial,
+            None => ClaimState::None,
+        }
+    }
+
+    fn send_path(&self, path: PathId, message: impl FnOnce(PathId) -> ToShard) {
+        if let Some(known) = self.paths.get(&path) {
+            self.parts.shards[known.shard].send(message(path));
+        }
+    }
+
+    fn send_job(&self, job: Job) {
+        // Workers outlive the hub: they end when it tells them to.
+        let _ = self.parts.jobs.send(job);
+    }
+
+    fn status(&self) -> Status {
+        let mut peers: BTreeMap<PeerId, PeerStatus> = BTreeMap::new();
+        for shard in &self.parts.shards {
+            let (reply, paths) = bounded(1);
+            shard.send(ToShard::Paths(reply));
+            for (peer, path) in paths.recv_timeout(SHARD_REPLY_MAX).unwrap_or_default() {
+                let entry = peers.entry(peer).or_insert_with(|| PeerStatus {
+                    peer: peer.to_string(),
+                    paths: Vec::new(),
+                });
+                entry.paths.push(path);
+            }
+        }
+        let totals = self.parts.store.totals();
+        let releases = self.parts.store.releases();
+        Status {
+            peer: self.parts.identity.to_string(),
+            listen: self.parts.listen.clone(),
+            uptime_s: self.parts.clock.uptime().as_secs_f64(),
+            peers: peers.into_values().collect(),
+            releases: releases
+                .into_iter()
+                .map(|known| ReleaseStatus {
+                    release: known.release.to_string(),
+                    name: known.name,
+                    complete: known.state == ReleaseState::Complete,
+                })
+                .collect(),
+            counters: self.parts.totals.snapshot(),
+            store: StoreStatus {
+                chunks: totals.chunks,
+                bytes: totals.own_bytes + totals.in_place_bytes,
+                in_place_bytes: totals.in_place_bytes,
+                intake_stopped: totals.intake_stopped,
+            },
+        }
+    }
+}

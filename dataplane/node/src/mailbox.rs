@@ -1,0 +1,155 @@
+//! What the threads of a node say to each other. One message a chunk, not a packet.
+//!
+//! The hub decides, shards talk to peers, workers hash and touch the disk. Mailboxes are bounded; the bounds are never met in
+//! health, because asks in flight are bounded by credit, so a full one says that its reader is stuck and the sender may wait.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId};
+use ares_core::peer::{PathId, PeerId, Source};
+use ares_core::swarm::{AskId, BlobPlace, FetchError, Refusal, SourceStats, Want};
+use ares_core::wire::{ClaimState, CloseCode, WireError};
+use ares_ring::Waker;
+use bytes::Bytes;
+use crossbeam::channel::Sender;
+
+use crate::api::{Done, PathStatus, PeerHint, Status, WantId};
+use crate::hub::Waiter;
+
+/// Messages a mailbox holds before its senders wait.
+pub(crate) const MAILBOX_MAX: usize = 8192;
+
+/// To a shard, from the hub.
+pub(crate) enum ToShard {
+    /// Open a path: connect to `remote` and accept only `peer` there.
+    Dial { path: PathId, peer: PeerId, remote: SocketAddr },
+    /// Ask a chunk over a path.
+    Ask(PathAsk),
+    /// The ask's bytes are no longer needed.
+    Cancel { path: PathId, ask: AskId },
+    /// Tell the peer how much of a release is here.
+    Claim {
+        path: PathId,
+        release: ReleaseId,
+        state: ClaimState,
+    },
+    /// End a path and say why.
+    Close { path: PathId, why: CloseReason },
+    /// Tell the peer that a chunk it sent was wrong.
+    TellBad { path: PathId, chunk: ChunkId },
+    /// Report every path's figures.
+    Paths(Sender<Vec<(PeerId, PathStatus)>>),
+    /// Close everything and end the thread.
+    Stop,
+}
+
+/// Why this side ends a path.
+#[derive(Clone, Debug)]
+pub(crate) enum CloseReason {
+    /// The node is stopping.
+    Stopping,
+    /// Another path to the same peer won.
+    Redundant,
+    /// The peer sent wrong bytes or broke the protocol.
+    Misbehaved { code: CloseCode, why: String },
+}
+
+/// One chunk asked over one path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PathAsk {
+    pub(crate) path: PathId,
+    pub(crate) ask: AskId,
+    pub(crate) chunk: ChunkRef,
+    pub(crate) place: Option<BlobPlace>,
+}
+
+/// To a worker: from shards (bytes to check and keep), the hub and handles (bytes to bring from the disk).
+pub(crate) enum Job {
+    /// A chunk has arrived: verify it, hand it to those who wait, write it.
+    Land { ask: PathAsk, bytes: Bytes },
+    /// Read a held chunk; the rest of the want serves to fetch it should the disk have lost it.
+    Read { want: Want, done: Done },
+    /// Look whether the held bytes of a chunk are still right; forget them if not.
+    Check(ChunkId),
+    /// A held chunk belongs at one more place.
+    Fill {
+        want: WantId,
+        chunk: ChunkRef,
+        place: BlobPlace,
+    },
+    /// End the thread.
+    Stop,
+}
+
+/// To the hub, from everybody.
+pub(crate) enum ToHub {
+    /// A path's handshake and hello are done.
+    PathUp {
+        source: Source,
+        remote: SocketAddr,
+        shard: usize,
+        rtt: Duration,
+    },
+    /// A path, or the attempt to open one, has ended.
+    PathDown { path: PathId, why: String },
+    /// A peer told how much of a release it has.
+    Claim {
+        path: PathId,
+        peer: PeerId,
+        release: ReleaseId,
+        state: ClaimState,
+    },
+    /// A peer found bytes of ours wrong.
+    PeerSawBad { peer: PeerId, chunk: ChunkId },
+    /// Some bytes of an ask arrived.
+    Progress { ask: AskId, bytes: u32 },
+    /// All bytes of an ask arrived and are on their way to a worker.
+    Arrived { ask: AskId },
+    /// The peer declined an ask.
+    Refused { ask: AskId, refusal: Refusal },
+    /// An ask ended without an answer while its path lives.
+    AskFailed { ask: AskId, why: String },
+    /// Fresh figures of a path.
+    Stats { source: Source, stats: SourceStats },
+    /// A chunk's hash is right; those who wait for it can have it before it is written.
+    Verified { chunk: ChunkId, bytes: Bytes },
+    /// A chunk is in the store, at this place.
+    Stored { chunk: ChunkId, place: Option<BlobPlace> },
+    /// The bytes of an ask do not hash to its name.
+    BadChunk { ask: PathAsk, why: String },
+    /// A peer broke the protocol.
+    Violation { peer: PeerId, error: WireError },
+    /// A verified chunk could not be kept.
+    StoreFailed { chunk: ChunkId, why: String },
+    /// A held chunk was put, or could not be put, at one more place.
+    Filled { want: WantId, result: Result<(), FetchError> },
+    /// Somebody needs a chunk.
+    Fetch { id: WantId, want: Want, waiter: Waiter },
+    /// Nobody waits for that want any more.
+    CancelWant(WantId),
+    /// Peers that may have a release.
+    Hints { release: ReleaseId, hints: Vec<PeerHint> },
+    /// What this node holds of a release has changed.
+    Announce(ReleaseId),
+    /// Tell how things are.
+    Status(Sender<Status>),
+    /// End the thread and all shards and workers.
+    Stop,
+}
+
+/// The sending end of a shard's mailbox: a queue and the waker of the ring that the shard sleeps in.
+#[derive(Clone)]
+pub(crate) struct ShardPost {
+    pub(crate) queue: Sender<ToShard>,
+    pub(crate) waker: Waker,
+}
+
+impl ShardPost {
+    /// Hands a message to the shard and wakes it. A message to a shard that has ended is dropped: its paths are down already.
+    pub(crate) fn send(&self, message: ToShard) {
+        if self.queue.send(message).is_ok() {
+            self.waker.wake();
+        }
+    }
+}

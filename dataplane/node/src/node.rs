@@ -1,0 +1,239 @@
+//! Starts and stops a node: identity, store, sockets, then the threads. The order of stopping is the reverse.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use ares_ring::{Ring, RingConfig, RingError, SocketError, SocketOptions, UdpSocket, Waker};
+use crossbeam::channel::{bounded, unbounded};
+
+use crate::api::NodeConfig;
+use crate::clock::Clock;
+use crate::counters::Totals;
+use crate::handle::{Handle, Inner};
+use crate::hub::{self, Hub};
+use crate::identity::{Identity, IdentityError};
+use crate::mailbox::{Job, MAILBOX_MAX, ShardPost, ToHub, ToShard};
+use crate::path_ids::PathIds;
+use crate::shard::{self, Shard};
+use crate::store::{Store, StoreError};
+use crate::tls::{Tls, TlsError};
+use crate::want_ids::WantIds;
+use crate::worker::Worker;
+
+/// Socket buffers asked for, in bytes: a few milliseconds of a fast link, so that a busy moment of the thread costs no datagram.
+const SOCKET_BUFFER_BYTES: u32 = 4 << 20;
+
+/// A running node. Dropping it stops it.
+pub struct Node {
+    handle: Handle,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The key file.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The state directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An address.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// io_uring.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The kernel gave no thread.
+    #[error("cannot start a thread: {0}; is the process limit (ulimit -u) too low?")]
+    Thread(#[source] std::io::Error),
+}
+
+impl Node {
+    /// Binds, opens, spawns. When it returns, the node answers.
+    pub fn start(config: NodeConfig) -> Result<Self, StartError> {
+        let store = Store::open(&config.state)?;
+        let identity = Identity::load_or_create(&config.state)?;
+        let tls = Tls::new(&identity)?;
+        let sockets = bind_all(&config)?;
+        let ports: Vec<Vec<u16>> = (0..sockets[0].len())
+            .map(|lane| sockets.iter().map(|shard| shard[lane].local_addr().port()).collect())
+            .collect();
+        let listen: Vec<SocketAddr> = sockets[0].iter().map(UdpSocket::local_addr).collect();
+        let (hub_post, hub_inbox) = unbounded::<ToHub>();
+        let (jobs, job_inbox) = bounded::<Job>(MAILBOX_MAX);
+        let parts = Common {
+            clock: Clock::new(),
+            store: store.clone(),
+            totals: Arc::default(),
+            want_ids: Arc::default(),
+            path_ids: Arc::default(),
+            tls,
+            nonce: random(),
+        };
+        let inner = Inner {
+            peer: identity.peer,
+            listen: listen.clone(),
+            store,
+            hub: hub_post.clone(),
+            jobs: jobs.clone(),
+            want_ids: parts.want_ids.clone(),
+        };
+        let mut node = Self {
+            handle: Handle { inner: Arc::new(inner) },
+            threads: Vec::new(),
+        };
+        let mut shards = Vec::new();
+        for (index, sockets) in sockets.into_iter().enumerate() {
+            let (queue, inbox) = bounded::<ToShard>(MAILBOX_MAX);
+            let shard = shard::Parts {
+                index,
+                clock: parts.clock,
+                sockets,
+                ports: ports.clone(),
+                inbox,
+                hub: hub_post.clone(),
+                jobs: jobs.clone(),
+                store: parts.store.clone(),
+                totals: parts.totals.clone(),
+                tls: parts.tls.clone(),
+                nonce: parts.nonce,
+                path_ids: parts.path_ids.clone(),
+            };
+            let waker = node.spawn_shard(shard)?;
+            shards.push(ShardPost { queue, waker });
+        }
+        for index in 0..config.workers.max(1) {
+            let worker = Worker {
+                jobs: job_inbox.clone(),
+                hub: hub_post.clone(),
+                store: parts.store.clone(),
+                totals: parts.totals.clone(),
+                want_ids: parts.want_ids.clone(),
+            };
+            node.spawn(format!("ares-work-{index}"), move || worker.run())?;
+        }
+        let hub = hub::Parts {
+            config: NodeConfig {
+                workers: config.workers.max(1),
+                ..config
+            },
+            clock: parts.clock,
+            identity: identity.peer,
+            listen,
+            inbox: hub_inbox,
+            shards,
+            jobs,
+            store: parts.store,
+            totals: parts.totals,
+            path_ids: parts.path_ids,
+            seed: random(),
+        };
+        node.spawn("ares-hub".to_owned(), move || Hub::new(hub).run())?;
+        Ok(node)
+    }
+
+    /// For asking it.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Says goodbye to peers, writes what is pending, ends all threads.
+    pub fn stop(self) {
+        // Drop does it.
+    }
+
+    /// The ring belongs to its thread, so the thread makes it and tells whether that went well.
+    fn spawn_shard(&mut self, parts: shard::Parts) -> Result<Waker, StartError> {
+        let (report, made) = bounded::<Result<Waker, StartError>>(1);
+        self.spawn(format!("ares-shard-{}", parts.index), move || {
+            let made = Ring::new(&RingConfig::default()).map_err(StartError::from);
+            let shard = made.and_then(|ring| {
+                let waker = ring.waker();
+                Ok((Shard::new(parts, ring)?, waker))
+            });
+            match shard {
+                Ok((shard, waker)) => {
+                    let _ = report.send(Ok(waker));
+                    drop(report);
+                    shard.run();
+                }
+                Err(error) => drop(report.send(Err(error))),
+            }
+        })?;
+        made.recv()
+            .unwrap_or_else(|_| Err(StartError::Thread(std::io::Error::other("the shard thread died"))))
+    }
+
+    fn spawn(&mut self, name: String, run: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
+        let thread = thread::Builder::new().name(name).spawn(run).map_err(StartError::Thread)?;
+        self.threads.push(thread);
+        Ok(())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Where the hub never started, nobody listens and the threads end because their mailboxes close.
+        let _ = self.handle.inner.hub.send(ToHub::Stop);
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the node had panicked");
+            }
+        }
+        if let Err(error) = self.handle.inner.store.flush() {
+            tracing::error!(%error, "the last chunks could not be made durable; they will be fetched again");
+        }
+    }
+}
+
+/// What all threads share.
+struct Common {
+    clock: Clock,
+    store: Arc<Store>,
+    totals: Arc<Totals>,
+    want_ids: Arc<WantIds>,
+    path_ids: Arc<PathIds>,
+    tls: Tls,
+    nonce: u64,
+}
+
+/// One socket per shard and lane: the first shard has the configured port, the others tell theirs in the hello.
+fn bind_all(config: &NodeConfig) -> Result<Vec<Vec<UdpSocket>>, SocketError> {
+    let options = SocketOptions {
+        receive_buffer_bytes: Some(SOCKET_BUFFER_BYTES),
+        send_buffer_bytes: Some(SOCKET_BUFFER_BYTES),
+        ..SocketOptions::default()
+    };
+    let mut first = Vec::new();
+    if config.listen.is_empty() {
+        let any = |ip: IpAddr| UdpSocket::bind(SocketAddr::new(ip, 0), &options);
+        first.push(any(Ipv4Addr::UNSPECIFIED.into())?);
+        // A machine without IPv6 does without it.
+        first.extend(any(Ipv6Addr::UNSPECIFIED.into()).ok());
+    }
+    for addr in &config.listen {
+        first.push(UdpSocket::bind(*addr, &options)?);
+    }
+    let addrs: Vec<IpAddr> = first.iter().map(|socket| socket.local_addr().ip()).collect();
+    let mut shards = vec![first];
+    for _ in 1..config.shards.max(1) {
+        let sockets: Result<_, _> = addrs
+            .iter()
+            .map(|ip| UdpSocket::bind(SocketAddr::new(*ip, 0), &options))
+            .collect();
+        shards.push(sockets?);
+    }
+    Ok(shards)
+}
+
+/// A number nobody can guess, from the operating system.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // std seeds each RandomState from the system's random source.
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}

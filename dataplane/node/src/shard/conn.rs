@@ -1,0 +1,311 @@
+//! One path: a QUIC connection, the conversation on its control stream, its asks and its answers. Turns QUIC's events into the
+//! machines' and tells the shard what came of it; owns no socket and no ring.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use ares_core::chunk::{ChunkId, ReleaseId};
+use ares_core::peer::{LaneId, PathId, PeerId};
+use ares_core::wire::{self, ClaimState, CloseCode, Exchange, ExchangeLimits, Frame, Hello, WireError};
+use bytes::Bytes;
+use quinn_proto::{
+    Connection, ConnectionError, ConnectionHandle, Dir, Event, ReadError, Side, StreamEvent, StreamId, VarInt, WriteError,
+};
+
+use super::asking::{Asking, Outcome};
+use super::serving::Serving;
+use crate::api::PathStatus;
+use crate::clock::Clock;
+use crate::tls;
+
+/// One path.
+pub(super) struct Conn {
+    pub(super) path: PathId,
+    pub(super) lane: LaneId,
+    pub(super) handle: ConnectionHandle,
+    pub(super) quic: Connection,
+    pub(super) asking: Asking,
+    pub(super) serving: Serving,
+    remote: SocketAddr,
+    exchange: Exchange,
+    control: Option<StreamId>,
+    control_out: Bytes,
+    peer: Option<PeerId>,
+    phase: Phase,
+    /// Why this side closed it; the reason QUIC gives for an own close says nothing.
+    closed_because: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The TLS handshake or the peer's hello is awaited.
+    Opening,
+    /// Chunks may be asked.
+    Up,
+    /// `Said::Down` has been told.
+    Down,
+}
+
+/// What a connection has to tell.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// Handshake and hello are done.
+    Up { peer: PeerId },
+    /// It is over.
+    Down { why: String },
+    /// The peer told how much of a release it has.
+    Claim {
+        peer: PeerId,
+        release: ReleaseId,
+        state: ClaimState,
+    },
+    /// The peer found our bytes wrong.
+    SawBad { peer: PeerId, chunk: ChunkId },
+    /// The peer broke the protocol. The connection is being closed.
+    Violation { peer: Option<PeerId>, error: WireError },
+    /// What became of an ask.
+    Ask(Outcome),
+}
+
+impl Conn {
+    pub(super) fn new(
+        path: PathId,
+        lane: LaneId,
+        handle: ConnectionHandle,
+        quic: Connection,
+        hello: Hello,
+        clock: &Clock,
+    ) -> Self {
+        Self {
+            path,
+            lane,
+            handle,
+            remote: quic.remote_address(),
+            quic,
+            asking: Asking::default(),
+            serving: Serving::default(),
+            exchange: Exchange::new(clock.now(), ExchangeLimits::default(), hello),
+            control: None,
+            control_out: Bytes::new(),
+            peer: None,
+            phase: Phase::Opening,
+            closed_because: None,
+        }
+    }
+
+    /// The identity proven in the handshake, once it is done.
+    pub(super) fn peer(&self) -> Option<PeerId> {
+        self.peer
+    }
+
+    pub(super) fn remote(&self) -> SocketAddr {
+        self.remote
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.phase == Phase::Up
+    }
+
+    /// Queues a control frame.
+    pub(super) fn send(&mut self, frame: &Frame) {
+        self.exchange.send(frame);
+    }
+
+    /// Ends the connection and tells the peer why.
+    pub(super) fn close(&mut self, now: Instant, code: CloseCode, why: &str) {
+        if self.closed_because.is_none() {
+            self.closed_because = Some(why.to_owned());
+            self.quic
+                .close(now, VarInt::from_u32(code.code()), Bytes::copy_from_slice(why.as_bytes()));
+        }
+    }
+
+    /// Takes all events QUIC has, moves control bytes and opens streams for asks.
+    pub(super) fn drive(&mut self, now: Instant, clock: &Clock, said: &mut Vec<Said>) {
+        while let Some(event) = self.quic.poll() {
+            match event {
+                Event::Connected => self.on_connected(now, said),
+                Event::ConnectionLost { reason } => self.on_lost(reason, said),
+                Event::Stream(event) => self.on_stream(now, clock, event, said),
+                Event::HandshakeDataReady | Event::DatagramReceived | Event::DatagramsUnblocked => {}
+            }
+        }
+        if self.quic.is_closed() && self.phase != Phase::Down {
+            // Closed by this side: QUIC reports a loss only for what it did not do itself.
+            self.phase = Phase::Down;
+            said.push(Said::Down {
+                why: self.closed_because.clone().unwrap_or_else(|| "closed".to_owned()),
+            });
+        }
+        if self.phase == Phase::Down {
+            return;
+        }
+        self.poll_exchange(now, said);
+        self.write_control();
+        if self.phase == Phase::Up {
+            self.asking.open_runs(&mut self.quic);
+        }
+    }
+
+    fn on_connected(&mut self, now: Instant, said: &mut Vec<Said>) {
+        self.peer = tls::proven_peer(self.quic.crypto_session());
+        if self.peer.is_none() {
+            // The verifier lets no other key pass; without one there is nobody to speak to.
+            self.close(now, CloseCode::Dropped, "no Ed25519 key was proven");
+            return;
+        }
+        if self.quic.side() == Side::Client {
+            self.control = self.quic.streams().open(Dir::Bi);
+            if self.control.is_none() {
+                self.violate(now, WireError::ControlEnded, said);
+            }
+        }
+    }
+
+    fn on_lost(&mut self, reason: ConnectionError, said: &mut Vec<Said>) {
+        if self.phase != Phase::Down {
+            self.phase = Phase::Down;
+            said.push(Said::Down {
+                why: self.closed_because.clone().unwrap_or_else(|| explain(&reason)),
+            });
+        }
+    }
+
+    fn on_stream(&mut self, now: Instant, clock: &Clock, event: StreamEvent, said: &mut Vec<Said>) {
+        match event {
+            StreamEvent::Opened { dir: Dir::Bi } => {
+                while let Some(id) = self.quic.streams().accept(Dir::Bi) {
+                    if self.control.is_none() {
+                        // The dialer's first stream is the conversation.
+                        self.control = Some(id);
+                    } else {
+                        self.serving.on_opened(id);
+                    }
+                    self.on_readable(now, clock, id, said);
+                }
+            }
+            StreamEvent::Readable { id } => self.on_readable(now, clock, id, said),
+            StreamEvent::Writable { id } => self.serving.on_writable(id, &mut self.quic),
+            StreamEvent::Stopped { id, .. } if Some(id) == self.control => self.violate(now, WireError::ControlEnded, said),
+            StreamEvent::Stopped { id, .. } => self.serving.on_stopped(id, &mut self.quic),
+            // Unidirectional streams are not allowed; finished and available streams are looked at when there is need.
+            StreamEvent::Opened { dir: Dir::Uni } | StreamEvent::Finished { .. } | StreamEvent::Available { .. } => {}
+        }
+    }
+
+    fn on_readable(&mut self, now: Instant, clock: &Clock, id: StreamId, said: &mut Vec<Said>) {
+        let verdict = if Some(id) == self.control {
+            self.read_control(clock, id);
+            Ok(())
+        } else if self.asking.owns(id) {
+            let mut outcomes = Vec::new();
+            let verdict = self.asking.on_readable(id, &mut self.quic, &mut outcomes);
+            said.extend(outcomes.into_iter().map(Said::Ask));
+            verdict
+        } else {
+            self.serving.on_readable(id, &mut self.quic)
+        };
+        if let Err(error) = verdict {
+            self.violate(now, error, said);
+        }
+    }
+
+    fn read_control(&mut self, clock: &Clock, id: StreamId) {
+        let mut stream = self.quic.recv_stream(id);
+        let Ok(mut chunks) = stream.read(true) else { return };
+        loop {
+            match chunks.next(usize::MAX) {
+                Ok(Some(chunk)) => self.exchange.on_bytes(clock.now(), &chunk.bytes),
+                Ok(None) | Err(ReadError::Reset(_)) => {
+                    self.exchange.on_fin();
+                    break;
+                }
+                Err(ReadError::Blocked) => break,
+            }
+        }
+        // Whether credit should go out at once is answered by the poll_transmit that follows every event.
+        let _ = chunks.finalize();
+    }
+
+    fn poll_exchange(&mut self, now: Instant, said: &mut Vec<Said>) {
+        while let Some(event) = self.exchange.poll() {
+            let Some(peer) = self.peer else { return };
+            match event {
+                wire::Event::Ready(hello) => {
+                    tracing::debug!(peer = %peer.short(), agent = hello.agent, "hello");
+                    self.phase = Phase::Up;
+                    said.push(Said::Up { peer });
+                }
+                wire::Event::Claim { release, state } => said.push(Said::Claim { peer, release, state }),
+                wire::Event::Load { .. } => {}
+                wire::Event::Bad { chunk } => said.push(Said::SawBad { peer, chunk }),
+                wire::Event::Bye { reason, .. } => {
+                    self.close(now, CloseCode::Goodbye, &format!("the peer said goodbye: {reason}"));
+                }
+                wire::Event::Violation(error) => self.violate(now, error, said),
+            }
+        }
+    }
+
+    fn violate(&mut self, now: Instant, error: WireError, said: &mut Vec<Said>) {
+        // What a closing connection still coughs up is not held against the peer.
+        if self.closed_because.is_none() && !self.quic.is_closed() {
+            self.close(now, error.close_code(), &error.to_string());
+            said.push(Said::Violation { peer: self.peer, error });
+        }
+    }
+
+    fn write_control(&mut self) {
+        /// Frames handed to the stream at a time.
+        const PIECE_BYTES_MAX: usize = 16 << 10;
+        let Some(id) = self.control else { return };
+        loop {
+            if self.control_out.is_empty() {
+                self.control_out = self.exchange.take_output(PIECE_BYTES_MAX);
+            }
+            if self.control_out.is_empty() {
+                return;
+            }
+            match self
+                .quic
+                .send_stream(id)
+                .write_chunks(std::slice::from_mut(&mut self.control_out))
+            {
+                Ok(_) => {}
+                Err(WriteError::Blocked | WriteError::Stopped(_) | WriteError::ClosedStream) => return,
+            }
+        }
+    }
+
+    /// Figures for `status`.
+    pub(super) fn status(&self) -> PathStatus {
+        let stats = self.quic.stats();
+        PathStatus {
+            path: self.path.0,
+            remote: self.remote,
+            rtt_ms: self.quic.rtt().as_secs_f64() * 1e3,
+            mtu: stats.path.current_mtu,
+            rx_bytes: stats.udp_rx.bytes,
+            tx_bytes: stats.udp_tx.bytes,
+            lost_packets: stats.path.lost_packets,
+            inflight_bytes: self.asking.inflight_bytes(),
+        }
+    }
+}
+
+/// Why a connection was lost, in words that name the guilty.
+fn explain(reason: &ConnectionError) -> String {
+    match reason {
+        ConnectionError::TimedOut => "nothing came from it any more (timed out)".to_owned(),
+        ConnectionError::ApplicationClosed(close) => {
+            format!(
+                "the peer closed the connection: {} (code {})",
+                String::from_utf8_lossy(&close.reason),
+                close.error_code
+            )
+        }
+        ConnectionError::Reset => "the peer has restarted (stateless reset)".to_owned(),
+        ConnectionError::VersionMismatch => "the peer speaks another version of QUIC".to_owned(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,100 @@
+//! Chunks on their way from the store to a connection: finds the extent, reads it in the shard's own ring, makes sure that a file
+//! served in place has not changed meanwhile.
+
+use std::collections::BTreeMap;
+
+use ares_core::wire::{AnswerHead, AskItem};
+use ares_ring::{Op, OpError, Ring, Target};
+use bytes::{Bytes, BytesMut};
+use quinn_proto::StreamId;
+
+use super::Tag;
+use crate::store::{Extent, Store};
+
+/// Reads in flight.
+#[derive(Default)]
+pub(super) struct Loads {
+    inflight: BTreeMap<u64, Load>,
+    next: u64,
+}
+
+struct Load {
+    conn: usize,
+    stream: StreamId,
+    item: AskItem,
+    extent: Extent,
+}
+
+/// A read that has ended, for the connection that wanted it.
+pub(super) struct Loaded {
+    pub(super) conn: usize,
+    pub(super) stream: StreamId,
+    pub(super) item: AskItem,
+    pub(super) result: Result<Bytes, AnswerHead>,
+}
+
+impl Loads {
+    /// Starts to read, or says at once why not.
+    pub(super) fn start(
+        &mut self,
+        ring: &mut Ring,
+        store: &Store,
+        conn: usize,
+        stream: StreamId,
+        item: AskItem,
+    ) -> Result<(), AnswerHead> {
+        let extent = store
+            .locate(&item.id)
+            .filter(|extent| extent.len == item.len)
+            .ok_or(AnswerHead::NotHeld)?;
+        let len = item.wanted_bytes() as usize;
+        let op = Op::Read {
+            file: Target::Open(extent.file.clone()),
+            offset: extent.offset + u64::from(item.from),
+            buf: BytesMut::new(),
+            len,
+        };
+        let id = self.next;
+        self.next += 1;
+        self.inflight.insert(
+            id,
+            Load {
+                conn,
+                stream,
+                item,
+                extent,
+            },
+        );
+        ring.submit(op, Tag::Load(id).encode());
+        Ok(())
+    }
+
+    /// A read has ended.
+    pub(super) fn on_read(&mut self, id: u64, buf: BytesMut, result: Result<usize, OpError>, store: &Store) -> Option<Loaded> {
+        let Load {
+            conn,
+            stream,
+            item,
+            extent,
+        } = self.inflight.remove(&id)?;
+        let whole = buf.len() == item.wanted_bytes() as usize;
+        let result = match result {
+            Ok(_) if whole && extent.still_valid() => Ok(buf.freeze()),
+            Ok(_) => {
+                tracing::warn!(chunk = %item.id.short(), "held bytes have changed or vanished on disk; not served any more");
+                store.forget(&item.id);
+                Err(AnswerHead::Gone)
+            }
+            Err(error) => {
+                tracing::warn!(chunk = %item.id.short(), %error, "held bytes could not be read");
+                Err(AnswerHead::Gone)
+            }
+        };
+        Some(Loaded {
+            conn,
+            stream,
+            item,
+            result,
+        })
+    }
+}

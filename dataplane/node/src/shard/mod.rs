@@ -1,0 +1,559 @@
+//! One thread, one ring, its sockets and its connections. The loop: reap what the kernel finished, turn it into QUIC events,
+//! let connections speak, hand what they want sent or read to the ring, sleep in the one system call that submits it all.
+
+mod asking;
+mod conn;
+mod loads;
+mod sends;
+mod serving;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ares_core::peer::{LaneId, PathId, PeerId, Source};
+use ares_core::swarm::SourceStats;
+use ares_core::wire::{CloseCode, Frame, Hello, PROTOCOL_VERSION};
+use ares_ring::{Completion, Datagrams, Op, Outcome, Ring, Target, UdpSocket};
+use crossbeam::channel::{Receiver, Sender};
+use quinn_proto::{ClientConfig, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint, Incoming, ServerConfig};
+
+use self::asking::Outcome as AskOutcome;
+use self::conn::{Conn, Said};
+use self::loads::Loads;
+use self::sends::Sends;
+use crate::clock::Clock;
+use crate::counters::{Totals, add};
+use crate::lane::{self, Interface};
+use crate::mailbox::{CloseReason, Job, PathAsk, ToHub, ToShard};
+use crate::node::StartError;
+use crate::path_ids::PathIds;
+use crate::quic;
+use crate::store::Store;
+use crate::tls::{Tls, TlsError};
+
+/// Handshakes of unproven addresses at once above which newcomers must first prove theirs (RFC 9000 section 8.1.2).
+const HANDSHAKES_BEFORE_RETRY: usize = 64;
+
+/// Connections of a shard; above it newcomers are refused.
+const CONNECTIONS_MAX: usize = 8192;
+
+/// How often the hub hears the figures of a path that is being asked.
+const STATS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long closing connections may take to tell their peers when the node stops.
+const FAREWELL_MAX: Duration = Duration::from_millis(200);
+
+/// Bursts one connection may send before the next one has its turn.
+const BURSTS_PER_TURN: usize = 4;
+
+/// What a shard needs from the rest of the node.
+pub(crate) struct Parts {
+    pub(crate) index: usize,
+    pub(crate) clock: Clock,
+    pub(crate) sockets: Vec<UdpSocket>,
+    /// UDP ports of all shards, by lane.
+    pub(crate) ports: Vec<Vec<u16>>,
+    pub(crate) inbox: Receiver<ToShard>,
+    pub(crate) hub: Sender<ToHub>,
+    pub(crate) jobs: Sender<Job>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) totals: Arc<Totals>,
+    pub(crate) tls: Tls,
+    pub(crate) nonce: u64,
+    pub(crate) path_ids: Arc<PathIds>,
+}
+
+/// The shard's state.
+pub(crate) struct Shard {
+    parts: Parts,
+    ring: Ring,
+    endpoint: Endpoint,
+    interfaces: Vec<Interface>,
+    lanes: Vec<Lane>,
+    conns: BTreeMap<usize, Conn>,
+    by_path: BTreeMap<PathId, usize>,
+    /// Connections that something happened to since they were last driven, in order.
+    dirty: VecDeque<usize>,
+    is_dirty: BTreeSet<usize>,
+    timers: BTreeSet<(Instant, usize)>,
+    timer_of: BTreeMap<usize, Instant>,
+    loads: Loads,
+    sends: Sends,
+    /// Answers the endpoint gives by itself (version negotiation, retry, stateless reset).
+    scratch: Vec<u8>,
+    next_stats: Instant,
+    stopping: Option<Instant>,
+}
+
+struct Lane {
+    socket: Target,
+    local: SocketAddr,
+    server: BTreeMap<u32, Arc<ServerConfig>>,
+}
+
+/// What a tag of the ring stands for.
+enum Tag {
+    Receive(LaneId),
+    Send,
+    Load(u64),
+}
+
+impl Tag {
+    const KIND_SHIFT: u32 = 60;
+
+    fn encode(&self) -> u64 {
+        match self {
+            Self::Receive(lane) => u64::from(lane.0),
+            Self::Send => 1 << Self::KIND_SHIFT,
+            Self::Load(id) => 2 << Self::KIND_SHIFT | id,
+        }
+    }
+
+    fn decode(tag: u64) -> Option<Self> {
+        let value = tag & ((1 << Self::KIND_SHIFT) - 1);
+        match tag >> Self::KIND_SHIFT {
+            0 => Some(Self::Receive(LaneId(u16::try_from(value).ok()?))),
+            1 => Some(Self::Send),
+            2 => Some(Self::Load(value)),
+            _ => None,
+        }
+    }
+}
+
+impl Shard {
+    pub(crate) fn new(parts: Parts, mut ring: Ring) -> Result<Self, StartError> {
+        let server = Arc::new(parts.tls.server().map_err(StartError::Tls)?);
+        let default = ServerConfig::with_crypto(server);
+        let endpoint = Endpoint::new(Arc::new(quic::endpoint_config()), Some(Arc::new(default)), true, None);
+        let mut lanes = Vec::new();
+        for (index, socket) in parts.sockets.iter().enumerate() {
+            let target = Target::Slot(ring.register(socket)?);
+            ring.submit(
+                Op::Receive { socket: target.clone() },
+                Tag::Receive(LaneId(index as u16)).encode(),
+            );
+            lanes.push(Lane {
+                socket: target,
+                local: socket.local_addr(),
+                server: BTreeMap::new(),
+            });
+        }
+        let now = Instant::now();
+        Ok(Self {
+            endpoint,
+            interfaces: lane::interfaces(),
+            lanes,
+            conns: BTreeMap::new(),
+            by_path: BTreeMap::new(),
+            dirty: VecDeque::new(),
+            is_dirty: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            timer_of: BTreeMap::new(),
+            loads: Loads::default(),
+            sends: Sends::default(),
+            scratch: Vec::new(),
+            next_stats: now + STATS_INTERVAL,
+            stopping: None,
+            ring,
+            parts,
+        })
+    }
+
+    /// Runs until told to stop. A ring that the kernel refuses to serve ends the thread with a log line and closes everything.
+    pub(crate) fn run(mut self) {
+        loop {
+            let now = Instant::now();
+            if self.stopping.is_some_and(|at| at <= now || self.conns.is_empty()) {
+                return;
+            }
+            let timeout = self.next_wake(now);
+            if let Err(error) = self.ring.enter(Some(timeout)) {
+                tracing::error!(shard = self.parts.index, %error, "the kernel refused to serve the ring; the shard stops");
+                return;
+            }
+            let now = Instant::now();
+            while let Some(completion) = self.ring.reap() {
+                self.on_completion(now, completion);
+            }
+            while let Ok(message) = self.parts.inbox.try_recv() {
+                self.on_message(now, message);
+            }
+            self.fire_timers(now);
+            self.drive_all(now);
+            self.report_stats(now);
+        }
+    }
+
+    fn next_wake(&self, now: Instant) -> Duration {
+        if !self.dirty.is_empty() && self.sends.has_room() {
+            return Duration::ZERO;
+        }
+        let timer = self.timers.first().map(|(at, _)| *at);
+        let stats = (!self.by_path.is_empty()).then_some(self.next_stats);
+        let wake = [timer, stats, self.stopping].into_iter().flatten().min();
+        wake.map_or(Duration::from_secs(1), |at| at.saturating_duration_since(now))
+    }
+
+    fn on_completion(&mut self, now: Instant, completion: Completion) {
+        let tag = Tag::decode(completion.tag);
+        match (completion.outcome, tag) {
+            (Outcome::Received(datagrams), Some(Tag::Receive(lane))) => self.on_datagrams(now, lane, datagrams),
+            (Outcome::ReceiveEnded(error), Some(Tag::Receive(lane))) => {
+                if self.stopping.is_none() {
+                    tracing::error!(%error, lane = lane.0, "receiving on the lane ended; trying again");
+                    let socket = self.lanes[usize::from(lane.0)].socket.clone();
+                    self.ring.submit(Op::Receive { socket }, Tag::Receive(lane).encode());
+                }
+            }
+            (Outcome::Sent { payload, result }, _) => self.sends.on_sent(payload, result),
+            (Outcome::Read { buf, result }, Some(Tag::Load(id))) => {
+                let Some(load) = self.loads.on_read(id, buf, result, &self.parts.store) else {
+                    return;
+                };
+                let Some(conn) = self.conns.get_mut(&load.conn) else { return };
+                conn.serving.on_loaded(load.stream, load.item, load.result, &mut conn.quic);
+                self.mark_dirty(load.conn);
+            }
+            (Outcome::Woken, _) => {}
+            (outcome, _) => tracing::error!(?outcome, tag = completion.tag, "a completion that nobody asked for"),
+        }
+    }
+
+    fn on_datagrams(&mut self, now: Instant, lane: LaneId, mut datagrams: Datagrams) {
+        let ecn = datagrams.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn.bits()));
+        let (remote, local_ip) = (datagrams.remote, datagrams.local_ip);
+        while let Some(datagram) = datagrams.take() {
+            self.scratch.clear();
+            match self.endpoint.handle(now, remote, local_ip, ecn, datagram, &mut self.scratch) {
+                Some(DatagramEvent::ConnectionEvent(handle, event)) => {
+                    if let Some(conn) = self.conns.get_mut(&handle.0) {
+                        conn.quic.handle_event(event);
+                        self.mark_dirty(handle.0);
+                    }
+                }
+                Some(DatagramEvent::NewConnection(incoming)) => self.on_incoming(now, lane, incoming),
+                Some(DatagramEvent::Response(transmit)) => self.respond(lane, &transmit),
+                None => {}
+            }
+        }
+    }
+
+    fn respond(&mut self, lane: LaneId, transmit: &quinn_proto::Transmit) {
+        let socket = self.lanes[usize::from(lane.0)].socket.clone();
+        self.sends.respond(&mut self.ring, socket, transmit, &self.scratch);
+    }
+
+    fn on_incoming(&mut self, now: Instant, lane: LaneId, incoming: Incoming) {
+        self.scratch.clear();
+        if self.conns.len() >= CONNECTIONS_MAX || self.stopping.is_some() {
+            let refusal = self.endpoint.refuse(incoming, &mut self.scratch);
+            return self.respond(lane, &refusal);
+        }
+        let handshakes = self.conns.values().filter(|conn| conn.quic.is_handshaking()).count();
+        if handshakes >= HANDSHAKES_BEFORE_RETRY && !incoming.remote_address_validated() && incoming.may_retry() {
+            if let Ok(retry) = self.endpoint.retry(incoming, &mut self.scratch) {
+                self.respond(lane, &retry);
+            }
+            return;
+        }
+        let server = match self.server_config(lane, incoming.local_ip(), incoming.remote_address().ip()) {
+            Ok(server) => server,
+            Err(error) => {
+                tracing::error!(%error, "cannot accept connections");
+                return self.endpoint.ignore(incoming);
+            }
+        };
+        match self.endpoint.accept(incoming, now, &mut self.scratch, Some(server)) {
+            Ok((handle, quic)) => {
+                let path = self.parts.path_ids.next();
+                self.insert(path, lane, handle, quic);
+            }
+            Err(error) => {
+                tracing::debug!(%error.cause, "a connection was not accepted");
+                if let Some(response) = error.response {
+                    self.respond(lane, &response);
+                }
+            }
+        }
+    }
+
+    fn server_config(&mut self, lane: LaneId, local: Option<IpAddr>, remote: IpAddr) -> Result<Arc<ServerConfig>, TlsError> {
+        let mtu = lane::link_mtu(&self.interfaces, local, remote);
+        let configs = &mut self.lanes[usize::from(lane.0)].server;
+        if let Some(config) = configs.get(&mtu) {
+            return Ok(config.clone());
+        }
+        let mut config = ServerConfig::with_crypto(Arc::new(self.parts.tls.server()?));
+        config.transport_config(quic::transport_config(mtu));
+        Ok(configs.entry(mtu).or_insert(Arc::new(config)).clone())
+    }
+
+    fn insert(&mut self, path: PathId, lane: LaneId, handle: ConnectionHandle, quic: quinn_proto::Connection) {
+        let hello = Hello {
+            version: PROTOCOL_VERSION,
+            features: 0,
+            agent: concat!("ares/", env!("CARGO_PKG_VERSION")).to_owned(),
+            nonce: self.parts.nonce,
+            ports: self.parts.ports[usize::from(lane.0)].clone(),
+        };
+        self.conns
+            .insert(handle.0, Conn::new(path, lane, handle, quic, hello, &self.parts.clock));
+        self.by_path.insert(path, handle.0);
+        self.mark_dirty(handle.0);
+    }
+
+    fn on_message(&mut self, now: Instant, message: ToShard) {
+        match message {
+            ToShard::Dial { path, peer, remote } => {
+                if let Err(why) = self.dial(now, path, peer, remote) {
+                    self.tell(ToHub::PathDown { path, why });
+                }
+            }
+            ToShard::Ask(ask) => match self.conn_of(ask.path) {
+                Some(conn) => conn.asking.push(ask),
+                None => self.tell(ToHub::AskFailed {
+                    ask: ask.ask,
+                    why: "its path is gone".to_owned(),
+                }),
+            },
+            ToShard::Cancel { path, ask } => {
+                if let Some(conn) = self.conn_of(path) {
+                    conn.asking.cancel(ask, &mut conn.quic);
+                }
+            }
+            ToShard::Claim { path, release, state } => self.send_frame(path, &Frame::Claim { release, state }),
+            ToShard::TellBad { path, chunk } => self.send_frame(path, &Frame::Bad { chunk }),
+            ToShard::Close { path, why } => {
+                if let Some(conn) = self.conn_of(path) {
+                    let (code, text) = why.for_peer();
+                    conn.close(now, code, text);
+                }
+            }
+            ToShard::Paths(reply) => {
+                let up = self.conns.values().filter(|conn| conn.is_up());
+                let paths = up.filter_map(|conn| Some((conn.peer()?, conn.status()))).collect();
+                // Whoever asked may have gone; that is theirs to know.
+                let _ = reply.send(paths);
+            }
+            ToShard::Stop => {
+                self.stopping = Some(now + FAREWELL_MAX);
+                let handles: Vec<usize> = self.conns.keys().copied().collect();
+                for handle in handles {
+                    if let Some(conn) = self.conns.get_mut(&handle) {
+                        let (code, text) = CloseReason::Stopping.for_peer();
+                        conn.close(now, code, text);
+                    }
+                    self.mark_dirty(handle);
+                }
+            }
+        }
+    }
+
+    fn dial(&mut self, now: Instant, path: PathId, peer: PeerId, remote: SocketAddr) -> Result<(), String> {
+        let lane = self
+            .lanes
+            .iter()
+            .position(|lane| lane.local.is_ipv4() == remote.is_ipv4() && reaches(lane.local, remote));
+        let lane = lane.ok_or_else(|| {
+            let bound: Vec<String> = self.lanes.iter().map(|lane| lane.local.to_string()).collect();
+            format!("no local address can reach it (bound: {})", bound.join(", "))
+        })?;
+        let crypto = self.parts.tls.client(peer).map_err(|error| error.to_string())?;
+        let mut config = ClientConfig::new(Arc::new(crypto));
+        let mtu = lane::link_mtu(&self.interfaces, Some(self.lanes[lane].local.ip()), remote.ip());
+        config.transport_config(quic::transport_config(mtu));
+        // No certificates, so the name is never looked at; TLS wants one.
+        let (handle, quic) = self
+            .endpoint
+            .connect(now, config, remote, "ares")
+            .map_err(|error| error.to_string())?;
+        self.insert(path, LaneId(lane as u16), handle, quic);
+        Ok(())
+    }
+
+    fn conn_of(&mut self, path: PathId) -> Option<&mut Conn> {
+        let handle = *self.by_path.get(&path)?;
+        self.mark_dirty(handle);
+        self.conns.get_mut(&handle)
+    }
+
+    fn send_frame(&mut self, path: PathId, frame: &Frame) {
+        if let Some(conn) = self.conn_of(path) {
+            conn.send(frame);
+        }
+    }
+
+    fn mark_dirty(&mut self, handle: usize) {
+        if self.is_dirty.insert(handle) {
+            self.dirty.push_back(handle);
+        }
+    }
+
+    fn fire_timers(&mut self, now: Instant) {
+        while let Some(&(at, handle)) = self.timers.first() {
+            if at > now {
+                return;
+            }
+            self.timers.pop_first();
+            self.timer_of.remove(&handle);
+            if let Some(conn) = self.conns.get_mut(&handle) {
+                conn.quic.handle_timeout(now);
+                self.mark_dirty(handle);
+            }
+        }
+    }
+
+    /// Lets every connection that something happened to act, each in its turn, as long as there are buffers to send from.
+    fn drive_all(&mut self, now: Instant) {
+        let mut turns = self.dirty.len();
+        while turns > 0 {
+            turns -= 1;
+            let Some(handle) = self.dirty.pop_front() else { return };
+            self.is_dirty.remove(&handle);
+            self.drive(now, handle);
+        }
+    }
+
+    fn drive(&mut self, now: Instant, handle: usize) {
+        let mut said = Vec::new();
+        let Some(conn) = self.conns.get_mut(&handle) else { return };
+        loop {
+            while let Some(event) = conn.quic.poll_endpoint_events() {
+                let drained = event.is_drained();
+                if let Some(answer) = self.endpoint.handle_event(conn.handle, event) {
+                    conn.quic.handle_event(answer);
+                }
+                if drained {
+                    self.forget(handle);
+                    return;
+                }
+            }
+            conn.drive(now, &self.parts.clock, &mut said);
+            while let Some((stream, item)) = conn.serving.next_load() {
+                let started = self.loads.start(&mut self.ring, &self.parts.store, handle, stream, item);
+                if let Err(refusal) = started {
+                    conn.serving.on_loaded(stream, item, Err(refusal), &mut conn.quic);
+                }
+            }
+            if said.is_empty() {
+                break;
+            }
+            tell_all(&self.parts, conn, &mut said);
+        }
+        add(&self.parts.totals.served_bytes, conn.serving.take_served_bytes());
+        let socket = &self.lanes[usize::from(conn.lane.0)].socket;
+        let sent_all = self
+            .sends
+            .transmit(&mut self.ring, socket, &mut conn.quic, now, BURSTS_PER_TURN);
+        let timer = conn.quic.poll_timeout();
+        if !sent_all {
+            self.mark_dirty(handle);
+        }
+        self.set_timer(handle, timer);
+    }
+
+    fn set_timer(&mut self, handle: usize, at: Option<Instant>) {
+        if self.timer_of.get(&handle).copied() == at {
+            return;
+        }
+        if let Some(old) = self.timer_of.remove(&handle) {
+            self.timers.remove(&(old, handle));
+        }
+        if let Some(at) = at {
+            self.timer_of.insert(handle, at);
+            self.timers.insert((at, handle));
+        }
+    }
+
+    fn forget(&mut self, handle: usize) {
+        self.set_timer(handle, None);
+        if let Some(conn) = self.conns.remove(&handle) {
+            self.by_path.remove(&conn.path);
+        }
+    }
+
+    fn report_stats(&mut self, now: Instant) {
+        if now < self.next_stats {
+            return;
+        }
+        self.next_stats = now + STATS_INTERVAL;
+        for conn in self
+            .conns
+            .values()
+            .filter(|conn| conn.is_up() && conn.asking.inflight_bytes() > 0)
+        {
+            let Some(peer) = conn.peer() else { continue };
+            let rtt = conn.quic.rtt();
+            // quinn-proto does not show its RTT variance; half the smoothed RTT is what a connection starts with (RFC 9002 5.3).
+            let stats = SourceStats {
+                rtt,
+                rttvar: rtt / 2,
+                rate_bytes_per_s: None,
+            };
+            self.tell(ToHub::Stats {
+                source: Source { peer, path: conn.path },
+                stats,
+            });
+        }
+    }
+
+    fn tell(&self, message: ToHub) {
+        // The hub outlives the shards: it ends only after telling them to stop.
+        let _ = self.parts.hub.send(message);
+    }
+}
+
+/// Carries what a connection says to the hub and the workers.
+fn tell_all(parts: &Parts, conn: &Conn, said: &mut Vec<Said>) {
+    let path = conn.path;
+    for word in said.drain(..) {
+        let message = match word {
+            Said::Up { peer } => ToHub::PathUp {
+                source: Source { peer, path },
+                remote: conn.remote(),
+                shard: parts.index,
+                rtt: conn.quic.rtt(),
+            },
+            Said::Down { why } => ToHub::PathDown { path, why },
+            Said::Claim { peer, release, state } => ToHub::Claim {
+                path,
+                peer,
+                release,
+                state,
+            },
+            Said::SawBad { peer, chunk } => ToHub::PeerSawBad { peer, chunk },
+            Said::Violation { peer: Some(peer), error } => ToHub::Violation { peer, error },
+            // Nobody to hold it against: the connection is closed, and that is all there is to do.
+            Said::Violation { peer: None, .. } => continue,
+            Said::Ask(AskOutcome::Progress { ask, bytes }) => ToHub::Progress { ask, bytes },
+            Said::Ask(AskOutcome::Refused { ask, refusal }) => ToHub::Refused { ask, refusal },
+            Said::Ask(AskOutcome::Failed { ask, why }) => ToHub::AskFailed { ask, why },
+            Said::Ask(AskOutcome::Arrived { ask, bytes }) => {
+                let PathAsk { ask: id, .. } = ask;
+                let _ = parts.hub.send(ToHub::Arrived { ask: id });
+                // Workers end after the shards.
+                let _ = parts.jobs.send(Job::Land { ask, bytes });
+                continue;
+            }
+        };
+        let _ = parts.hub.send(message);
+    }
+}
+
+/// Whether a socket bound to `local` can send to `remote` at all.
+fn reaches(local: SocketAddr, remote: SocketAddr) -> bool {
+    local.ip().is_unspecified() || local.ip().is_loopback() == remote.ip().is_loopback()
+}
+
+impl CloseReason {
+    /// What the peer is told.
+    fn for_peer(&self) -> (CloseCode, &str) {
+        match self {
+            Self::Stopping => (CloseCode::Goodbye, "the node is stopping"),
+            Self::Redundant => (CloseCode::Goodbye, "another path is used"),
+            Self::Misbehaved { code, why } => (*code, why),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The answering half of a connection: reads asks, decides which chunk to load next, writes answers as the peer's windows open.
+//!
+//! Loads are bounded per connection, so that a slow or greedy reader holds a few chunks of memory and no more.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ares_core::limits::CHUNK_BYTES_MAX;
+use ares_core::wire::{AnswerHead, AskItem, AskReader, WireError};
+use bytes::Bytes;
+use quinn_proto::{Connection, ReadError, StreamId, VarInt, WriteError};
+
+/// Chunk bytes loaded for one connection and not yet handed to QUIC.
+const LOADED_BYTES_MAX: u64 = 4 * CHUNK_BYTES_MAX as u64;
+
+/// Ends a stream whose answer is not wanted or whose ask was not understood.
+const RESET_ANSWER_DROPPED: VarInt = VarInt::from_u32(2);
+
+/// All answers of a connection.
+#[derive(Default)]
+pub(super) struct Serving {
+    streams: BTreeMap<StreamId, Answer>,
+    /// Streams with items to load, oldest ask first.
+    waiting: VecDeque<StreamId>,
+    loaded_bytes: u64,
+    served_bytes: u64,
+}
+
+/// An ask and how far its answer is. One chunk of it at a time is loaded and written; other streams overlap with it.
+struct Answer {
+    reader: AskReader,
+    asked: bool,
+    items: VecDeque<AskItem>,
+    step: Step,
+}
+
+/// Where the item at hand is.
+enum Step {
+    /// No item is at hand.
+    Idle,
+    /// On its way from the store.
+    Loading,
+    /// Head and body (empty for a refusal), as far as QUIC has not taken them.
+    Writing { parts: [Bytes; 2], loaded_bytes: u64 },
+}
+
+impl Serving {
+    /// A peer opened a stream to ask on.
+    pub(super) fn on_opened(&mut self, id: StreamId) {
+        let answer = Answer {
+            reader: AskReader::new(),
+            asked: false,
+            items: VecDeque::new(),
+            step: Step::Idle,
+        };
+        self.streams.insert(id, answer);
+    }
+
+    /// Reads the ask as far as it is here.
+    pub(super) fn on_readable(&mut self, id: StreamId, quic: &mut Connection) -> Result<(), WireError> {
+        let Some(answer) = self.streams.get_mut(&id) else {
+            return Ok(());
+        };
+        let mut stream = quic.recv_stream(id);
+        let Ok(mut chunks) = stream.read(true) else { return Ok(()) };
+        let mut over = false;
+        let verdict = loop {
+            match chunks.next(usize::MAX) {
+                Ok(Some(chunk)) => match answer.reader.on_bytes(&chunk.bytes) {
+                    Ok(Some(ask)) => {
+                        answer.asked = true;
+                        answer.items = ask.items().iter().copied().collect();
+                        self.waiting.push_back(id);
+                    }
+                    Ok(None) => {}
+                    Err(breach) => break Err(breach),
+                },
+                Ok(None) => break answer.reader.on_fin(),
+                Err(ReadError::Blocked) => break Ok(()),
+                Err(ReadError::Reset(_)) => {
+                    over = true;
+                    break Ok(());
+                }
+            }
+        };
+        let _ = chunks.finalize();
+        if over || verdict.is_err() {
+            self.drop_stream(id, quic);
+        }
+        verdict
+    }
+
+    /// The next chunk to bring from the store, if this connection may load more; answered by `on_loaded`.
+    pub(super) fn next_load(&mut self) -> Option<(StreamId, AskItem)> {
+        while self.loaded_bytes < LOADED_BYTES_MAX {
+            let id = self.waiting.pop_front()?;
+            let Some(answer) = self.streams.get_mut(&id) else { continue };
+            let Some(item) = answer.items.pop_front() else { continue };
+            answer.step = Step::Loading;
+            self.loaded_bytes += bytes_of(&item);
+            return Some((id, item));
+        }
+        None
+    }
+
+    /// A chunk came from the store, or the reason why not. `bytes` starts at the item's `from`.
+    pub(super) fn on_loaded(&mut self, id: StreamId, item: AskItem, loaded: Result<Bytes, AnswerHead>, quic: &mut Connection) {
+        let Some(answer) = self.streams.get_mut(&id) else {
+            self.loaded_bytes -= bytes_of(&item);
+            return;
+        };
+        let head = match &loaded {
+            Ok(bytes) => AnswerHead::Bytes(bytes.len() as u32),
+            Err(refusal) => *refusal,
+        };
+        answer.step = Step::Writing {
+            parts: [head.encode(), loaded.unwrap_or_default()],
+            loaded_bytes: bytes_of(&item),
+        };
+        self.on_writable(id, quic);
+    }
+
+    /// Chunk bytes handed to QUIC since this was last asked.
+    pub(super) fn take_served_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.served_bytes)
+    }
+
+    /// Writes as much as the windows take; ends the stream after its last item.
+    pub(super) fn on_writable(&mut self, id: StreamId, quic: &mut Connection) {
+        let Some(answer) = self.streams.get_mut(&id) else { return };
+        let Step::Writing { parts, loaded_bytes } = &mut answer.step else {
+            return;
+        };
+        let mut stream = quic.send_stream(id);
+        while parts.iter().any(|part| !part.is_empty()) {
+            match stream.write_chunks(parts) {
+                // QUIC advances a part that it took in part, and empties one that it took whole.
+                Ok(written) => self.served_bytes += written.bytes as u64,
+                Err(WriteError::Blocked) => return,
+                Err(WriteError::Stopped(_) | WriteError::ClosedStream) => return self.drop_stream(id, quic),
+            }
+        }
+        self.loaded_bytes -= *loaded_bytes;
+        answer.step = Step::Idle;
+        if answer.items.is_empty() {
+            // It fails only where the requester has stopped the stream, and then it has ended already.
+            let _ = stream.finish();
+            self.streams.remove(&id);
+        } else {
+            self.waiting.push_front(id);
+        }
+    }
+
+    /// The requester wants no more of this answer.
+    pub(super) fn on_stopped(&mut self, id: StreamId, quic: &mut Connection) {
+        self.drop_stream(id, quic);
+    }
+
+    fn drop_stream(&mut self, id: StreamId, quic: &mut Connection) {
+        let Some(answer) = self.streams.remove(&id) else { return };
+        if let Step::Writing { loaded_bytes, .. } = answer.step {
+            self.loaded_bytes -= loaded_bytes;
+        }
+        // Both fail only where that half has ended already.
+        let _ = quic.send_stream(id).reset(RESET_ANSWER_DROPPED);
+        let _ = quic.recv_stream(id).stop(RESET_ANSWER_DROPPED);
+    }
+}
+
+fn bytes_of(item: &AskItem) -> u64 {
+    u64::from(item.len - item.from)
+}

@@ -1,0 +1,105 @@
+//! Hash and disk, off the network's threads: verifies what arrived, writes it, reads what is held. Decides nothing.
+
+use std::sync::Arc;
+
+use ares_core::chunk::VerifiedChunk;
+use ares_core::swarm::FetchError;
+use bytes::Bytes;
+use crossbeam::channel::{Receiver, Sender};
+
+use crate::api::Done;
+use crate::counters::{Totals, add};
+use crate::hub::Waiter;
+use crate::mailbox::{Job, PathAsk, ToHub};
+use crate::store::{Filled, Store, StoreWriter};
+use crate::want_ids::WantIds;
+
+/// One worker thread.
+pub(crate) struct Worker {
+    pub(crate) jobs: Receiver<Job>,
+    pub(crate) hub: Sender<ToHub>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) totals: Arc<Totals>,
+    pub(crate) want_ids: Arc<WantIds>,
+}
+
+impl Worker {
+    /// Runs until told to stop.
+    pub(crate) fn run(self) {
+        let mut writer = self.store.writer();
+        while let Ok(job) = self.jobs.recv() {
+            match job {
+                Job::Land { ask, bytes } => self.land(&mut writer, &ask, bytes),
+                Job::Read { want, done } => self.read(want, done),
+                Job::Check(chunk) => self.check(&chunk),
+                Job::Fill { want, chunk, place } => {
+                    let failed = |why: String| FetchError::Store { chunk: chunk.id, why };
+                    let result = match writer.fill(chunk, place) {
+                        Ok(Filled::Copied | Filled::There) => Ok(()),
+                        Ok(Filled::NotHeld) => Err(failed("its bytes were lost from the disk meanwhile; try again".to_owned())),
+                        Err(error) => Err(failed(error.to_string())),
+                    };
+                    self.tell(ToHub::Filled { want, result });
+                }
+                Job::Stop => return,
+            }
+        }
+    }
+
+    fn land(&self, writer: &mut StoreWriter, ask: &PathAsk, bytes: Bytes) {
+        let verified = match VerifiedChunk::verify(ask.chunk.id, bytes) {
+            Ok(verified) => verified,
+            Err(mismatch) => {
+                return self.tell(ToHub::BadChunk {
+                    ask: *ask,
+                    why: mismatch.to_string(),
+                });
+            }
+        };
+        add(&self.totals.fetched_bytes, u64::from(ask.chunk.len));
+        add(&self.totals.fetched_chunks, 1);
+        let chunk = ask.chunk.id;
+        self.tell(ToHub::Verified {
+            chunk,
+            bytes: verified.bytes().clone(),
+        });
+        match writer.put(&verified, ask.place) {
+            Ok(()) => self.tell(ToHub::Stored { chunk, place: ask.place }),
+            Err(error) => self.tell(ToHub::StoreFailed {
+                chunk,
+                why: error.to_string(),
+            }),
+        }
+    }
+
+    fn read(&self, want: ares_core::swarm::Want, done: Done) {
+        match self.store.read(want.chunk) {
+            Ok(verified) => done(Ok(verified.bytes().clone())),
+            Err(error) => {
+                tracing::warn!(chunk = %want.chunk.id.short(), %error, "a held chunk was lost; fetching it");
+                self.tell(ToHub::Fetch {
+                    id: self.want_ids.next(),
+                    want,
+                    waiter: Waiter::Bytes(done),
+                });
+            }
+        }
+    }
+
+    fn check(&self, chunk: &ares_core::chunk::ChunkId) {
+        let Some(extent) = self.store.locate(chunk) else { return };
+        let chunk = ares_core::chunk::ChunkRef {
+            id: *chunk,
+            len: extent.len,
+        };
+        match self.store.read(chunk) {
+            Ok(_) => tracing::info!(chunk = %chunk.id.short(), "held bytes are right"),
+            Err(error) => tracing::warn!(chunk = %chunk.id.short(), %error, "held bytes were wrong and are forgotten"),
+        }
+    }
+
+    fn tell(&self, message: ToHub) {
+        // The hub ends after the workers were told to stop; what they still say then is for nobody.
+        let _ = self.hub.send(message);
+    }
+}

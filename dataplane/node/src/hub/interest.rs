@@ -53,7 +53,7 @@ impl Interests {
     }
 
     /// Whether the path has yet to be told this; if so it counts as told.
-    pub(super) fn to_tell(&mut self, path: PathId, release: ReleaseId, state: ClaimState) -> bool {
+    pub(super) fn is_news(&mut self, path: PathId, release: ReleaseId, state: ClaimState) -> bool {
         let told = self.told.entry(path).or_default();
         if told.len() >= TOLD_PER_PATH_MAX && !told.contains_key(&release) {
             return false;
@@ -88,10 +88,10 @@ mod tests {
             (ClaimState::Complete, true),
             (ClaimState::Complete, false),
         ] {
-            assert_eq!(interests.to_tell(path, release, state), expect, "{state:?}");
+            assert_eq!(interests.is_news(path, release, state), expect, "{state:?}");
         }
         assert_eq!(interests.paths_told_of(release), [path]);
         interests.on_path_down(path);
-        assert!(interests.to_tell(path, release, ClaimState::Complete));
+        assert!(interests.is_news(path, release, ClaimState::Complete));
     }
 }

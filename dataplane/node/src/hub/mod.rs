@@ -378,7 +378,7 @@ impl Hub {
     /// Tells the peer behind a path what is here of a release, unless it has been told the same.
     fn tell_claim(&mut self, path: PathId, release: ReleaseId) {
         let state = self.claim_of(release);
-        if self.interests.to_tell(path, release, state) {
+        if self.interests.is_news(path, release, state) {
             self.send_path(path, |path| ToShard::Claim { path, release, state });
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId, VerifiedChunk};
+use ares_core::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, Mismatch, ReleaseId, VerifiedChunk};
 use ares_core::limits::{CHUNK_BYTES_MAX, INFLIGHT_BYTES_MAX};
 use ares_core::manifest::{Content, EntryKind, File, ManifestError, Root, Walk, WalkItem, WalkStep};
 use ares_core::swarm::{BlobPlace, Class, FetchError, Want};
@@ -63,6 +63,9 @@ pub enum DownloadError {
     /// A chunk could not be had.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// Bytes handed over by this very node are wrong: memory or program at fault.
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
     /// The publisher's manifest is wrong.
     #[error("release {release}: {error}")]
     Manifest {
@@ -84,8 +87,10 @@ pub enum DownloadError {
 
 /// Brings the root of a release: from the store or from peers.
 pub fn fetch_root(handle: &Handle, release: ReleaseId, patience: Duration) -> Result<Root, DownloadError> {
-    // A root's length is not in a link; the wire takes the longest a chunk may have.
-    let chunk = ChunkRef { id: release.0, len: 0 };
+    let chunk = ChunkRef {
+        id: release.0,
+        len: LEN_UNKNOWN,
+    };
     let want = Want {
         chunk,
         place: None,
@@ -94,7 +99,7 @@ pub fn fetch_root(handle: &Handle, release: ReleaseId, patience: Duration) -> Re
         patience,
     };
     let bytes = handle.fetch_blocking(want)?;
-    let chunk = VerifiedChunk::verify(release.0, bytes).map_err(|_| DownloadError::Fetch(FetchError::Cancelled))?;
+    let chunk = VerifiedChunk::verify(release.0, bytes)?;
     Root::parse(&chunk).map_err(|error| DownloadError::Manifest { release, error })
 }
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use ares_core::chunk::VerifiedChunk;
-use ares_core::swarm::FetchError;
+use ares_core::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, VerifiedChunk};
+use ares_core::swarm::{FetchError, Want};
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender};
 
@@ -56,7 +56,7 @@ impl Worker {
                 });
             }
         };
-        add(&self.totals.fetched_bytes, u64::from(ask.chunk.len));
+        add(&self.totals.fetched_bytes, verified.bytes().len() as u64);
         add(&self.totals.fetched_chunks, 1);
         let chunk = ask.chunk.id;
         self.tell(ToHub::Verified {
@@ -72,8 +72,12 @@ impl Worker {
         }
     }
 
-    fn read(&self, want: ares_core::swarm::Want, done: Done) {
-        match self.store.read(want.chunk) {
+    fn read(&self, want: Want, done: Done) {
+        let mut chunk = want.chunk;
+        if chunk.len == LEN_UNKNOWN {
+            chunk.len = self.store.locate(&chunk.id).map_or(LEN_UNKNOWN, |extent| extent.len);
+        }
+        match self.store.read(chunk) {
             Ok(verified) => done(Ok(verified.bytes().clone())),
             Err(error) => {
                 tracing::warn!(chunk = %want.chunk.id.short(), %error, "a held chunk was lost; fetching it");
@@ -86,9 +90,9 @@ impl Worker {
         }
     }
 
-    fn check(&self, chunk: &ares_core::chunk::ChunkId) {
+    fn check(&self, chunk: &ChunkId) {
         let Some(extent) = self.store.locate(chunk) else { return };
-        let chunk = ares_core::chunk::ChunkRef {
+        let chunk = ChunkRef {
             id: *chunk,
             len: extent.len,
         };

@@ -13,6 +13,9 @@ pub use verify::{Mismatch, VerifiedChunk};
 pub struct ChunkRef {
     /// BLAKE3 hash of the bytes.
     pub id: ChunkId,
-    /// Length in bytes, `1..=CHUNK_BYTES_MAX`.
+    /// Length in bytes, `1..=CHUNK_BYTES_MAX`; `LEN_UNKNOWN` for a release's root, whose hash is all that a link tells.
     pub len: u32,
 }
+
+/// A length that nobody has said yet: the chunk is asked whole and is as long as it turns out to be.
+pub const LEN_UNKNOWN: u32 = 0;

@@ -50,14 +50,15 @@ impl AnswerHead {
                     return Ok(None);
                 };
                 let expected = item.wanted_bytes();
-                if len != u64::from(expected) {
-                    return Err(WireError::AnswerLength {
-                        chunk: item.id,
-                        expected,
-                        actual: len,
-                    });
+                let wrong = WireError::AnswerLength {
+                    chunk: item.id,
+                    expected,
+                    actual: len,
+                };
+                match u32::try_from(len) {
+                    Ok(bytes) if item.allows(len) => Self::Bytes(bytes),
+                    _ => return Err(wrong),
                 }
-                Self::Bytes(expected)
             }
             1 => Self::NotHeld,
             2 => Self::Busy,

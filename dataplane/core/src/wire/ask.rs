@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{WireError, varint};
-use crate::chunk::ChunkId;
+use crate::chunk::{ChunkId, LEN_UNKNOWN};
 use crate::limits::{ASK_CHUNKS_MAX, CHUNK_BYTES_MAX};
 
 /// First varint of an ask stream.
@@ -17,21 +17,30 @@ const ASK_BYTES_MAX: usize = 8 + 8 + ASK_CHUNKS_MAX * (32 + 8 + 8);
 pub struct AskItem {
     /// The chunk.
     pub id: ChunkId,
-    /// Its whole length, in bytes, `1..=CHUNK_BYTES_MAX`.
+    /// Its whole length, in bytes, `1..=CHUNK_BYTES_MAX`, or `LEN_UNKNOWN`.
     pub len: u32,
     /// First byte wanted; below `len`.
     pub from: u32,
 }
 
 impl AskItem {
-    /// Bytes to be answered.
+    /// Bytes to be answered; 0 where the asker does not know.
     pub const fn wanted_bytes(&self) -> u32 {
         self.len - self.from
     }
 
+    /// Whether an answer may bring this many bytes.
+    pub(super) const fn allows(&self, bytes: u64) -> bool {
+        match self.len {
+            LEN_UNKNOWN => bytes > 0 && bytes <= CHUNK_BYTES_MAX as u64,
+            _ => bytes == self.wanted_bytes() as u64,
+        }
+    }
+
     /// Whether some chunk can have such a range.
     const fn is_sound(&self) -> bool {
-        self.from < self.len && self.len <= CHUNK_BYTES_MAX
+        let unknown = self.len == LEN_UNKNOWN && self.from == 0;
+        unknown || (self.from < self.len && self.len <= CHUNK_BYTES_MAX)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use ares_core::chunk::LEN_UNKNOWN;
 use ares_core::wire::{AnswerHead, AskItem};
 use ares_ring::{Op, OpError, Ring, Target};
 use bytes::{Bytes, BytesMut};
@@ -43,11 +44,9 @@ impl Loads {
         stream: StreamId,
         item: AskItem,
     ) -> Result<(), AnswerHead> {
-        let extent = store
-            .locate(&item.id)
-            .filter(|extent| extent.len == item.len)
-            .ok_or(AnswerHead::NotHeld)?;
-        let len = item.wanted_bytes() as usize;
+        let fits = |extent: &Extent| item.len == extent.len || item.len == LEN_UNKNOWN;
+        let extent = store.locate(&item.id).filter(fits).ok_or(AnswerHead::NotHeld)?;
+        let len = (extent.len - item.from) as usize;
         let op = Op::Read {
             file: Target::Open(extent.file.clone()),
             offset: extent.offset + u64::from(item.from),
@@ -77,7 +76,7 @@ impl Loads {
             item,
             extent,
         } = self.inflight.remove(&id)?;
-        let whole = buf.len() == item.wanted_bytes() as usize;
+        let whole = buf.len() == (extent.len - item.from) as usize;
         let result = match result {
             Ok(_) if whole && extent.still_valid() => Ok(buf.freeze()),
             Ok(_) => {

@@ -8,6 +8,7 @@ pub mod limits;
 pub mod link;
 pub mod manifest;
 pub mod peer;
+mod rng;
 pub mod store;
 pub mod swarm;
 pub mod time;

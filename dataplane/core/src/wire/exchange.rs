@@ -54,7 +54,7 @@ pub enum Event {
         /// The name they were asked by.
         chunk: ChunkId,
     },
-    /// It closes the connection, and why.
+    /// It closes the connection, and why. Nothing follows.
     Bye {
         /// A `CloseCode`, or one of a later version.
         code: u64,
@@ -83,7 +83,7 @@ enum Phase {
     /// The peer's hello is awaited.
     Opening,
     Open,
-    /// After a violation: nothing is heard or said any more.
+    /// After a violation or a goodbye: nothing is heard or said any more.
     Closed,
 }
 
@@ -120,8 +120,7 @@ impl Exchange {
 
     /// The control stream ended (FIN or reset) while the connection lives.
     pub fn on_fin(&mut self) {
-        let said_bye = matches!(self.events.back(), Some(Event::Bye { .. }));
-        if self.phase != Phase::Closed && !said_bye {
+        if self.phase != Phase::Closed {
             self.violate(WireError::ControlEnded);
         }
     }
@@ -199,7 +198,10 @@ impl Exchange {
             Frame::Claim { release, state } => Event::Claim { release, state },
             Frame::Load { queued_bytes } => Event::Load { queued_bytes },
             Frame::Bad { chunk } => Event::Bad { chunk },
-            Frame::Bye { code, reason } => Event::Bye { code, reason },
+            Frame::Bye { code, reason } => {
+                self.phase = Phase::Closed;
+                Event::Bye { code, reason }
+            }
         });
         Ok(())
     }

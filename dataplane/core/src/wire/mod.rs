@@ -14,6 +14,8 @@ mod ask;
 mod error;
 mod exchange;
 mod frame;
+#[cfg(test)]
+mod tests;
 mod varint;
 
 pub use answer::{AnswerEvent, AnswerHead, AnswerReader};

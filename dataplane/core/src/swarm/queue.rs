@@ -1,0 +1,83 @@
+//! Chunks waiting to be asked: one queue per class and release, so that no choice looks at more than the head of a few.
+
+use std::collections::BTreeMap;
+
+use super::Class;
+use crate::chunk::{ChunkId, ChunkRef, ReleaseId};
+
+/// Which of a queue's two lines a chunk stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// It was asked before and is needed from another source; goes first.
+    Again = 0,
+    /// It was never asked.
+    Fresh = 1,
+}
+
+/// Where a chunk stands; the same in the queue of each of its releases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ticket {
+    pub(super) class: Class,
+    pub(super) line: Line,
+    seq: u64,
+}
+
+#[derive(Debug, Default)]
+struct Queue([BTreeMap<u64, ChunkRef>; 2]);
+
+#[derive(Debug, Default)]
+pub(super) struct Queues {
+    queues: BTreeMap<(Class, ReleaseId), Queue>,
+    next_seq: u64,
+}
+
+impl Queues {
+    /// A ticket behind all others of its class and line.
+    pub(super) fn ticket(&mut self, class: Class, line: Line) -> Ticket {
+        self.next_seq += 1;
+        Ticket {
+            class,
+            line,
+            seq: self.next_seq,
+        }
+    }
+
+    pub(super) fn insert(&mut self, ticket: Ticket, release: ReleaseId, chunk: ChunkRef) {
+        let queue = self.queues.entry((ticket.class, release)).or_default();
+        queue.0[ticket.line as usize].insert(ticket.seq, chunk);
+    }
+
+    pub(super) fn remove(&mut self, ticket: Ticket, release: ReleaseId) {
+        let key = (ticket.class, release);
+        if let Some(queue) = self.queues.get_mut(&key) {
+            queue.0[ticket.line as usize].remove(&ticket.seq);
+            if queue.0.iter().all(BTreeMap::is_empty) {
+                self.queues.remove(&key);
+            }
+        }
+    }
+
+    /// The releases with chunks of this class waiting: those after the last served first, so that each has its turn.
+    pub(super) fn releases(&self, class: Class, last_served: Option<ReleaseId>) -> Vec<ReleaseId> {
+        let lowest = ReleaseId(ChunkId::from_bytes([0; 32]));
+        let from = self
+            .queues
+            .range((class, lowest)..)
+            .map_while(|((c, r), _)| (*c == class).then_some(*r));
+        let mut releases: Vec<ReleaseId> = from.collect();
+        let served = releases.partition_point(|release| Some(*release) <= last_served);
+        releases.rotate_left(served);
+        releases
+    }
+
+    /// The first chunks of a line, up to `count`.
+    pub(super) fn head(&self, class: Class, release: ReleaseId, line: Line, count: usize) -> Vec<ChunkRef> {
+        let queue = self.queues.get(&(class, release));
+        queue
+            .into_iter()
+            .flat_map(|q| q.0[line as usize].values())
+            .take(count)
+            .copied()
+            .collect()
+    }
+}

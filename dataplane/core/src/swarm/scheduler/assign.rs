@@ -1,0 +1,246 @@
+//! The match between waiting chunks and sources with room.
+
+use super::{ASKS_PER_CHUNK_MAX, AskState, Scheduler};
+use crate::chunk::{ChunkRef, ReleaseId};
+use crate::limits::CHUNK_BYTES_MAX;
+use crate::peer::Source;
+use crate::swarm::peers::Likely;
+use crate::swarm::picker::{PICK_WINDOW, pick};
+use crate::swarm::queue::Line;
+use crate::swarm::source::Room;
+use crate::swarm::timers::Timer;
+use crate::swarm::{Action, AskId, Class};
+use crate::time::Instant;
+
+/// An ask that is silent this many times longer than it was expected to take is asked elsewhere too.
+const fn overdue_factor(class: Class) -> u32 {
+    match class {
+        Class::Deadline => 2,
+        Class::Bulk | Class::Heal => 4,
+    }
+}
+
+/// Whether in-flight bytes leave room for one more chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Budget {
+    Free,
+    /// Only in exchange for an ask of the same chunk that is in doubt: so silent sources cannot starve the others.
+    Swap,
+}
+
+/// A source that may have a chunk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub(super) source: Source,
+    likely: Likely,
+    room: Room,
+}
+
+enum Choice {
+    Ask(Source),
+    /// A source that may have it will have room again.
+    Wait,
+    /// No source can be asked before then, or before something happens.
+    Park(Option<Instant>),
+}
+
+impl Scheduler {
+    /// Makes the most urgent ask that can go out now. Whether there was one.
+    pub(super) fn make_ask(&mut self, now: Instant) -> bool {
+        for class in [Class::Deadline, Class::Bulk, Class::Heal] {
+            let budget = self.budget(class);
+            let last_served = self.turn.get(&class).copied();
+            for release in self.queues.releases(class, last_served) {
+                if self.make_ask_of(now, class, release, budget) {
+                    self.turn.insert(class, release);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// The last eighth of the in-flight bytes is kept for deadlines.
+    fn budget(&self, class: Class) -> Budget {
+        let all = self.config.inflight_bytes_max;
+        let limit = if class == Class::Deadline { all } else { all - all / 8 };
+        match self.inflight_bytes + u64::from(CHUNK_BYTES_MAX) <= limit {
+            true => Budget::Free,
+            false => Budget::Swap,
+        }
+    }
+
+    fn make_ask_of(&mut self, now: Instant, class: Class, release: ReleaseId, budget: Budget) -> bool {
+        let candidates = self.candidates(now, class, &[release]);
+        if !candidates.iter().any(|c| c.room == Room::Open) {
+            return false;
+        }
+        let lines: &[Line] = match budget {
+            Budget::Free => &[Line::Again, Line::Fresh],
+            Budget::Swap => &[Line::Again],
+        };
+        lines
+            .iter()
+            .any(|line| self.make_ask_in(now, class, release, *line, budget, &candidates))
+    }
+
+    /// Looks at the head of one line; again as long as that parks chunks, each of which pays for itself.
+    fn make_ask_in(
+        &mut self,
+        now: Instant,
+        class: Class,
+        release: ReleaseId,
+        line: Line,
+        budget: Budget,
+        candidates: &[Candidate],
+    ) -> bool {
+        loop {
+            let mut head = self.queues.head(class, release, line, PICK_WINDOW);
+            if head.is_empty() {
+                return false;
+            }
+            let first = pick(head.len(), candidates.len(), &mut self.rng);
+            head.rotate_left(first);
+            let mut has_parked = false;
+            for chunk in head {
+                let swap = match budget {
+                    Budget::Free => None,
+                    Budget::Swap => match self.doubted_ask(chunk) {
+                        None => continue,
+                        doubted => doubted,
+                    },
+                };
+                match self.choose(now, class, candidates, chunk) {
+                    Choice::Ask(source) => {
+                        if let Some(doubted) = swap {
+                            self.withdraw(now, chunk, doubted);
+                        }
+                        self.ask(now, chunk, source);
+                        return true;
+                    }
+                    Choice::Wait => {}
+                    Choice::Park(wake) => {
+                        self.park(chunk, line, wake);
+                        has_parked = true;
+                    }
+                }
+            }
+            if !has_parked {
+                return false;
+            }
+        }
+    }
+
+    fn doubted_ask(&self, chunk: ChunkRef) -> Option<AskId> {
+        self.chunks[&chunk].asks.iter().copied().find(|ask| self.asks[ask].is_doubted)
+    }
+
+    /// The sources that may have a chunk of these releases. Those nobody spoke of count only where there are no others.
+    pub(super) fn candidates(&self, now: Instant, class: Class, releases: &[ReleaseId]) -> Vec<Candidate> {
+        let mut candidates: Vec<Candidate> = self
+            .sources
+            .iter()
+            .filter_map(|(source, state)| {
+                let likely = releases
+                    .iter()
+                    .filter_map(|release| self.peers.likely(*release, source.peer))
+                    .min()?;
+                Some(Candidate {
+                    source: *source,
+                    likely,
+                    room: state.room(now, class, &self.config),
+                })
+            })
+            .collect();
+        if candidates.iter().any(|c| c.likely < Likely::Unknown) {
+            candidates.retain(|c| c.likely < Likely::Unknown);
+        }
+        candidates
+    }
+
+    /// The source for a chunk: those likely to have it first, then the least estimated finish, ties at random.
+    fn choose(&mut self, now: Instant, class: Class, candidates: &[Candidate], chunk: ChunkRef) -> Choice {
+        let state = &self.chunks[&chunk];
+        let of_all;
+        let candidates = match state.releases.len() {
+            1 => candidates,
+            _ => {
+                of_all = self.candidates(now, class, &state.releases);
+                &of_all
+            }
+        };
+        let mut wake: Option<Instant> = None;
+        let mut must_wait = false;
+        let mut open = Vec::new();
+        for candidate in candidates {
+            let source = candidate.source;
+            if candidate.room == Room::Mute || state.asks.iter().any(|ask| self.asks[ask].source == source) {
+                continue;
+            }
+            if let Some(until) = state.backoffs.blocked_until(now, &source.peer) {
+                wake = Some(wake.map_or(until, |wake| wake.min(until)));
+            } else if candidate.room == Room::Full {
+                must_wait = true;
+            } else {
+                let at = &self.sources[&source];
+                let rank = (
+                    at.is_suspect(),
+                    candidate.likely,
+                    at.window.estimated_finish(chunk.len.into()),
+                );
+                open.push((rank, source));
+            }
+        }
+        let Some(((suspect, likely, finish), _)) = open.iter().min().copied() else {
+            return if must_wait { Choice::Wait } else { Choice::Park(wake) };
+        };
+        let worst = (suspect, likely, finish + finish / 8);
+        open.retain(|(rank, _)| *rank <= worst);
+        let tie = if open.len() > 1 { self.rng.below(open.len()) } else { 0 };
+        Choice::Ask(open[tie].1)
+    }
+
+    fn ask(&mut self, now: Instant, chunk: ChunkRef, source: Source) {
+        self.leave_spot(chunk);
+        let ask = AskId(self.next_ask);
+        self.next_ask += 1;
+        self.inflight_bytes += u64::from(chunk.len);
+        assert!(
+            self.inflight_bytes <= self.config.inflight_bytes_max,
+            "in-flight bytes are bounded"
+        );
+
+        let state = self.chunks.get_mut(&chunk).expect("queued chunks are known");
+        state.asks.push(ask);
+        let (place, class) = (state.place, state.class);
+        assert!(state.asks.len() <= ASKS_PER_CHUNK_MAX, "asks of a chunk are bounded");
+
+        let at = self.sources.get_mut(&source).expect("chosen among the sources");
+        let expected = at.window.stall_time(&self.config) + at.window.estimated_finish(chunk.len.into());
+        let patience = expected * overdue_factor(class);
+        at.on_ask(now, ask, chunk.len, &self.config);
+        self.time_stall(source);
+
+        let overdue_at = now + patience;
+        self.timers.set(overdue_at, Timer::Overdue(ask));
+        let new = AskState {
+            chunk,
+            source,
+            asked_at: now,
+            heard_at: now,
+            patience,
+            overdue_at,
+            came: 0,
+            is_arrived: false,
+            is_doubted: false,
+        };
+        self.asks.insert(ask, new);
+        self.actions.push_back(Action::Ask {
+            ask,
+            source,
+            chunk,
+            place,
+            class,
+        });
+    }
+}

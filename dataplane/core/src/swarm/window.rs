@@ -1,0 +1,139 @@
+//! How much may be outstanding at one source: its measured delivery rate times its delay, twice over, so that a source that
+//! can do more shows it.
+
+use std::time::Duration;
+
+use super::{Class, SchedulerConfig, SourceStats};
+use crate::limits::CHUNK_BYTES_MAX;
+use crate::time::Instant;
+
+/// Delay of the responder's disk and of both programs, however near the peer is. Also the shortest time over which a rate means anything.
+const SERVICE: Duration = Duration::from_millis(15);
+
+/// What a source is believed to deliver before it has shown it, in bytes per second: high, so that a new one is tried.
+const RATE_UNKNOWN: u64 = 100 << 20;
+
+const CHUNK: u64 = CHUNK_BYTES_MAX as u64;
+
+#[derive(Debug)]
+pub(super) struct Window {
+    rtt: Duration,
+    rtt_min: Duration,
+    rttvar: Duration,
+    /// Bytes asked and not yet come.
+    outstanding: u64,
+    /// Measured delivery rate in bytes per second; zero until there is a measurement.
+    rate: u64,
+    /// What the transport believes, in bytes per second.
+    rate_told: Option<u64>,
+    epoch_start: Instant,
+    epoch_bytes: u64,
+    /// Whether the window was filled in this epoch: if not, a low rate is our doing.
+    epoch_filled: bool,
+}
+
+impl Window {
+    pub(super) fn new(now: Instant, rtt: Duration) -> Self {
+        Self {
+            rtt,
+            rtt_min: rtt,
+            rttvar: rtt / 2,
+            outstanding: 0,
+            rate: 0,
+            rate_told: None,
+            epoch_start: now,
+            epoch_bytes: 0,
+            epoch_filled: false,
+        }
+    }
+
+    pub(super) fn on_stats(&mut self, stats: SourceStats) {
+        self.rtt = stats.rtt;
+        self.rtt_min = self.rtt_min.min(stats.rtt);
+        self.rttvar = stats.rttvar;
+        self.rate_told = stats.rate_bytes_per_s.filter(|rate| *rate > 0);
+    }
+
+    pub(super) fn on_ask(&mut self, now: Instant, bytes: u64, config: &SchedulerConfig) {
+        if self.outstanding == 0 {
+            self.start_epoch(now);
+        }
+        self.outstanding += bytes;
+        self.epoch_filled |= self.outstanding >= self.bytes(config);
+    }
+
+    pub(super) fn on_progress(&mut self, now: Instant, bytes: u64) {
+        self.give_back(bytes);
+        self.epoch_bytes += bytes;
+        let passed = now.since(self.epoch_start);
+        if passed >= self.rtt.max(SERVICE) {
+            let sample = (u128::from(self.epoch_bytes) * 1_000_000_000 / passed.as_nanos()) as u64;
+            self.rate = match self.rate {
+                0 => sample,
+                rate if sample >= rate => rate.midpoint(sample),
+                rate if self.epoch_filled => rate - (rate - sample) / 4,
+                rate => rate,
+            };
+            self.start_epoch(now);
+        }
+    }
+
+    /// Bytes that will not come: their ask ended.
+    pub(super) fn give_back(&mut self, bytes: u64) {
+        assert!(
+            bytes <= self.outstanding,
+            "{bytes} of {} outstanding bytes given back",
+            self.outstanding
+        );
+        self.outstanding -= bytes;
+    }
+
+    pub(super) const fn outstanding(&self) -> u64 {
+        self.outstanding
+    }
+
+    /// Whether one more chunk may be asked. Asks go out while less than the window is outstanding; a deadline chunk may go one
+    /// chunk beyond; `window_bytes_max` is never passed by the last of either.
+    pub(super) fn has_room(&self, class: Class, config: &SchedulerConfig) -> bool {
+        let limit = match class {
+            Class::Deadline => (self.bytes(config) + CHUNK).min(config.window_bytes_max - CHUNK + 1),
+            Class::Bulk | Class::Heal => self.bytes(config).min(config.window_bytes_max - 2 * CHUNK + 1),
+        };
+        self.outstanding < limit
+    }
+
+    /// The window, in bytes.
+    fn bytes(&self, config: &SchedulerConfig) -> u64 {
+        let delay = self.rtt_min.max(SERVICE).as_nanos();
+        let wanted = match self.known_rate() {
+            Some(rate) => u64::try_from(2 * u128::from(rate) * delay / 1_000_000_000).unwrap_or(u64::MAX),
+            None => 2 * config.window_bytes_min,
+        };
+        wanted.clamp(config.window_bytes_min, config.window_bytes_max)
+    }
+
+    /// How long until `bytes` more would be here: half a round trip, and everything outstanding before them.
+    pub(super) fn estimated_finish(&self, bytes: u64) -> Duration {
+        let rate = self.known_rate().unwrap_or(RATE_UNKNOWN).max(1);
+        let nanos = u128::from(self.outstanding + bytes) * 1_000_000_000 / u128::from(rate);
+        self.rtt / 2 + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// Silence that is suspicious: well past a round trip and its deviation (compare the PTO of RFC 9002 section 6.2.1).
+    pub(super) fn stall_time(&self, config: &SchedulerConfig) -> Duration {
+        config.stall_floor.max(self.rtt * 2 + self.rttvar * 4)
+    }
+
+    fn known_rate(&self) -> Option<u64> {
+        match self.rate {
+            0 => self.rate_told,
+            rate => Some(rate),
+        }
+    }
+
+    fn start_epoch(&mut self, now: Instant) {
+        self.epoch_start = now;
+        self.epoch_bytes = 0;
+        self.epoch_filled = false;
+    }
+}

@@ -1,0 +1,501 @@
+//! Golden bytes, every violation, any split of the input, and mutated input. Old bytes are opened by new code.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::chunk::{ChunkId, ReleaseId};
+use crate::limits::{ASK_CHUNKS_MAX, CHUNK_BYTES_MAX, FRAME_BYTES_MAX};
+use crate::rng::Rng;
+use crate::time::Instant;
+
+fn id(byte: u8) -> ChunkId {
+    ChunkId::from_bytes([byte; 32])
+}
+
+/// Hex digits to bytes; `aa*32` stands for 32 times the byte aa.
+fn hex(text: &str) -> Vec<u8> {
+    let byte = |digits: &str| u8::from_str_radix(digits, 16).expect("hex digits");
+    text.split_whitespace()
+        .flat_map(|word| match word.split_once('*') {
+            Some((digits, times)) => vec![byte(digits); times.parse().expect("a count")],
+            None => (0..word.len()).step_by(2).map(|i| byte(&word[i..i + 2])).collect(),
+        })
+        .collect()
+}
+
+fn hello() -> Hello {
+    Hello {
+        version: 1,
+        features: 5,
+        agent: "ares/0.1".to_owned(),
+        nonce: 0x1234,
+        ports: vec![4040, 40_000],
+    }
+}
+
+const HELLO_HEX: &str = "15 00 01 05 08 617265732f302e31 5234 02 4fc8 80009c40";
+
+fn exchange() -> Exchange {
+    Exchange::new(Instant::ZERO, ExchangeLimits::default(), hello())
+}
+
+fn events(exchange: &mut Exchange) -> Vec<Event> {
+    std::iter::from_fn(|| exchange.poll()).collect()
+}
+
+#[test]
+fn frames_have_these_bytes() {
+    let check = |frame: Frame, bytes: &str, event: Event| {
+        assert_eq!(&frame.to_bytes()[..], hex(bytes), "{frame:?}");
+        let mut exchange = exchange();
+        if !matches!(frame, Frame::Hello(_)) {
+            exchange.on_bytes(Instant::ZERO, &hex(HELLO_HEX));
+            assert_eq!(exchange.poll(), Some(Event::Ready(hello())));
+        }
+        exchange.on_bytes(Instant::ZERO, &hex(bytes));
+        assert_eq!(events(&mut exchange), [event]);
+    };
+    let release = ReleaseId(id(0xaa));
+    check(Frame::Hello(hello()), HELLO_HEX, Event::Ready(hello()));
+    for (state, last) in [
+        (ClaimState::Complete, "00"),
+        (ClaimState::Partial, "01"),
+        (ClaimState::None, "02"),
+    ] {
+        check(
+            Frame::Claim { release, state },
+            &format!("22 01 aa*32 {last}"),
+            Event::Claim { release, state },
+        );
+    }
+    check(Frame::Load { queued_bytes: 63 }, "02 02 3f", Event::Load { queued_bytes: 63 });
+    check(
+        Frame::Load { queued_bytes: 1 << 20 },
+        "05 02 80100000",
+        Event::Load { queued_bytes: 1 << 20 },
+    );
+    check(Frame::Bad { chunk: id(0xbb) }, "21 03 bb*32", Event::Bad { chunk: id(0xbb) });
+    let reason = "so long".to_owned();
+    check(
+        Frame::Bye {
+            code: 2,
+            reason: reason.clone(),
+        },
+        "0a 04 02 07 736f206c6f6e67",
+        Event::Bye { code: 2, reason },
+    );
+}
+
+#[test]
+fn asks_have_these_bytes_in_any_split() {
+    let check = |items: &[(u8, u32, u32)], bytes: &str| {
+        let items: Vec<AskItem> = items
+            .iter()
+            .map(|(byte, len, from)| AskItem {
+                id: id(*byte),
+                len: *len,
+                from: *from,
+            })
+            .collect();
+        let ask = Ask::new(items);
+        let bytes = hex(bytes);
+        assert_eq!(&ask.encode()[..], bytes);
+        for cut in 0..=bytes.len() {
+            let mut reader = AskReader::new();
+            let first = reader.on_bytes(&bytes[..cut]).expect("sound");
+            assert_eq!(first.is_some(), cut == bytes.len());
+            assert_eq!(reader.on_fin().is_ok(), cut == bytes.len());
+            assert_eq!(
+                first.or(reader.on_bytes(&bytes[cut..]).expect("sound")),
+                Some(ask.clone()),
+                "cut at {cut}"
+            );
+            assert_eq!(reader.on_bytes(&[]), Ok(None), "one ask, once");
+            assert_eq!(
+                reader.on_bytes(&[1]),
+                Err(WireError::Trailing {
+                    what: "an ask",
+                    excess: 1
+                })
+            );
+        }
+    };
+    check(&[(0xaa, 1, 0)], "01 01 aa*32 01 00");
+    check(&[(0xaa, 1 << 20, 65_536)], "01 01 aa*32 80100000 80010000");
+    check(&[(0xaa, 63, 62), (0xbb, 64, 63)], "01 02 aa*32 3f 3e bb*32 4040 3f");
+}
+
+#[test]
+fn answers_have_these_bytes_in_any_split() {
+    assert_eq!(&AnswerHead::Bytes(64).encode()[..], hex("00 4040"));
+    assert_eq!(&AnswerHead::NotHeld.encode()[..], hex("01"));
+    assert_eq!(&AnswerHead::Busy.encode()[..], hex("02"));
+    assert_eq!(&AnswerHead::Gone.encode()[..], hex("03"));
+    let item = |byte, len, from| AskItem { id: id(byte), len, from };
+    let ask = Ask::new(vec![
+        item(1, 70, 0),
+        item(2, 9, 0),
+        item(3, 9, 7),
+        item(4, 1, 0),
+        item(5, 5, 0),
+    ]);
+    let bytes = hex("00 4046 d1*70  01  00 02 d3d3  02  03");
+    for first in 0..=bytes.len() {
+        for second in first..=bytes.len() {
+            let mut reader = AnswerReader::new(&ask);
+            for part in [&bytes[..first], &bytes[first..second], &bytes[second..]] {
+                assert!(!reader.is_done() || part.is_empty());
+                reader.on_bytes(part).expect("sound");
+            }
+            assert_eq!(reader.on_fin(), Ok(()));
+            let mut progress = [0; 5];
+            let mut rest = Vec::new();
+            while let Some(event) = reader.poll() {
+                match event {
+                    AnswerEvent::Progress { item, bytes } => progress[item] += bytes,
+                    event => rest.push(event),
+                }
+            }
+            assert_eq!(progress, [70, 0, 2, 0, 0]);
+            let expect = [
+                AnswerEvent::Chunk {
+                    item: 0,
+                    bytes: Bytes::from(vec![0xd1; 70]),
+                },
+                AnswerEvent::NotHeld { item: 1 },
+                AnswerEvent::Chunk {
+                    item: 2,
+                    bytes: Bytes::from(vec![0xd3; 2]),
+                },
+                AnswerEvent::Busy { item: 3 },
+                AnswerEvent::Gone { item: 4 },
+            ];
+            assert_eq!(rest, expect);
+        }
+    }
+}
+
+#[test]
+fn a_broken_control_stream_is_a_violation_and_the_last_event() {
+    let check = |bytes: &str, expect: WireError| {
+        let mut exchange = exchange();
+        exchange.on_bytes(Instant::ZERO, &hex(bytes));
+        exchange.on_bytes(Instant::ZERO, &hex(HELLO_HEX));
+        exchange.on_fin();
+        let events = events(&mut exchange);
+        assert_eq!(events.last(), Some(&Event::Violation(expect)), "{bytes}");
+        assert_eq!(events.iter().filter(|event| matches!(event, Event::Violation(_))).count(), 1);
+        exchange.send(&Frame::Load { queued_bytes: 1 });
+        assert!(exchange.take_output(100).is_empty(), "nothing is said any more");
+    };
+    let malformed = |frame, why| WireError::FrameMalformed { frame, why };
+    let after_hello = |rest: &str| format!("{HELLO_HEX} {rest}");
+    check("02 02 01", WireError::HelloMissing { kind: 2 });
+    check("02 3f 01", WireError::HelloMissing { kind: 0x3f });
+    check(HELLO_HEX, WireError::HelloTwice);
+    check("06 00 02 00 00 00 00", WireError::Version { theirs: 2, ours: 1 });
+    check("06 00 00 00 00 00 00", WireError::Version { theirs: 0, ours: 1 });
+    check(
+        "80010001",
+        WireError::FrameTooLong {
+            len: u64::from(FRAME_BYTES_MAX) + 1,
+        },
+    );
+    check("ff*8", WireError::FrameTooLong { len: (1 << 62) - 1 });
+    check("00", malformed("nameless", "no type"));
+    check("01 40", malformed("nameless", "no type"));
+    check("02 00 01", malformed("hello", "it ends within a number"));
+    check("06 00 01 00 09 61 62", malformed("hello", "it ends within a text"));
+    check("06 00 01 00 7fff 00", malformed("hello", "a text longer than 256 bytes"));
+    check("07 00 01 00 00 00 4101", malformed("hello", "more than 256 ports"));
+    check("0a 00 01 00 00 00 01 80010000", malformed("hello", "a port above 65535"));
+    check(&after_hello("21 01 aa*32"), malformed("claim", "it ends within a number"));
+    check(&after_hello("22 01 aa*32 03"), malformed("claim", "an unknown claim state"));
+    check(&after_hello("20 03 aa*31"), malformed("bad", "it ends within a hash"));
+    check(&after_hello("22 03 aa*32 00"), malformed("bad", "bytes past its end"));
+    check(&after_hello("03 02 01 01"), malformed("load", "bytes past its end"));
+    check(&after_hello("05 04 00 07 6162"), malformed("bye", "it ends within a text"));
+}
+
+#[test]
+fn unknown_frames_and_longer_hellos_are_of_a_later_version_and_skipped() {
+    let mut exchange = exchange();
+    exchange.on_bytes(Instant::ZERO, &hex("08 00 01 00 00 00 00 ffff"));
+    exchange.on_bytes(Instant::ZERO, &hex("03 3f aabb  02 02 07"));
+    let events = events(&mut exchange);
+    assert!(
+        matches!(&events[..], [Event::Ready(_), Event::Load { queued_bytes: 7 }]),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn a_flood_of_frames_is_a_violation_and_the_same_number_over_time_is_not() {
+    let limits = ExchangeLimits {
+        frames_per_interval: 100,
+        interval: Duration::from_secs(1),
+        ..Default::default()
+    };
+    let check = |frame: &str, gap_ms: u64, is_flood: bool| {
+        let mut exchange = Exchange::new(Instant::ZERO, limits, hello());
+        exchange.on_bytes(Instant::ZERO, &hex(HELLO_HEX));
+        let mut last = None;
+        for n in 0..1000 {
+            exchange.on_bytes(Instant::ZERO + Duration::from_millis(n * gap_ms), &hex(frame));
+            last = events(&mut exchange).pop().or(last);
+        }
+        let flood = Event::Violation(WireError::Flood {
+            allowed: 100,
+            interval_ms: 1000,
+        });
+        assert_eq!(last == Some(flood), is_flood, "{frame} every {gap_ms} ms: {last:?}");
+    };
+    check("02 02 07", 0, true);
+    check("01 3f", 0, true);
+    check("02 02 07", 9, true);
+    check("02 02 07", 11, false);
+}
+
+#[test]
+fn a_peer_that_reads_nothing_is_a_violation_once_the_queue_is_full() {
+    let mut exchange = exchange();
+    let mut sent = 0;
+    while exchange.poll().is_none() {
+        exchange.send(&Frame::Bad { chunk: id(1) });
+        sent += 34;
+        assert!(sent < 2 << 20, "bounded");
+    }
+    assert!(sent > (1 << 20) - 64, "not before it is full");
+}
+
+#[test]
+fn output_comes_in_order_whatever_is_taken_at_a_time() {
+    for step in [1, 7, 1000] {
+        let mut exchange = exchange();
+        exchange.send(&Frame::Load { queued_bytes: 63 });
+        let mut all = Vec::new();
+        loop {
+            let part = exchange.take_output(step);
+            assert!(part.len() <= step);
+            if part.is_empty() {
+                break;
+            }
+            all.extend_from_slice(&part);
+        }
+        assert_eq!(all, hex(&format!("{HELLO_HEX} 02 02 3f")));
+    }
+}
+
+#[test]
+fn a_broken_ask_is_a_violation() {
+    let check = |bytes: &str, expect: WireError| {
+        assert_eq!(AskReader::new().on_bytes(&hex(bytes)), Err(expect.clone()), "{bytes}");
+        let mut reader = AskReader::new();
+        let by_byte = hex(bytes).into_iter().find_map(|byte| reader.on_bytes(&[byte]).err());
+        assert_eq!(by_byte, Some(expect), "{bytes} byte by byte");
+    };
+    let range = |len, from| WireError::AskRange {
+        chunk: id(0xaa),
+        len,
+        from,
+    };
+    check("00", WireError::StreamUnknown { kind: 0 });
+    check("02", WireError::StreamUnknown { kind: 2 });
+    check("01 00", WireError::AskCount { count: 0 });
+    check(
+        "01 4041",
+        WireError::AskCount {
+            count: ASK_CHUNKS_MAX as u64 + 1,
+        },
+    );
+    check("01 ff*8", WireError::AskCount { count: (1 << 62) - 1 });
+    check("01 01 aa*32 00 00", range(0, 0));
+    check("01 01 aa*32 05 05", range(5, 5));
+    check("01 01 aa*32 05 06", range(5, 6));
+    check("01 01 aa*32 80100001 00", range(u64::from(CHUNK_BYTES_MAX) + 1, 0));
+    check("01 01 aa*32 ff*8 00", range((1 << 62) - 1, 0));
+    check("01 01 aa*32 c000000100000001 00", range((1 << 32) + 1, 0));
+    check(
+        "01 01 aa*32 05 00 00",
+        WireError::Trailing {
+            what: "an ask",
+            excess: 1,
+        },
+    );
+    assert_eq!(AskReader::new().on_fin(), Err(WireError::Truncated { what: "an ask" }));
+}
+
+#[test]
+fn a_broken_answer_is_a_violation_that_names_both_lengths() {
+    let ask = Ask::new(vec![AskItem {
+        id: id(0xaa),
+        len: 10,
+        from: 4,
+    }]);
+    let check = |bytes: &str, expect: WireError| {
+        assert_eq!(AnswerReader::new(&ask).on_bytes(&hex(bytes)), Err(expect.clone()), "{bytes}");
+        let mut reader = AnswerReader::new(&ask);
+        let by_byte = hex(bytes).into_iter().find_map(|byte| reader.on_bytes(&[byte]).err());
+        let expect = if let WireError::Trailing { what, .. } = expect {
+            WireError::Trailing { what, excess: 1 }
+        } else {
+            expect
+        };
+        assert_eq!(by_byte, Some(expect), "{bytes} byte by byte");
+    };
+    let length = |actual| WireError::AnswerLength {
+        chunk: id(0xaa),
+        expected: 6,
+        actual,
+    };
+    check("00 05", length(5));
+    check("00 07", length(7));
+    check("00 0a", length(10));
+    check("00 ff*8", length((1 << 62) - 1));
+    check("04", WireError::AnswerStatus { status: 4 });
+    check("ff*8", WireError::AnswerStatus { status: (1 << 62) - 1 });
+    check(
+        "00 06 dd*9",
+        WireError::Trailing {
+            what: "an answer",
+            excess: 3,
+        },
+    );
+    check(
+        "01 00",
+        WireError::Trailing {
+            what: "an answer",
+            excess: 1,
+        },
+    );
+    for early in ["", "00", "00 06", "00 06 dd*5"] {
+        let mut reader = AnswerReader::new(&ask);
+        reader.on_bytes(&hex(early)).expect("sound so far");
+        assert_eq!(reader.on_fin(), Err(WireError::Truncated { what: "an answer" }), "{early}");
+    }
+}
+
+#[test]
+fn each_violation_has_a_close_code_of_its_own() {
+    let all = [
+        WireError::FrameTooLong { len: 0 },
+        WireError::FrameMalformed { frame: "", why: "" },
+        WireError::HelloMissing { kind: 0 },
+        WireError::HelloTwice,
+        WireError::Version { theirs: 0, ours: 0 },
+        WireError::Flood {
+            allowed: 0,
+            interval_ms: 0,
+        },
+        WireError::Unread { queued: 0 },
+        WireError::ControlEnded,
+        WireError::StreamUnknown { kind: 0 },
+        WireError::AskCount { count: 0 },
+        WireError::AskRange {
+            chunk: id(0),
+            len: 0,
+            from: 0,
+        },
+        WireError::AnswerStatus { status: 0 },
+        WireError::AnswerLength {
+            chunk: id(0),
+            expected: 0,
+            actual: 0,
+        },
+        WireError::Trailing { what: "", excess: 0 },
+        WireError::Truncated { what: "" },
+    ];
+    let codes: BTreeSet<u32> = all.iter().map(|error| error.close_code().code()).collect();
+    assert_eq!(
+        codes.into_iter().collect::<Vec<_>>(),
+        (3..=17).collect::<Vec<u32>>(),
+        "numbers are never reused"
+    );
+}
+
+/// Sound bytes with a few of them changed, cut out, doubled or made up, in random splits.
+fn mutated(rng: &mut Rng, sound: &[u8]) -> Vec<Vec<u8>> {
+    let mut bytes = sound.to_vec();
+    for _ in 0..rng.below(6) {
+        let at = rng.below(bytes.len().max(1));
+        match rng.below(5) {
+            0 if !bytes.is_empty() => bytes[at] ^= 1 << rng.below(8),
+            1 if !bytes.is_empty() => bytes[at] = [0, 0x3f, 0x40, 0x80, 0xc0, 0xff][rng.below(6)],
+            2 => bytes.truncate(at),
+            3 => bytes
+                .splice(at..at, (0..rng.below(20)).map(|_| rng.next() as u8).collect::<Vec<_>>())
+                .for_each(drop),
+            _ => bytes.extend_from_within(at..),
+        }
+    }
+    let mut parts = Vec::new();
+    while !bytes.is_empty() {
+        let rest = bytes.split_off(1 + rng.below(bytes.len()));
+        parts.push(std::mem::replace(&mut bytes, rest));
+    }
+    parts
+}
+
+#[test]
+fn no_input_panics_and_every_ask_that_is_parsed_is_sound() {
+    let control = hex(&format!(
+        "{HELLO_HEX} 22 01 aa*32 00 02 02 3f 21 03 bb*32 04 3f aabbcc 05 04 02 02 6869"
+    ));
+    let items = |count: u8| {
+        (0..count)
+            .map(|n| AskItem {
+                id: id(n),
+                len: 30 + u32::from(n),
+                from: n.into(),
+            })
+            .collect()
+    };
+    let (few, many) = (Ask::new(items(3)), Ask::new(items(64)));
+    let answer = hex("00 1e dd*30 01 00 1e dd*30");
+    for seed in 0..20_000 {
+        let rng = &mut Rng::new(seed);
+        let mut exchange = exchange();
+        for part in mutated(rng, &control) {
+            exchange.on_bytes(Instant::ZERO, &part);
+        }
+        let events = events(&mut exchange);
+        let violation = events.iter().position(|event| matches!(event, Event::Violation(_)));
+        assert!(violation.is_none_or(|at| at + 1 == events.len()), "seed {seed}: {events:?}");
+
+        let mut reader = AskReader::new();
+        let ask = if seed % 2 == 0 { &few } else { &many };
+        for part in mutated(rng, &ask.encode()) {
+            match reader.on_bytes(&part) {
+                Ok(None) => {}
+                Ok(Some(ask)) => assert_eq!(
+                    Ask::new(ask.items().to_vec()),
+                    ask,
+                    "seed {seed}: `new` asserts that it is sound"
+                ),
+                Err(_) => break,
+            }
+        }
+
+        let mut reader = AnswerReader::new(&few);
+        let all_sound = mutated(rng, &answer).iter().all(|part| reader.on_bytes(part).is_ok());
+        let chunks: Vec<(usize, usize)> = std::iter::from_fn(|| reader.poll())
+            .filter_map(|event| {
+                if let AnswerEvent::Chunk { item, bytes } = event {
+                    Some((item, bytes.len()))
+                } else {
+                    None
+                }
+            })
+            .collect();
+        assert!(
+            chunks
+                .iter()
+                .all(|(item, len)| *len == few.items()[*item].wanted_bytes() as usize),
+            "seed {seed}"
+        );
+        assert!(all_sound || reader.on_fin().is_err() || reader.is_done(), "seed {seed}");
+    }
+}

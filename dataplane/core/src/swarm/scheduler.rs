@@ -25,7 +25,7 @@ use super::queue::{Line, Queues, Ticket};
 use super::source::{SourceState, Stall};
 use super::timers::{Timer, Timers};
 use super::{Action, AskId, BlobPlace, Class, DropReason, FetchError, Refusal, SchedulerConfig, SourceStats, Want, WantKey};
-use crate::chunk::{ChunkId, ChunkRef, ReleaseId};
+use crate::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, ReleaseId};
 use crate::limits::CHUNK_BYTES_MAX;
 use crate::peer::{PeerId, Source};
 use crate::rng::Rng;
@@ -96,6 +96,8 @@ enum Spot {
 struct AskState {
     chunk: ChunkRef,
     source: Source,
+    /// Bytes it may bring: the chunk's length, or the most a chunk can have where that is unknown.
+    bytes: u32,
     asked_at: Instant,
     heard_at: Instant,
     /// Time without a byte after which it is asked elsewhere too.
@@ -142,7 +144,7 @@ impl Scheduler {
     /// A chunk is needed. Ends exactly once by `Done` or `Fail`, at the latest when its patience has passed.
     pub fn on_want(&mut self, now: Instant, key: WantKey, want: Want) {
         assert!(
-            (1..=CHUNK_BYTES_MAX).contains(&want.chunk.len),
+            want.chunk.len <= CHUNK_BYTES_MAX,
             "no manifest names a chunk of {} bytes",
             want.chunk.len
         );
@@ -230,7 +232,7 @@ impl Scheduler {
     /// So many more bytes of an ask came.
     pub fn on_progress(&mut self, now: Instant, ask: AskId, bytes: u32) {
         if let Some(state) = self.asks.get_mut(&ask).filter(|state| !state.is_arrived) {
-            let bytes = bytes.min(state.chunk.len - state.came);
+            let bytes = bytes.min(state.bytes - state.came);
             state.came += bytes;
             state.heard_at = now;
             let source = state.source;
@@ -243,13 +245,18 @@ impl Scheduler {
         let Some(state) = self.asks.get_mut(&ask).filter(|state| !state.is_arrived) else {
             return;
         };
-        let rest = state.chunk.len - state.came;
-        state.came = state.chunk.len;
+        let rest = state.bytes - state.came;
+        let (came, absent) = if state.chunk.len == LEN_UNKNOWN {
+            (0, rest)
+        } else {
+            (rest, 0)
+        };
+        state.came += came;
         state.is_arrived = true;
         let (source, overdue_at) = (state.source, state.overdue_at);
         self.timers.clear(overdue_at, Timer::Overdue(ask));
-        self.on_bytes(now, source, rest);
-        self.end_at_source(now, ask, source, 0);
+        self.on_bytes(now, source, came);
+        self.end_at_source(now, ask, source, absent);
     }
 
     /// The chunk is verified and held, through whichever ask or from elsewhere: all its wants are done.
@@ -464,9 +471,9 @@ impl Scheduler {
     fn remove_ask(&mut self, now: Instant, ask: AskId) -> Option<AskState> {
         let state = self.asks.remove(&ask)?;
         self.timers.clear(state.overdue_at, Timer::Overdue(ask));
-        self.inflight_bytes -= u64::from(state.chunk.len);
+        self.inflight_bytes -= u64::from(state.bytes);
         if !state.is_arrived {
-            self.end_at_source(now, ask, state.source, state.chunk.len - state.came);
+            self.end_at_source(now, ask, state.source, state.bytes - state.came);
         }
         self.is_stirred = true;
         Some(state)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
-use crate::chunk::{ChunkId, ReleaseId};
+use crate::chunk::{ChunkId, LEN_UNKNOWN, ReleaseId};
 use crate::limits::{ASK_CHUNKS_MAX, CHUNK_BYTES_MAX, FRAME_BYTES_MAX};
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -124,6 +124,7 @@ fn asks_have_these_bytes_in_any_split() {
         }
     };
     check(&[(0xaa, 1, 0)], "01 01 aa*32 01 00");
+    check(&[(0xaa, LEN_UNKNOWN, 0)], "01 01 aa*32 00 00");
     check(&[(0xaa, 1 << 20, 65_536)], "01 01 aa*32 80100000 80010000");
     check(&[(0xaa, 63, 62), (0xbb, 64, 63)], "01 02 aa*32 3f 3e bb*32 4040 3f");
 }
@@ -312,7 +313,7 @@ fn a_broken_ask_is_a_violation() {
         },
     );
     check("01 ff*8", WireError::AskCount { count: (1 << 62) - 1 });
-    check("01 01 aa*32 00 00", range(0, 0));
+    check("01 01 aa*32 00 01", range(0, 1));
     check("01 01 aa*32 05 05", range(5, 5));
     check("01 01 aa*32 05 06", range(5, 6));
     check("01 01 aa*32 80100001 00", range(u64::from(CHUNK_BYTES_MAX) + 1, 0));
@@ -351,10 +352,25 @@ fn a_broken_answer_is_a_violation_that_names_both_lengths() {
         expected: 6,
         actual,
     };
+    let check_unknown = |bytes: &str, actual| {
+        let ask = Ask::new(vec![AskItem {
+            id: id(0xaa),
+            len: LEN_UNKNOWN,
+            from: 0,
+        }]);
+        let error = WireError::AnswerLength {
+            chunk: id(0xaa),
+            expected: LEN_UNKNOWN,
+            actual,
+        };
+        assert_eq!(AnswerReader::new(&ask).on_bytes(&hex(bytes)), Err(error), "{bytes}");
+    };
     check("00 05", length(5));
     check("00 07", length(7));
     check("00 0a", length(10));
     check("00 ff*8", length((1 << 62) - 1));
+    check_unknown("00 00", 0);
+    check_unknown("00 80100001", (1 << 20) + 1);
     check("04", WireError::AnswerStatus { status: 4 });
     check("ff*8", WireError::AnswerStatus { status: (1 << 62) - 1 });
     check(

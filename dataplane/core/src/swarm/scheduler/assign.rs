@@ -1,7 +1,7 @@
 //! The match between waiting chunks and sources with room.
 
 use super::{ASKS_PER_CHUNK_MAX, AskState, Scheduler};
-use crate::chunk::{ChunkRef, ReleaseId};
+use crate::chunk::{ChunkRef, LEN_UNKNOWN, ReleaseId};
 use crate::limits::CHUNK_BYTES_MAX;
 use crate::peer::Source;
 use crate::swarm::peers::Likely;
@@ -204,7 +204,12 @@ impl Scheduler {
         self.leave_spot(chunk);
         let ask = AskId(self.next_ask);
         self.next_ask += 1;
-        self.inflight_bytes += u64::from(chunk.len);
+        let bytes = if chunk.len == LEN_UNKNOWN {
+            CHUNK_BYTES_MAX
+        } else {
+            chunk.len
+        };
+        self.inflight_bytes += u64::from(bytes);
         assert!(
             self.inflight_bytes <= self.config.inflight_bytes_max,
             "in-flight bytes are bounded"
@@ -216,9 +221,9 @@ impl Scheduler {
         assert!(state.asks.len() <= ASKS_PER_CHUNK_MAX, "asks of a chunk are bounded");
 
         let at = self.sources.get_mut(&source).expect("chosen among the sources");
-        let expected = at.window.stall_time(&self.config) + at.window.estimated_finish(chunk.len.into());
+        let expected = at.window.stall_time(&self.config) + at.window.estimated_finish(bytes.into());
         let patience = expected * overdue_factor(class);
-        at.on_ask(now, ask, chunk.len, &self.config);
+        at.on_ask(now, ask, bytes, &self.config);
         self.time_stall(source);
 
         let overdue_at = now + patience;
@@ -226,6 +231,7 @@ impl Scheduler {
         let new = AskState {
             chunk,
             source,
+            bytes,
             asked_at: now,
             heard_at: now,
             patience,

@@ -52,7 +52,7 @@ impl Scheduler {
                 let ms = now.since(ask.asked_at).as_millis();
                 format!(
                     "peer {peer} on path {path} sent {} of {} bytes in {ms} ms",
-                    ask.came, ask.chunk.len
+                    ask.came, ask.bytes
                 )
             }
             (None, Some((Trouble::NotHeld, times))) => format!("peer {peer} lacks it (asked {times} times)"),

@@ -225,6 +225,34 @@ fn a_dropped_peer_leaves_a_reason_and_stays_out() {
     assert!(error.to_string().contains("dropped: it sent wrong bytes"), "{error}");
 }
 
+/// A link tells no length of the root: the scheduler allows for the longest.
+#[test]
+fn a_chunk_of_unknown_length_is_asked_and_counted_as_the_longest() {
+    let mut scheduler = Scheduler::new(SchedulerConfig::default(), 0);
+    let now = Instant::ZERO;
+    scheduler.on_source_up(now, source(0), ms(1));
+    scheduler.on_hint(now, release(), source(0).peer);
+    let want = Want {
+        chunk: chunk(0, LEN_UNKNOWN),
+        place: None,
+        class: Class::Deadline,
+        release: release(),
+        patience: ms(100),
+    };
+    scheduler.on_want(now, WantKey(0), want);
+    let Some(Action::Ask { ask, .. }) = scheduler.poll(now) else {
+        panic!("asked")
+    };
+    assert_eq!(scheduler.inflight_bytes(&source(0)), u64::from(CHUNK_BYTES_MAX));
+    scheduler.on_progress(now, ask, 77);
+    scheduler.on_arrived(now, ask);
+    assert_eq!(scheduler.inflight_bytes(&source(0)), 0);
+    assert_eq!(scheduler.inflight_bytes, u64::from(CHUNK_BYTES_MAX));
+    scheduler.on_verified(now, chunk(0, LEN_UNKNOWN).id);
+    assert_eq!(scheduler.poll(now), Some(Action::Done { want: WantKey(0) }));
+    assert_eq!((scheduler.poll(now), scheduler.inflight_bytes), (None, 0));
+}
+
 #[test]
 fn a_liar_is_named_though_its_chunk_came_through_another() {
     let mut scheduler = Scheduler::new(

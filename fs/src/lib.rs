@@ -1,5 +1,23 @@
-//! The read-only view of a release as a FUSE filesystem. A machine turns requests into replies or fetches; `mount.rs` alone does I/O.
+//! The read-only view of a release as a FUSE filesystem. A machine turns requests into replies or fetches; `mount` alone does I/O.
+//!
+//! ```text
+//! kernel ── mount::session ──> machine ──> view (what is where in the manifest), lookahead (what comes next), cache
+//!                 │               └── Fetch ──> Source::chunk ──> store or swarm (control joins them)
+//!                 └── mount::{place, attach}: where, how, and how it ends
+//! ```
 
+mod cache;
+mod errno;
+mod inode;
+mod lookahead;
+mod machine;
+mod mount;
+mod options;
+mod read;
+mod request;
 mod source;
+mod view;
 
+pub use mount::{Ended, Mount, MountError, UnmountError, Unmounted, stale};
+pub use options::{Access, Cover, MountOptions};
 pub use source::{Reply, Source};

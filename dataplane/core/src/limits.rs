@@ -31,6 +31,9 @@ pub const FRAME_BYTES_MAX: u32 = 64 << 10;
 /// Bytes of all asks in flight of a node, before they are verified and written: bounds the receiving side's memory.
 pub const INFLIGHT_BYTES_MAX: u64 = 64 << 20;
 
+/// Largest pack segment, in bytes: chunks without a place in a blob are appended to one until it is full.
+pub const PACK_SEGMENT_BYTES_MAX: u64 = 1 << 30;
+
 const _: () = assert!(INLINE_BYTES_MAX < PACKED_BYTES_MAX);
 const _: () = assert!(
     PACKED_BYTES_MAX <= CHUNK_BYTES_MAX as u64,
@@ -49,3 +52,9 @@ pub const XATTRS_BYTES_MAX: usize = 64 << 10;
 
 /// Levels of branches in a directory or chunk list. Branches halve at least, so it is never reached by a real one.
 pub const NODE_HEIGHT_MAX: u8 = 32;
+
+/// Peers that a link names: its length field is a byte, and people paste links.
+pub const LINK_PEERS_MAX: usize = 16;
+
+/// Addresses of each peer of a link.
+pub const LINK_ADDRS_MAX: usize = 16;

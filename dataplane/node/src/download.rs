@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, Mismatch, ReleaseId, VerifiedChunk};
 use ares_core::limits::{CHUNK_BYTES_MAX, INFLIGHT_BYTES_MAX};
-use ares_core::manifest::{Content, EntryKind, File, ManifestError, Root, Walk, WalkItem, WalkStep};
+use ares_core::manifest::{Content, File, ManifestError, Root, Walk, WalkItem, WalkStep};
 use ares_core::swarm::{BlobPlace, Class, FetchError, Want};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
@@ -22,8 +22,8 @@ const WANTED_BYTES_MAX: u64 = 2 * INFLIGHT_BYTES_MAX;
 /// Wants under way, however small: bounds the memory for a tree of tiny packs.
 const WANTS_MAX: usize = 8192;
 
-/// Manifest nodes asked for ahead.
-const NODES_AHEAD: usize = 64;
+/// Manifest nodes a walk had better ask for ahead: hides their round trips.
+pub const NODES_AHEAD: usize = 64;
 
 /// How often a download looks whether it was cancelled.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
@@ -51,8 +51,8 @@ pub type Cancel = Arc<AtomicBool>;
 pub struct DownloadJob {
     /// The release that all chunks belong to.
     pub release: ReleaseId,
-    /// Where to begin: the release's root, or a root made of the entry below it that is wanted alone.
-    pub root: Root,
+    /// File bytes that the walk will come by, for progress.
+    pub bytes: u64,
     /// How long one chunk may take before the download gives up.
     pub patience: Duration,
 }
@@ -103,8 +103,14 @@ pub fn fetch_root(handle: &Handle, release: ReleaseId, patience: Duration) -> Re
     Root::parse(&chunk).map_err(|error| DownloadError::Manifest { release, error })
 }
 
-/// Runs a download to its end on the calling thread.
-pub fn download(handle: &Handle, job: &DownloadJob, progress: &DownloadProgress, cancel: &Cancel) -> Result<(), DownloadError> {
+/// Brings all that `walk` comes by, on the calling thread. A walk over a whole release is `Walk::new(root, NODES_AHEAD)`.
+pub fn download(
+    handle: &Handle,
+    job: &DownloadJob,
+    walk: Walk,
+    progress: &DownloadProgress,
+    cancel: &Cancel,
+) -> Result<(), DownloadError> {
     let (reports, inbox) = unbounded();
     let run = Run {
         handle,
@@ -115,7 +121,7 @@ pub fn download(handle: &Handle, job: &DownloadJob, progress: &DownloadProgress,
         open_bytes: 0,
         next: 0,
     };
-    run.run(&inbox, cancel)
+    run.run(walk, &inbox, cancel)
 }
 
 /// One download under way.
@@ -148,8 +154,8 @@ struct Report {
 }
 
 impl Run<'_> {
-    fn run(mut self, inbox: &Receiver<Report>, cancel: &AtomicBool) -> Result<(), DownloadError> {
-        let result = self.walk(inbox, cancel);
+    fn run(mut self, walk: Walk, inbox: &Receiver<Report>, cancel: &AtomicBool) -> Result<(), DownloadError> {
+        let result = self.walk(walk, inbox, cancel);
         if result.is_err() {
             for open in self.open.values() {
                 self.handle.cancel(open.id);
@@ -158,16 +164,13 @@ impl Run<'_> {
         result
     }
 
-    fn walk(&mut self, inbox: &Receiver<Report>, cancel: &AtomicBool) -> Result<(), DownloadError> {
-        let mut walk = Walk::new(&self.job.root, NODES_AHEAD);
+    fn walk(&mut self, mut walk: Walk, inbox: &Receiver<Report>, cancel: &AtomicBool) -> Result<(), DownloadError> {
         let mut last_pack = None;
-        self.progress
-            .bytes_total
-            .store(self.job.root.totals().bytes, Ordering::Relaxed);
+        self.progress.bytes_total.store(self.job.bytes, Ordering::Relaxed);
         loop {
             let mut waiting = false;
             while !waiting && self.open.len() < WANTS_MAX && self.open_bytes < WANTED_BYTES_MAX {
-                match walk.poll() {
+                match walk.poll().map_err(|error| self.manifest_error(error))? {
                     WalkStep::Node(chunk) => self.want(chunk, None, What::Node),
                     WalkStep::Item(item) => self.on_item(&item, &mut last_pack),
                     WalkStep::Wait => waiting = true,
@@ -200,9 +203,7 @@ impl Run<'_> {
             match open.what {
                 What::Node => {
                     let node = self.handle.store().read(open.chunk)?;
-                    let release = self.job.release;
-                    walk.on_node(&node)
-                        .map_err(|error| DownloadError::Manifest { release, error })?;
+                    walk.on_node(node);
                 }
                 What::Content { reused } => {
                     let bytes = u64::from(open.chunk.len);
@@ -220,13 +221,8 @@ impl Run<'_> {
         match item {
             WalkItem::Enter { .. } => self.count_entry(),
             WalkItem::Leave => {}
-            WalkItem::Entry(entry) => {
-                self.count_entry();
-                if let EntryKind::File(file) = &entry.kind {
-                    self.on_file(file, last_pack);
-                }
-            }
-            WalkItem::TopFile { file, .. } => {
+            WalkItem::Symlink { .. } => self.count_entry(),
+            WalkItem::File { file, .. } => {
                 self.count_entry();
                 self.on_file(file, last_pack);
             }
@@ -274,6 +270,11 @@ impl Run<'_> {
         let id = self.handle.hold(want, held);
         self.open_bytes += u64::from(chunk.len);
         self.open.insert(number, Open { id, what, chunk });
+    }
+
+    fn manifest_error(&self, error: ManifestError) -> DownloadError {
+        let release = self.job.release;
+        DownloadError::Manifest { release, error }
     }
 
     fn count_entry(&self) {

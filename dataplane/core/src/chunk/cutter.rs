@@ -2,9 +2,11 @@
 
 /// A way of cutting: recorded in a release's root, because other cuts give other chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CutterId {
-    /// The first: see this file's head.
-    V1,
+pub struct CutterId(pub u8);
+
+impl CutterId {
+    /// What this program cuts with: see this file's head. Readers take any.
+    pub const CURRENT: Self = Self(1);
 }
 
 /// How finely a file is cut; follows from its size.

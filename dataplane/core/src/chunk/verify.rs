@@ -5,7 +5,8 @@ use bytes::Bytes;
 use super::ChunkId;
 use crate::limits::CHUNK_BYTES_MAX;
 
-/// Bytes whose BLAKE3 hash is their name. The fields are private and `of` is the only constructor: holding one is the proof.
+/// Bytes whose BLAKE3 hash is their name. The fields are private and `of`, which hashes, is the only constructor:
+/// holding one is the proof.
 #[derive(Clone, Debug)]
 pub struct VerifiedChunk {
     id: ChunkId,
@@ -34,8 +35,13 @@ pub enum Mismatch {
 }
 
 impl VerifiedChunk {
-    /// Names `bytes` by hashing them.
-    fn of(bytes: Bytes) -> Self {
+    /// Names our own `bytes` by hashing them: the publisher's side.
+    ///
+    /// # Panics
+    /// Where they are none or more than `CHUNK_BYTES_MAX`: a bug of ours, bytes from elsewhere go through `verify`.
+    pub fn of(bytes: Bytes) -> Self {
+        assert!(!bytes.is_empty(), "a chunk has bytes");
+        assert!(bytes.len() <= CHUNK_BYTES_MAX as usize, "{} bytes are no chunk", bytes.len());
         Self {
             id: ChunkId::of(&bytes),
             bytes,

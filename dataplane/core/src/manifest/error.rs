@@ -25,9 +25,9 @@ impl fmt::Display for NodeKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Root => "a release root",
-            Self::DirLeaf => "a directory",
+            Self::DirLeaf => "a directory's leaf",
             Self::DirBranch => "a directory's branch",
-            Self::ListLeaf => "a chunk list",
+            Self::ListLeaf => "a chunk list's leaf",
             Self::ListBranch => "a chunk list's branch",
         })
     }
@@ -45,72 +45,68 @@ pub enum ManifestError {
         known: u64,
     },
     /// Another node than asked for was handed in: a bug of the caller.
-    #[error("manifest node {got:?} was handed in where {asked:?} was asked for")]
+    #[error("chunk {got:?} was handed in where manifest node {asked:?} was asked for")]
     WrongChunk {
         /// What was asked for.
         asked: ChunkId,
         /// What came.
         got: ChunkId,
     },
-    /// Not the bytes of a node at all.
-    #[error("the release is malformed: chunk {node:?} is no manifest node: {what} at byte {at}")]
-    Syntax {
+    /// Whoever published the release made a node that is none. Nobody can read it: ask the publisher for another release.
+    #[error("the release is malformed: manifest node {node:?}: {fault}")]
+    Malformed {
         /// The node.
         node: ChunkId,
-        /// Where, in bytes from its start.
+        /// What is wrong with it.
+        fault: Fault,
+    },
+}
+
+/// What is wrong with a node, or with an entry that is to be put into one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Not the bytes of a node at all.
+    #[error("{what} at byte {at}")]
+    Syntax {
+        /// Where, in bytes from the start of the node.
         at: usize,
         /// What is wrong there.
         what: &'static str,
     },
-    /// It says the same as another, canonical encoding would.
-    #[error("the release is malformed: manifest node {node:?} is not in canonical form from byte {at} on")]
+    /// Another, canonical encoding says the same.
+    #[error("not in canonical form from byte {at} on")]
     NotCanonical {
-        /// The node.
-        node: ChunkId,
         /// The first byte that differs.
         at: usize,
     },
     /// A node of another kind than its parent says.
-    #[error("the release is malformed: manifest node {node:?} is {found}, its parent says {expected}")]
+    #[error("it is {found}, its parent asks for {expected}")]
     Kind {
-        /// The node.
-        node: ChunkId,
         /// What the parent says.
         expected: NodeKind,
         /// What it is.
         found: NodeKind,
     },
     /// A name that is none.
-    #[error("the release is malformed: manifest node {node:?}: {error}")]
-    Name {
-        /// The node.
-        node: ChunkId,
-        /// What is wrong with it.
-        error: NameError,
-    },
+    #[error(transparent)]
+    Name(NameError),
     /// Names or keys that repeat or are out of order.
-    #[error("the release is malformed: manifest node {node:?} has {after:?} after {before:?}: names must ascend and not repeat")]
+    #[error("\"{after}\" stands after \"{before}\": names must ascend and not repeat")]
     Order {
-        /// The node.
-        node: ChunkId,
         /// The earlier one, escaped.
         before: String,
         /// The later one, escaped.
         after: String,
     },
     /// A name that belongs to another piece of the directory.
-    #[error("the release is malformed: manifest node {node:?} holds {name:?}, which its parent places elsewhere")]
+    #[error("it holds \"{name}\", which its parent places elsewhere")]
     Range {
-        /// The node.
-        node: ChunkId,
         /// The name, escaped.
         name: String,
     },
     /// What the parent says of the node is not so.
-    #[error("the release is malformed: manifest node {node:?} has {what} {actual}, its parent says {claimed}")]
+    #[error("its {what} is {actual}, its parent says {claimed}")]
     Claim {
-        /// The node.
-        node: ChunkId,
         /// Of what.
         what: &'static str,
         /// What the parent says.
@@ -118,24 +114,25 @@ pub enum ManifestError {
         /// What it is.
         actual: u64,
     },
-    /// A number beyond what the format allows.
-    #[error("the release is malformed: manifest node {node:?} has {what} {value}, the limit is {limit}")]
+    /// A number outside of what the format allows.
+    #[error("{what} is {value}, allowed is {least} to {most}")]
     Limit {
-        /// The node.
-        node: ChunkId,
         /// Of what.
         what: &'static str,
         /// What it says.
         value: u64,
-        /// What is allowed.
-        limit: u64,
+        /// The least allowed.
+        least: u64,
+        /// The most allowed.
+        most: u64,
     },
-    /// Content of a size that belongs into another form (inline, packed, chunks, list), or an empty piece.
-    #[error("the release is malformed: manifest node {node:?}: {what}")]
-    Form {
-        /// The node.
-        node: ChunkId,
-        /// What is wrong.
-        what: &'static str,
-    },
+    /// Content in a form that is not the one for its size, or a piece with nothing in it.
+    #[error("{0}")]
+    Form(&'static str),
+}
+
+impl From<NameError> for Fault {
+    fn from(error: NameError) -> Self {
+        Self::Name(error)
+    }
 }

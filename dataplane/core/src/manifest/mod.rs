@@ -13,19 +13,21 @@
 //! machine, in any order of reading, and an edit moves few nodes.
 
 mod build;
+mod cbor;
 mod codec;
 mod error;
 mod name;
 mod node;
 mod plan;
+mod rules;
 mod walk;
 
 pub use build::{BuildError, DirBuilder, ListBuilder};
-pub use error::{ManifestError, NodeKind};
+pub use error::{Fault, ManifestError, NodeKind};
 pub use name::{Name, NameError};
 pub use node::{
     Content, DirChild, DirClaim, DirNode, DirRef, Entry, EntryKind, File, Find, ListNode, ListRef, ListSpan, Meta, Mtime, Root,
     Top, Totals, Xattr,
 };
 pub use plan::{Cut, Planner, Shape};
-pub use walk::{Walk, WalkItem, WalkStep};
+pub use walk::{Lookup, LookupStep, Walk, WalkItem, WalkStep};

@@ -257,7 +257,7 @@ impl File {
     pub fn blob_id(&self) -> Option<ChunkId> {
         match &self.content {
             Content::Inline(_) | Content::Packed { .. } => None,
-            Content::Chunks(chunks) => Some(super::codec::encode_list_leaf(chunks).id()),
+            Content::Chunks(chunks) => Some(super::codec::encode_list(&ListNode::Leaf(chunks.clone())).id()),
             Content::List(list) => Some(list.node.id),
         }
     }

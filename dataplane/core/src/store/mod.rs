@@ -2,8 +2,20 @@
 //!
 //! Pure: `node::store` reads and writes the files. Nothing here opens one.
 
+mod coverage;
+mod index;
 mod journal;
+pub mod layout;
 mod object;
+mod record;
+mod space;
 
-pub use journal::JournalError;
-pub use object::{BlobRef, Guard, ObjectNo, ReleaseInfo, ReleaseState};
+pub use coverage::Coverage;
+pub use index::{Extent, Index, IndexTotals, Nonsense, Object, ObjectKind};
+pub use journal::{Encoder, HEADER_BYTES, JournalError, Replay, Tail, TailEnd, Unsynced, VERSION, replay};
+pub use object::{BlobRef, BootId, Guard, ObjectNo, ReleaseInfo, ReleaseState};
+pub use record::{COVERED_RANGES_MAX, HELD_CHUNKS_MAX, HeldChunk, Record};
+pub use space::{Admit, Intake, fits_segment, worth_compacting};
+
+#[cfg(test)]
+mod tests;

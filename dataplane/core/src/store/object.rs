@@ -53,3 +53,7 @@ pub struct BlobRef {
     /// Size, in bytes.
     pub bytes: u64,
 }
+
+/// Tells one start of the machine from another (`/proc/sys/kernel/random/boot_id`): what a file's page cache held does not outlive it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BootId(pub [u8; 16]);

@@ -1,0 +1,157 @@
+//! Decides how far to read ahead of a reader. A reader that goes on where it stopped gets as much ahead as it has read, from
+//! 1 MiB to 16 MiB; one that jumps gets nothing until it goes on again. Without it, every chunk costs a round trip: 5 ms per
+//! chunk make 0.05 GB/s, with 16 MiB ahead 1.5 to 2.8 GB/s.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// Least ahead of a sequential reader, in bytes.
+const WINDOW_MIN: u64 = 1 << 20;
+/// Most ahead of a sequential reader, in bytes.
+const WINDOW_MAX: u64 = 16 << 20;
+/// How far from where the last read ended the next may be and still go on from there, in bytes: requests of the kernel's own
+/// readahead come from several threads and out of order.
+const SLACK: u64 = 1 << 20;
+/// Files up to this size are fetched whole at the first read, in bytes: whoever reads a part will read the rest.
+const WHOLE_MAX: u64 = 4 << 20;
+/// Places in one file that are read at the same time and each get their own window.
+const STREAMS_MAX: usize = 4;
+/// Files followed at the same time; past that one of them starts anew.
+const FILES_MAX: usize = 1024;
+
+const _: () = assert!(WHOLE_MAX <= WINDOW_MAX);
+
+/// Readers of all files.
+#[derive(Debug, Default)]
+pub(crate) struct Lookahead {
+    files: HashMap<u64, Vec<Stream>>,
+}
+
+/// One reader of one file.
+#[derive(Clone, Copy, Debug)]
+struct Stream {
+    /// Where it started, and so how far it has come.
+    start: u64,
+    /// Furthest end of its reads.
+    end: u64,
+    /// End of what was fetched ahead for it.
+    ahead: u64,
+}
+
+impl Lookahead {
+    /// A read of `range` of the file `ino`, which has `size` bytes: what to fetch beyond it, maybe nothing. What of that was
+    /// really asked for is told by `on_fetched`.
+    pub(crate) fn on_read(&mut self, ino: u64, size: u64, range: Range<u64>) -> Range<u64> {
+        if self.files.len() >= FILES_MAX
+            && !self.files.contains_key(&ino)
+            && let Some(&other) = self.files.keys().next()
+        {
+            self.files.remove(&other);
+        }
+        let streams = self.files.entry(ino).or_default();
+        let goes_on = |stream: &Stream| range.start <= stream.end + SLACK && range.start + SLACK >= stream.end;
+        let at = match streams.iter().position(goes_on) {
+            Some(at) => at,
+            None => {
+                streams.truncate(STREAMS_MAX - 1);
+                let begin = Stream {
+                    start: range.start,
+                    end: range.end,
+                    ahead: range.end,
+                };
+                streams.insert(0, begin);
+                if size <= WHOLE_MAX {
+                    streams[0].ahead = 0;
+                    return 0..size;
+                }
+                // The beginning of a file is the one place where a single read says that more will follow.
+                if range.start > 0 {
+                    return range.end..range.end;
+                }
+                0
+            }
+        };
+        // Readers that were active last stand first.
+        streams[..=at].rotate_right(1);
+        let stream = &mut streams[0];
+        stream.end = stream.end.max(range.end);
+        stream.ahead = stream.ahead.max(stream.end);
+        let window = (stream.end - stream.start).clamp(WINDOW_MIN, WINDOW_MAX);
+        let target = size.min(stream.end + window);
+        // Asking in steps of a quarter of the window makes fewer, longer runs of chunks.
+        if target < size && target.saturating_sub(stream.ahead) < window / 4 {
+            return stream.ahead..stream.ahead;
+        }
+        stream.ahead..target.max(stream.ahead)
+    }
+
+    /// Everything up to `end` was asked for on behalf of the reader that read last.
+    pub(crate) fn on_fetched(&mut self, ino: u64, end: u64) {
+        if let Some(stream) = self.files.get_mut(&ino).and_then(|streams| streams.first_mut()) {
+            stream.ahead = stream.ahead.max(end);
+        }
+    }
+
+    /// The kernel has forgotten the file.
+    pub(crate) fn on_forgotten(&mut self, ino: u64) {
+        self.files.remove(&ino);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// Reads at the given offsets (MiB, length 128 KiB) and returns the ends (MiB) of what was fetched ahead, 0 for nothing.
+    fn ahead_after(size: u64, offsets_kib: &[u64]) -> Vec<u64> {
+        let mut lookahead = Lookahead::default();
+        let read = |&kib: &u64| {
+            let range = lookahead.on_read(7, size, kib << 10..(kib + 128) << 10);
+            lookahead.on_fetched(7, range.end);
+            if range.is_empty() { 0 } else { range.end / MIB }
+        };
+        offsets_kib.iter().map(read).collect()
+    }
+
+    #[test]
+    fn the_window_grows_with_what_was_read_and_collapses_on_a_seek() {
+        let sequential: Vec<u64> = (0..1024).map(|i| i * 128).collect();
+        let ends = ahead_after(1 << 30, &sequential);
+        assert_eq!(ends[0], 1, "a reader from the start gets 1 MiB");
+        let ahead_at = |read: usize| ends[..=read].iter().max().copied().unwrap_or(0) - (read as u64 + 1) / 8;
+        assert!((12..=16).contains(&ahead_at(1023)), "{}", ahead_at(1023));
+        assert!((1..=4).contains(&ahead_at(16)), "{}", ahead_at(16));
+        let check = |size: u64, offsets_kib: &[u64], expect: &[u64]| {
+            assert_eq!(ahead_after(size, offsets_kib), expect, "{size} {offsets_kib:?}");
+        };
+        check(1 << 30, &[500 << 10], &[0]);
+        check(1 << 30, &[500 << 10, (500 << 10) + 128], &[0, 501]);
+        check(1 << 30, &[9000, 100_000, 5000, 300_000, 70_000, 9000], &[0; 6]);
+        check(3 * MIB, &[1024], &[3]);
+        check(5 * MIB, &[4096], &[0]);
+    }
+
+    #[test]
+    fn readers_of_one_file_do_not_disturb_each_other() {
+        let mixed: Vec<u64> = (0..80).flat_map(|i| [i * 128, (512 << 10) + i * 128]).collect();
+        let ends = ahead_after(1 << 30, &mixed);
+        let low = ends.iter().filter(|&&end| end < 512).max();
+        let high = ends.iter().max();
+        assert!(low.is_some_and(|&end| end >= 15), "{low:?}");
+        assert!(high.is_some_and(|&end| end >= 512 + 15), "{high:?}");
+    }
+
+    #[test]
+    fn the_end_of_the_file_is_not_overrun() {
+        let mut lookahead = Lookahead::default();
+        let size = 5 * MIB + 17;
+        for offset in (0..size).step_by(128 << 10) {
+            let range = lookahead.on_read(1, size, offset..size.min(offset + (128 << 10)));
+            assert!(range.end <= size, "{range:?}");
+            lookahead.on_fetched(1, range.end);
+        }
+        assert!(lookahead.on_read(1, size, size..size).is_empty());
+    }
+}

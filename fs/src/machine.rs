@@ -1,0 +1,876 @@
+//! Answers what the kernel asks, or says which chunks it takes first. Knows neither FUSE nor a clock nor where chunks come from.
+//!
+//! ```text
+//! on_request ──> step ──> Answer                 a step that lacks chunks names all it can name at once; when the last
+//!                 ^ └───> Fetch ..               of them is in, it starts over, with what came pinned to it, so that
+//!                 └────── on_fetched             nothing it needs can fall out of a cache in between
+//! ```
+//! Chunks under way are shared: two requests that lack the same chunk fetch it once. A request that waits for something fetched
+//! ahead fetches it again as urgent, and takes what comes first. Every request ends by its deadline, whatever becomes of its chunks.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId, VerifiedChunk};
+use ares_core::manifest::{Content, DirClaim, File, ListRef, Name, Root, Totals, Xattr};
+use ares_core::swarm::{BlobPlace, Class, FetchError, Want};
+use ares_core::time::Instant;
+use bytes::Bytes;
+
+use crate::cache::Cache;
+use crate::errno::Failure;
+use crate::inode::{Attr, Folder, Inode, Inodes, Kind};
+use crate::lookahead::Lookahead;
+use crate::read;
+use crate::request::{Listing, OFFSET_ENTRIES, Reply, Request};
+use crate::view::{self, Ahead, DirView, Found, ListView, NodeError, Nodes, Piece, Spot};
+
+/// Memory for parsed manifest nodes, in bytes: some 150 nodes, or 75,000 entries, wherever in the release they are.
+const NODES_BYTES_MAX: u64 = 32 << 20;
+/// Missing chunk list nodes that a request asks for at a time.
+const LIST_NODES_MAX: usize = 16;
+/// Chunks of a file up to which `user.ares.held` is answered: 256 GiB of a large file.
+const HELD_CHUNKS_MAX: u64 = 1 << 20;
+/// How long a chunk that did not come is not asked for again. The kernel repeats a failed read of a run of pages page by page at
+/// once, which must not wait a second time.
+const FAILED_FOR: Duration = Duration::from_millis(500);
+/// Chunks remembered as failed.
+const FAILED_MAX: usize = 4096;
+/// The part of its patience that a request keeps for itself, so that the source's own reason comes before the deadline.
+const MARGIN_MAX: Duration = Duration::from_millis(500);
+
+/// What to do next.
+#[derive(Debug)]
+pub(crate) enum Action<T> {
+    /// Answer a request.
+    Answer {
+        /// The request.
+        to: T,
+        /// The answer.
+        reply: Reply,
+    },
+    /// Get a chunk; tell `on_fetched` of it.
+    Fetch {
+        /// To be handed back.
+        call: CallId,
+        /// What.
+        want: Want,
+    },
+}
+
+/// One `Action::Fetch`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct CallId(u64);
+
+/// One request that takes time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct JobId(u64);
+
+/// What a mount is told, as far as it decides.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) release: ReleaseId,
+    pub(crate) patience: Duration,
+    pub(crate) cache_bytes: u64,
+}
+
+/// The view of one release. `T` is whatever the answer must be handed to.
+pub(crate) struct Machine<T> {
+    settings: Settings,
+    totals: Totals,
+    inodes: Inodes,
+    nodes: Cache<ChunkId, Node>,
+    chunks: Cache<ChunkId, Bytes>,
+    lookahead: Lookahead,
+    jobs: HashMap<JobId, Job<T>>,
+    deadlines: BTreeSet<(Instant, JobId)>,
+    flights: HashMap<ChunkId, Flight>,
+    /// Bytes under way for nobody in particular yet.
+    bulk_bytes: u64,
+    failed: HashMap<ChunkId, (Instant, String)>,
+    actions: VecDeque<Action<T>>,
+    ids: u64,
+    open: bool,
+}
+
+/// A parsed node.
+#[derive(Clone)]
+enum Node {
+    Dir(Arc<DirView>),
+    List(Arc<ListView>),
+}
+
+/// A request that waits for chunks.
+struct Job<T> {
+    to: T,
+    request: Request,
+    deadline: Instant,
+    /// Chunks not in yet.
+    waits: HashSet<ChunkId>,
+    pins: Pins,
+}
+
+/// What a request has been given so far.
+#[derive(Default)]
+struct Pins {
+    chunks: HashMap<ChunkId, Bytes>,
+    nodes: HashMap<ChunkId, Node>,
+}
+
+/// A chunk under way.
+struct Flight {
+    class: Class,
+    bytes: u32,
+    calls: Vec<CallId>,
+    /// When the last of its calls must have been answered.
+    until: Instant,
+    waiters: Vec<JobId>,
+}
+
+/// A chunk with its place in a blob.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Need {
+    chunk: ChunkRef,
+    place: Option<BlobPlace>,
+}
+
+/// How far a request got.
+enum Step {
+    Done(Reply),
+    Lacks(Vec<Need>),
+}
+
+/// Why a request ends without an answer: for the kernel, and for the log where a chunk is at fault.
+struct Fault {
+    failure: Failure,
+    chunk: Option<ChunkId>,
+    why: String,
+}
+
+impl<T> Machine<T> {
+    /// Shows `root`.
+    pub(crate) fn new(settings: Settings, root: &Root, name: Name) -> Self {
+        Self {
+            totals: root.totals(),
+            inodes: Inodes::new(root, name),
+            nodes: Cache::new(NODES_BYTES_MAX),
+            chunks: Cache::new(settings.cache_bytes),
+            lookahead: Lookahead::default(),
+            jobs: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            flights: HashMap::new(),
+            bulk_bytes: 0,
+            failed: HashMap::new(),
+            actions: VecDeque::new(),
+            ids: 0,
+            open: true,
+            settings,
+        }
+    }
+
+    /// The kernel asks. The answer comes as an action, now or later.
+    pub(crate) fn on_request(&mut self, now: Instant, to: T, request: Request) {
+        let read = match request {
+            Request::Read { ino, offset, len } => Some((ino, offset..offset.saturating_add(len.into()))),
+            _ => None,
+        };
+        let job = Job {
+            to,
+            request,
+            deadline: now + self.settings.patience,
+            waits: HashSet::new(),
+            pins: Pins::default(),
+        };
+        self.run(now, job);
+        // Behind what the reader waits for.
+        if let Some((ino, range)) = read
+            && self.open
+        {
+            self.fetch_ahead(now, ino, range);
+        }
+    }
+
+    /// A `Fetch` ended.
+    pub(crate) fn on_fetched(&mut self, now: Instant, call: CallId, chunk: ChunkRef, result: Result<Bytes, FetchError>) {
+        let result = match result {
+            Ok(bytes) if bytes.len() != chunk.len as usize => Err(Outcome::Wrong(bytes.len())),
+            Ok(bytes) => Ok(bytes),
+            Err(error) => Err(Outcome::Failed(error)),
+        };
+        match result {
+            Ok(bytes) => self.on_chunk(now, chunk.id, bytes),
+            Err(outcome) => self.on_call_failed(now, call, chunk, outcome),
+        }
+    }
+
+    /// Time passed. Ends requests that are over their deadline.
+    pub(crate) fn on_time(&mut self, now: Instant) {
+        while let Some(&(deadline, id)) = self.deadlines.first() {
+            if deadline > now {
+                break;
+            }
+            self.deadlines.remove(&(deadline, id));
+            let Some(job) = self.jobs.remove(&id) else { continue };
+            let waited = self.settings.patience;
+            let why = format!("the source of chunks did not answer within {waited:?}");
+            // A call that was never answered is not waited for again: who else waits on it makes a new one.
+            let mut orphans = Vec::new();
+            for chunk in &job.waits {
+                if self.flights.get(chunk).is_some_and(|flight| flight.until <= now) {
+                    orphans.extend(self.land(*chunk));
+                }
+            }
+            for orphan in orphans {
+                self.rerun(now, orphan);
+            }
+            let chunk = job.waits.iter().min().copied();
+            if let Some(chunk) = chunk {
+                self.remember_failed(now, chunk, &why);
+            }
+            let failure = Failure::Unreadable;
+            self.fail(job, Fault { failure, chunk, why });
+        }
+    }
+
+    /// The kernel forgot entries.
+    pub(crate) fn on_forget(&mut self, ino: u64, count: u64) {
+        if self.inodes.forget(ino, count) {
+            self.lookahead.on_forgotten(ino);
+        }
+    }
+
+    /// The kernel is about to be told of the first `count` entries of a listing, attributes and all.
+    pub(crate) fn on_listed(&mut self, listing: &Listing, count: usize) {
+        for listed in listing.entries().take(count) {
+            self.inodes.tell(listed.attr.ino, listing.dir, listed.entry);
+        }
+    }
+
+    /// No more fetching: what waits ends now, what comes is answered from memory or not at all.
+    pub(crate) fn close(&mut self) {
+        self.open = false;
+        self.deadlines.clear();
+        self.flights.clear();
+        self.bulk_bytes = 0;
+        for (_, job) in std::mem::take(&mut self.jobs) {
+            let reply = Reply::Failed(Failure::Unreadable);
+            self.actions.push_back(Action::Answer { to: job.to, reply });
+        }
+    }
+
+    /// What to do next.
+    pub(crate) fn poll(&mut self) -> Option<Action<T>> {
+        self.actions.pop_front()
+    }
+
+    /// When `on_time` is due.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|&(deadline, _)| deadline)
+    }
+
+    /// Attributes of what the kernel knows.
+    pub(crate) fn attr(&self, ino: u64) -> Result<Attr, Failure> {
+        Ok(self.inodes.get(ino).ok_or(Failure::Stale)?.attr(ino))
+    }
+
+    /// Target of a link.
+    pub(crate) fn target(&self, ino: u64) -> Result<Bytes, Failure> {
+        match &self.inodes.get(ino).ok_or(Failure::Stale)?.kind {
+            Kind::Symlink(target) => Ok(target.clone()),
+            Kind::Dir(_) | Kind::File(_) => Err(Failure::NotLink),
+        }
+    }
+
+    /// Keys of the stored extended attributes. Those we make up (`user.ares.*`) are not among them: who copies a tree with its
+    /// attributes would otherwise store them and get another release.
+    pub(crate) fn xattrs(&self, ino: u64) -> Result<Vec<Bytes>, Failure> {
+        let inode = self.inodes.get(ino).ok_or(Failure::Stale)?;
+        Ok(inode.meta.xattrs.iter().map(|xattr| xattr.key.clone()).collect())
+    }
+
+    /// Sums over the release.
+    pub(crate) fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Goes on with a request as far as it gets.
+    fn run(&mut self, now: Instant, mut job: Job<T>) {
+        match self.step(now, &job.request, &mut job.pins) {
+            Ok(Step::Done(reply)) => self.actions.push_back(Action::Answer { to: job.to, reply }),
+            Err(fault) => self.fail(job, fault),
+            Ok(Step::Lacks(_)) if !self.open => {
+                let why = String::from("the mount is being taken away");
+                let failure = Failure::Unreadable;
+                self.fail(
+                    job,
+                    Fault {
+                        failure,
+                        chunk: None,
+                        why,
+                    },
+                );
+            }
+            Ok(Step::Lacks(needs)) => {
+                let failed = needs.iter().find_map(|need| {
+                    let (until, why) = self.failed.get(&need.chunk.id)?;
+                    (*until > now).then(|| (need.chunk.id, why.clone()))
+                });
+                if let Some((chunk, why)) = failed {
+                    let chunk = Some(chunk);
+                    let failure = Failure::Unreadable;
+                    return self.fail(job, Fault { failure, chunk, why });
+                }
+                let id = JobId(self.next_id());
+                for need in needs {
+                    if job.waits.insert(need.chunk.id) {
+                        self.demand(now, id, job.deadline, need);
+                    }
+                }
+                self.deadlines.insert((job.deadline, id));
+                self.jobs.insert(id, job);
+            }
+        }
+    }
+
+    /// Makes sure that a chunk is under way, urgently, and that the request hears of it.
+    fn demand(&mut self, now: Instant, waiter: JobId, deadline: Instant, need: Need) {
+        let is_urgent = |flight: &Flight| flight.class == Class::Deadline;
+        if !self.flights.get(&need.chunk.id).is_some_and(is_urgent) {
+            let patience = deadline.since(now).saturating_sub(self.margin());
+            self.call(now, need, Class::Deadline, patience);
+        }
+        if let Some(flight) = self.flights.get_mut(&need.chunk.id) {
+            flight.waiters.push(waiter);
+        }
+    }
+
+    fn call(&mut self, now: Instant, need: Need, class: Class, patience: Duration) {
+        let call = CallId(self.next_id());
+        let want = Want {
+            chunk: need.chunk,
+            place: need.place,
+            class,
+            release: self.settings.release,
+            patience,
+        };
+        if class > Class::Deadline {
+            self.bulk_bytes += u64::from(need.chunk.len);
+        }
+        let flight = self.flights.entry(need.chunk.id).or_insert_with(|| Flight {
+            class,
+            bytes: need.chunk.len,
+            calls: Vec::new(),
+            until: now,
+            waiters: Vec::new(),
+        });
+        if flight.class > class {
+            self.bulk_bytes -= u64::from(flight.bytes);
+            flight.class = class;
+        }
+        flight.until = flight.until.max(now + patience);
+        flight.calls.push(call);
+        self.actions.push_back(Action::Fetch { call, want });
+    }
+
+    /// The part of its patience that a request keeps for itself.
+    fn margin(&self) -> Duration {
+        MARGIN_MAX.min(self.settings.patience / 10)
+    }
+
+    /// Takes a chunk off the list of those under way.
+    fn land(&mut self, chunk: ChunkId) -> Vec<JobId> {
+        let Some(flight) = self.flights.remove(&chunk) else {
+            return Vec::new();
+        };
+        if flight.class > Class::Deadline {
+            self.bulk_bytes -= u64::from(flight.bytes);
+        }
+        flight.waiters
+    }
+
+    fn on_chunk(&mut self, now: Instant, id: ChunkId, bytes: Bytes) {
+        self.failed.remove(&id);
+        let waiters = self.land(id);
+        self.chunks.insert(id, bytes.clone(), bytes.len() as u64);
+        for waiter in waiters {
+            let Some(job) = self.jobs.get_mut(&waiter) else { continue };
+            job.waits.remove(&id);
+            job.pins.chunks.insert(id, bytes.clone());
+            if job.waits.is_empty() {
+                self.rerun(now, waiter);
+            }
+        }
+    }
+
+    fn on_call_failed(&mut self, now: Instant, call: CallId, chunk: ChunkRef, outcome: Outcome) {
+        let margin = self.margin();
+        let Some(flight) = self.flights.get_mut(&chunk.id) else {
+            return;
+        };
+        let Some(at) = flight.calls.iter().position(|&known| known == call) else {
+            return;
+        };
+        flight.calls.remove(at);
+        if !flight.calls.is_empty() {
+            return;
+        }
+        // Only a call that had less time than its waiters is worth another one; any other answer is final.
+        let expired = flight.until <= now + margin && matches!(outcome, Outcome::Failed(FetchError::Deadline { .. }));
+        let waiters = self.land(chunk.id);
+        if waiters.is_empty() {
+            tracing::debug!(chunk = ?chunk.id, %outcome, "reading ahead failed");
+            return;
+        }
+        let why = outcome.to_string();
+        let worth = self.margin() * 2;
+        for waiter in waiters {
+            let left = self.jobs.get(&waiter).map_or(Duration::ZERO, |job| job.deadline.since(now));
+            if expired && left > worth {
+                self.rerun(now, waiter);
+            } else if let Some(job) = self.take_job(waiter) {
+                self.remember_failed(now, chunk.id, &why);
+                let fault = Fault {
+                    failure: Failure::Unreadable,
+                    chunk: Some(chunk.id),
+                    why: why.clone(),
+                };
+                self.fail(job, fault);
+            }
+        }
+    }
+
+    fn take_job(&mut self, id: JobId) -> Option<Job<T>> {
+        let job = self.jobs.remove(&id)?;
+        self.deadlines.remove(&(job.deadline, id));
+        Some(job)
+    }
+
+    /// Starts a waiting request over.
+    fn rerun(&mut self, now: Instant, id: JobId) {
+        if let Some(mut job) = self.take_job(id) {
+            job.waits.clear();
+            self.run(now, job);
+        }
+    }
+
+    fn remember_failed(&mut self, now: Instant, chunk: ChunkId, why: &str) {
+        if self.failed.len() >= FAILED_MAX {
+            self.failed.retain(|_, (until, _)| *until > now);
+        }
+        if self.failed.len() < FAILED_MAX {
+            self.failed.insert(chunk, (now + FAILED_FOR, why.to_owned()));
+        }
+    }
+
+    fn fail(&mut self, job: Job<T>, fault: Fault) {
+        if fault.failure == Failure::Unreadable {
+            let entry = match &job.request {
+                Request::Lookup { parent, name } => {
+                    let dir = self.inodes.describe(*parent);
+                    format!("{}/{}", dir.trim_end_matches('/'), String::from_utf8_lossy(name))
+                }
+                Request::Read { ino, .. } | Request::List { ino, .. } | Request::Xattr { ino, .. } => self.inodes.describe(*ino),
+            };
+            let chunk = fault.chunk.map(|chunk| chunk.to_string());
+            tracing::warn!(
+                entry,
+                chunk,
+                why = fault.why,
+                request = job.request.kind(),
+                "answered with EIO"
+            );
+        }
+        let reply = Reply::Failed(fault.failure);
+        self.actions.push_back(Action::Answer { to: job.to, reply });
+    }
+
+    fn step(&mut self, now: Instant, request: &Request, pins: &mut Pins) -> Result<Step, Fault> {
+        match request {
+            Request::Lookup { parent, name } => self.lookup(*parent, name, pins),
+            Request::Read { ino, offset, len } => self.read(*ino, *offset, *len, pins),
+            Request::List { ino, offset } => self.list(now, *ino, *offset, pins),
+            Request::Xattr { ino, name } => self.xattr(*ino, name, pins),
+        }
+    }
+
+    fn lookup(&mut self, parent: u64, name: &[u8], pins: &mut Pins) -> Result<Step, Fault> {
+        let folder = self.folder(parent)?;
+        let found = match folder {
+            Folder::Tree(dir) => view::find(&mut self.shelf(pins), dir, name)?,
+            Folder::Around(leaf) => match view::find_here(&leaf, name) {
+                Some(index) => Found::Here(Spot { leaf, base: 0, index }),
+                None => Found::Absent,
+            },
+        };
+        Ok(match found {
+            Found::Lacking(node) => Step::lacks(node),
+            Found::Absent => Step::Done(Reply::Absent),
+            Found::Here(Spot { leaf, base, index }) => {
+                let ino = parent + 1 + base + leaf.begin(index);
+                let entry = &leaf.entries()[index];
+                self.inodes.tell(ino, parent, entry);
+                Step::Done(Reply::Entry(Attr::of(ino, entry)))
+            }
+        })
+    }
+
+    fn list(&mut self, now: Instant, ino: u64, offset: u64, pins: &mut Pins) -> Result<Step, Fault> {
+        let at = offset.saturating_sub(OFFSET_ENTRIES);
+        let parent = self.inodes.get(ino).ok_or_else(Fault::stale)?.parent;
+        let mut ahead = Ahead::default();
+        let found = match self.folder(ino)? {
+            Folder::Tree(dir) => view::seek(&mut self.shelf(pins), dir, at, &mut ahead)?,
+            Folder::Around(leaf) => match usize::try_from(at) {
+                Ok(index) if index < leaf.entries().len() => Found::Here(Spot { leaf, base: 0, index }),
+                _ => Found::Absent,
+            },
+        };
+        let spot = match found {
+            Found::Lacking(node) => return Ok(Step::lacks(node)),
+            Found::Absent => None,
+            Found::Here(spot) => Some(spot),
+        };
+        for node in ahead.nodes {
+            self.fetch_bulk(
+                now,
+                Need {
+                    chunk: node,
+                    place: None,
+                },
+            );
+        }
+        Ok(Step::Done(Reply::Listing(Listing {
+            dir: ino,
+            parent,
+            offset,
+            spot,
+        })))
+    }
+
+    fn read(&mut self, ino: u64, offset: u64, len: u32, pins: &mut Pins) -> Result<Step, Fault> {
+        let inode = self.inodes.get(ino).ok_or_else(Fault::stale)?;
+        let file = file_of(inode)?;
+        let end = file.bytes.min(offset.saturating_add(len.into()));
+        if offset >= end {
+            return Ok(Step::Done(Reply::Data(Vec::new())));
+        }
+        let mut shelf = Shelf {
+            nodes: &mut self.nodes,
+            chunks: &mut self.chunks,
+            pins,
+        };
+        let (pieces, lacking, skew) = match &file.content {
+            Content::Inline(bytes) => {
+                let bytes = read::slice(bytes, offset..end);
+                let bytes = bytes.ok_or_else(|| Fault::malformed(None, "an inline file is shorter than it says"))?;
+                return Ok(Step::Done(Reply::Data(vec![bytes])));
+            }
+            // The file's bytes are somewhere in the middle of its pack.
+            Content::Packed { pack, offset } => (vec![Piece { chunk: *pack, start: 0 }], Vec::new(), u64::from(*offset)),
+            Content::Chunks(chunks) => (view::pieces_of(chunks, offset, end), Vec::new(), 0),
+            Content::List(list) => {
+                let (pieces, lacking) = view::pieces(&mut shelf, *list, offset, end, LIST_NODES_MAX)?;
+                (pieces, lacking, 0)
+            }
+        };
+        if !lacking.is_empty() {
+            let node = |chunk| Need { chunk, place: None };
+            return Ok(Step::Lacks(lacking.into_iter().map(node).collect()));
+        }
+        let bytes: Vec<Option<Bytes>> = pieces.iter().map(|piece| shelf.bytes(&piece.chunk.id)).collect();
+        let lacks = |(piece, bytes): (&Piece, &Option<Bytes>)| {
+            let place = place(inode, file, piece);
+            bytes.is_none().then_some(Need {
+                chunk: piece.chunk,
+                place,
+            })
+        };
+        let needs: Vec<Need> = pieces.iter().zip(&bytes).filter_map(lacks).collect();
+        if !needs.is_empty() {
+            let here = pieces
+                .iter()
+                .zip(bytes)
+                .filter_map(|(piece, bytes)| Some((piece.chunk.id, bytes?)));
+            pins.chunks.extend(here);
+            return Ok(Step::Lacks(needs));
+        }
+        let parts = pieces.into_iter().zip(bytes.into_iter().flatten());
+        match read::join(parts, offset + skew..end + skew) {
+            Ok(data) => Ok(Step::Done(Reply::Data(data))),
+            Err(chunk) => Err(Fault::malformed(chunk, "the file's chunks are not as long as the file says")),
+        }
+    }
+
+    fn xattr(&mut self, ino: u64, name: &[u8], pins: &mut Pins) -> Result<Step, Fault> {
+        let inode = self.inodes.get(ino).ok_or_else(Fault::stale)?;
+        let value = match (name, &inode.kind) {
+            (b"user.ares.release", _) if ino == crate::inode::ROOT => Some(Bytes::from(self.settings.release.to_string())),
+            (b"user.ares.hash", Kind::File(file)) => file.b3.map(|b3| Bytes::from(ChunkId::from_bytes(b3).to_string())),
+            (b"user.ares.held", Kind::File(_)) => return self.held(ino, pins),
+            _ => {
+                let stored = |xattr: &Xattr| (xattr.key == name).then(|| xattr.value.clone());
+                inode.meta.xattrs.iter().find_map(stored)
+            }
+        };
+        value
+            .map(|value| Step::Done(Reply::Xattr(value)))
+            .ok_or_else(Fault::no_attribute)
+    }
+
+    /// Names every chunk of a file, for counting those that are held.
+    fn held(&mut self, ino: u64, pins: &mut Pins) -> Result<Step, Fault> {
+        let inode = self.inodes.get(ino).ok_or_else(Fault::stale)?;
+        let file = file_of(inode)?;
+        let mut shelf = Shelf {
+            nodes: &mut self.nodes,
+            chunks: &mut self.chunks,
+            pins,
+        };
+        let pieces = match &file.content {
+            Content::Inline(_) => {
+                let value = Bytes::from(file.bytes.to_string());
+                return Ok(Step::Done(Reply::Xattr(value)));
+            }
+            // As much of the pack as the file is: it is held whole or not at all.
+            Content::Packed { pack, .. } => vec![Piece { chunk: *pack, start: 0 }],
+            Content::Chunks(chunks) => view::pieces_of(chunks, 0, file.bytes),
+            Content::List(list) if list.chunks > HELD_CHUNKS_MAX => return Err(Fault::no_attribute()),
+            Content::List(list) => {
+                let (pieces, lacking) = view::pieces(&mut shelf, *list, 0, file.bytes, LIST_NODES_MAX)?;
+                if !lacking.is_empty() {
+                    let node = |chunk| Need { chunk, place: None };
+                    return Ok(Step::Lacks(lacking.into_iter().map(node).collect()));
+                }
+                pieces
+            }
+        };
+        let want = |piece: &Piece| Want {
+            chunk: piece.chunk,
+            place: place(inode, file, piece),
+            class: Class::Bulk,
+            release: self.settings.release,
+            patience: Duration::ZERO,
+        };
+        let wants = pieces.iter().map(want).collect();
+        Ok(Step::Done(Reply::Held {
+            wants,
+            bytes: file.bytes,
+        }))
+    }
+
+    /// Fetches what the reader of a big file will want next.
+    fn fetch_ahead(&mut self, now: Instant, ino: u64, range: std::ops::Range<u64>) {
+        let Some(inode) = self.inodes.get(ino) else { return };
+        let Kind::File(file) = &inode.kind else { return };
+        if !matches!(file.content, Content::Chunks(_) | Content::List(_)) || range.start >= file.bytes {
+            return;
+        }
+        let ahead = self
+            .lookahead
+            .on_read(ino, file.bytes, range.start..range.end.min(file.bytes));
+        if ahead.is_empty() {
+            return;
+        }
+        let mut pins = Pins::default();
+        let mut shelf = Shelf {
+            nodes: &mut self.nodes,
+            chunks: &mut self.chunks,
+            pins: &mut pins,
+        };
+        let (pieces, lacking) = match &file.content {
+            Content::Chunks(chunks) => (view::pieces_of(chunks, ahead.start, ahead.end), Vec::new()),
+            // A malformed list is reported when somebody reads that far.
+            Content::List(list) => view::pieces(&mut shelf, *list, ahead.start, ahead.end, 1).unwrap_or_default(),
+            Content::Inline(_) | Content::Packed { .. } => return,
+        };
+        let needs: Vec<Need> = pieces
+            .iter()
+            .map(|piece| Need {
+                chunk: piece.chunk,
+                place: place(inode, file, piece),
+            })
+            .collect();
+        for (need, piece) in needs.into_iter().zip(&pieces) {
+            if !self.fetch_bulk(now, need) {
+                return;
+            }
+            self.lookahead.on_fetched(ino, piece.start + u64::from(piece.chunk.len));
+        }
+        for chunk in lacking {
+            self.fetch_bulk(now, Need { chunk, place: None });
+        }
+    }
+
+    /// Fetches a chunk for later, unless it is here or under way. `false`: there is too much under way already.
+    fn fetch_bulk(&mut self, now: Instant, need: Need) -> bool {
+        let id = need.chunk.id;
+        if self.chunks.contains(&id) || self.nodes.contains(&id) || self.flights.contains_key(&id) {
+            return true;
+        }
+        // What is fetched ahead must still be in the cache when the reader gets there.
+        if self.bulk_bytes + u64::from(need.chunk.len) > self.settings.cache_bytes / 2 {
+            return false;
+        }
+        if !self.failed.contains_key(&id) {
+            self.call(now, need, Class::Bulk, self.settings.patience);
+        }
+        true
+    }
+
+    fn folder(&self, ino: u64) -> Result<Folder, Fault> {
+        match &self.inodes.get(ino).ok_or_else(Fault::stale)?.kind {
+            Kind::Dir(folder) => Ok(folder.clone()),
+            Kind::File(_) | Kind::Symlink(_) => Err(Fault::new(Failure::NotDirectory)),
+        }
+    }
+
+    fn shelf<'a>(&'a mut self, pins: &'a mut Pins) -> Shelf<'a> {
+        Shelf {
+            nodes: &mut self.nodes,
+            chunks: &mut self.chunks,
+            pins,
+        }
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.ids += 1;
+        self.ids
+    }
+}
+
+/// Parsed nodes and chunks that a step can get at: what the request was given, and what is cached.
+struct Shelf<'a> {
+    nodes: &'a mut Cache<ChunkId, Node>,
+    chunks: &'a mut Cache<ChunkId, Bytes>,
+    pins: &'a mut Pins,
+}
+
+impl Shelf<'_> {
+    fn bytes(&mut self, id: &ChunkId) -> Option<Bytes> {
+        self.pins.chunks.get(id).or_else(|| self.chunks.get(id)).cloned()
+    }
+
+    fn node(&mut self, id: &ChunkId) -> Option<Node> {
+        self.pins.nodes.get(id).or_else(|| self.nodes.get(id)).cloned()
+    }
+
+    /// A node's chunk, to be parsed: from then on it is kept in that form only.
+    fn verified(&mut self, id: ChunkId) -> Result<Option<VerifiedChunk>, NodeError> {
+        let Some(bytes) = self.bytes(&id) else { return Ok(None) };
+        self.chunks.remove(&id);
+        Ok(Some(VerifiedChunk::verify(id, bytes)?))
+    }
+
+    fn keep(&mut self, id: ChunkId, node: Node, weight: u64) {
+        self.pins.chunks.remove(&id);
+        self.pins.nodes.insert(id, node.clone());
+        self.nodes.insert(id, node, weight);
+    }
+}
+
+impl Nodes for Shelf<'_> {
+    fn dir(&mut self, claim: &DirClaim) -> Result<Option<Arc<DirView>>, NodeError> {
+        let id = claim.node.node.id;
+        if let Some(Node::Dir(view)) = self.node(&id)
+            && view.satisfies(claim)
+        {
+            return Ok(Some(view));
+        }
+        let Some(chunk) = self.verified(id)? else { return Ok(None) };
+        let view = Arc::new(DirView::parse(&chunk, claim)?);
+        self.keep(id, Node::Dir(view.clone()), view.weight());
+        Ok(Some(view))
+    }
+
+    fn list(&mut self, claim: &ListRef) -> Result<Option<Arc<ListView>>, NodeError> {
+        let id = claim.node.id;
+        if let Some(Node::List(view)) = self.node(&id)
+            && view.satisfies(claim)
+        {
+            return Ok(Some(view));
+        }
+        let Some(chunk) = self.verified(id)? else { return Ok(None) };
+        let view = Arc::new(ListView::parse(&chunk, claim)?);
+        self.keep(id, Node::List(view.clone()), view.weight());
+        Ok(Some(view))
+    }
+}
+
+/// How a `Fetch` ended badly.
+enum Outcome {
+    Failed(FetchError),
+    /// So many bytes came.
+    Wrong(usize),
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Failed(error) => error.fmt(f),
+            Self::Wrong(len) => write!(
+                f,
+                "the chunk has {len} bytes, the manifest names another length: the release is malformed"
+            ),
+        }
+    }
+}
+
+impl Step {
+    fn lacks(chunk: ChunkRef) -> Self {
+        Self::Lacks(vec![Need { chunk, place: None }])
+    }
+}
+
+impl Fault {
+    fn new(failure: Failure) -> Self {
+        Self {
+            failure,
+            chunk: None,
+            why: String::new(),
+        }
+    }
+
+    fn stale() -> Self {
+        Self::new(Failure::Stale)
+    }
+
+    fn no_attribute() -> Self {
+        Self::new(Failure::NoAttribute)
+    }
+
+    fn malformed(chunk: Option<ChunkId>, why: &str) -> Self {
+        Self {
+            failure: Failure::Unreadable,
+            chunk,
+            why: format!("the release is malformed: {why}"),
+        }
+    }
+}
+
+impl From<NodeError> for Fault {
+    fn from(error: NodeError) -> Self {
+        Self {
+            failure: Failure::Unreadable,
+            chunk: None,
+            why: error.to_string(),
+        }
+    }
+}
+
+fn file_of(inode: &Inode) -> Result<&File, Fault> {
+    match &inode.kind {
+        Kind::File(file) => Ok(file),
+        Kind::Dir(_) => Err(Fault::new(Failure::IsDirectory)),
+        Kind::Symlink(_) => Err(Fault::new(Failure::NotLink)),
+    }
+}
+
+/// Where a chunk of a file belongs on disk; packs have no file of their own.
+fn place(inode: &Inode, file: &File, piece: &Piece) -> Option<BlobPlace> {
+    Some(BlobPlace {
+        blob: inode.blob()?,
+        blob_bytes: file.bytes,
+        offset: piece.start,
+    })
+}

@@ -1,0 +1,203 @@
+//! Mounts and unmounts: mount(2) where we may, else the set-uid helper fusermount3. Never decides where or what.
+//!
+//! fuser could mount as well. It is not used for it because its unmounting goes by the directory's name alone and may hit what
+//! somebody else mounted there later, because it turns names that are not UTF-8 into others, and because its errors do not say
+//! which of device, helper, configuration and mount point was at fault.
+//!
+//! `auto_unmount` is not used: it keeps a helper process per mount, wants `allow_other`, and dies with the service's control
+//! group. The mount of a killed instance is cleared away by the next one instead (`stale::clean`).
+
+use std::ffi::{CString, OsString};
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType, recvmsg, socketpair,
+};
+
+use super::error::MountError;
+use super::place::{FSTYPE, LAZY};
+use crate::options::Access;
+
+/// The device that FUSE servers talk through.
+const DEVICE: &str = "/dev/fuse";
+/// Where the helper is looked for besides `PATH`: services and cron have a short one.
+const HELPER_DIRS: [&str; 5] = ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin"];
+
+/// Mounts on `dir` and gives the connection to the kernel.
+pub(super) fn attach(dir: &Path, access: Access) -> Result<OwnedFd, MountError> {
+    let device = match open_device() {
+        Ok(device) => device,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(MountError::NoDevice),
+        Err(error) => return Err(MountError::DeviceDenied { error }),
+    };
+    let refused = match attach_direct(dir, &device, access) {
+        Ok(()) => return Ok(device),
+        Err(error) => error,
+    };
+    let error = io::Error::from(refused);
+    if refused != rustix::io::Errno::PERM {
+        return Err(MountError::Refused { dir: dir.into(), error });
+    }
+    drop(device);
+    match find_helper() {
+        Some(helper) => attach_by_helper(dir, &helper, access),
+        // Root without the right to mount is in a container: the helper would not help.
+        None if rustix::process::geteuid().is_root() => Err(MountError::Refused { dir: dir.into(), error }),
+        None => Err(MountError::NoHelper),
+    }
+}
+
+/// Whether worker threads can get a connection of their own: they open the device anew for it.
+pub(super) fn device_opens() -> bool {
+    open_device().is_ok()
+}
+
+fn open_device() -> io::Result<OwnedFd> {
+    Ok(std::fs::OpenOptions::new().read(true).write(true).open(DEVICE)?.into())
+}
+
+fn attach_direct(dir: &Path, device: &OwnedFd, access: Access) -> rustix::io::Result<()> {
+    let mode = rustix::fs::stat(dir)?.st_mode;
+    let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let others = match access {
+        Access::Mounter => "",
+        Access::Everyone => ",allow_other",
+    };
+    let fd = device.as_raw_fd();
+    let data = format!("fd={fd},rootmode={mode:o},user_id={user},group_id={group},default_permissions{others}");
+    let data = CString::new(data).map_err(|_| rustix::io::Errno::INVAL)?;
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+    rustix::mount::mount("ares", dir, FSTYPE, flags, data.as_c_str())
+}
+
+fn find_helper() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let dirs: Vec<PathBuf> = std::env::split_paths(&path)
+        .chain(HELPER_DIRS.iter().map(PathBuf::from))
+        .collect();
+    let is_program = |file: &PathBuf| std::fs::metadata(file).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
+    ["fusermount3", "fusermount"]
+        .iter()
+        .find_map(|name| dirs.iter().map(|dir| dir.join(name)).find(is_program))
+}
+
+/// The helper mounts with root's rights and sends the connection over a socket, which is its standard input here: so no other
+/// child of this process inherits it.
+fn attach_by_helper(dir: &Path, helper: &Path, access: Access) -> Result<OwnedFd, MountError> {
+    let broken = |error: io::Error| MountError::HelperBroken {
+        helper: helper.into(),
+        error,
+    };
+    let (ours, theirs) =
+        socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).map_err(|e| broken(e.into()))?;
+    let mut options = OsString::from("ro,nosuid,nodev,default_permissions,fsname=ares,subtype=ares");
+    if access == Access::Everyone {
+        options.push(",allow_other");
+    }
+    let output = Command::new(helper)
+        .arg("-o")
+        .arg(options)
+        .arg("--")
+        .arg(dir)
+        .env("_FUSE_COMMFD", "0")
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()
+        .map_err(broken)?;
+    if let Some(connection) = receive_fd(&ours).map_err(|e| broken(e.into()))? {
+        return Ok(connection);
+    }
+    let says = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(if says.contains("user_allow_other") {
+        MountError::OthersForbidden
+    } else if says.is_empty() {
+        let error = io::Error::other(format!("it ended with {} and no word", output.status));
+        broken(error)
+    } else {
+        MountError::HelperRefused { dir: dir.into(), says }
+    })
+}
+
+/// The descriptor that was sent, if one was. The sender has ended: nothing is waited for.
+fn receive_fd(socket: &OwnedFd) -> rustix::io::Result<Option<OwnedFd>> {
+    let mut byte = [0_u8];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    match recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut control, flags) {
+        Err(rustix::io::Errno::AGAIN) => return Ok(None),
+        other => other?,
+    };
+    let mut fds = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        _ => None,
+    });
+    Ok(fds.next().and_then(|mut fds| fds.next()))
+}
+
+/// Takes a mount away that nobody uses. EBUSY where somebody does.
+pub(super) fn detach_idle(dir: &Path) -> io::Result<()> {
+    match rustix::mount::unmount(dir, UnmountFlags::NOFOLLOW) {
+        Err(rustix::io::Errno::PERM) => match helper_unmount(dir, &["-u"]) {
+            // The helper says why in words only; the one case that has another way out is a busy mount.
+            Err(error) if error.to_string().contains("busy") => Err(rustix::io::Errno::BUSY.into()),
+            other => other,
+        },
+        other => Ok(other?),
+    }
+}
+
+/// Takes a mount out of sight whoever uses it.
+pub(super) fn detach(dir: &Path) -> io::Result<()> {
+    match rustix::mount::unmount(dir, LAZY) {
+        Err(rustix::io::Errno::PERM) => helper_unmount(dir, &["-u", "-z"]),
+        other => Ok(other?),
+    }
+}
+
+/// Takes our mount at `dir` out of sight whoever uses it, and ends its connection (FUSE device number `minor`): every request
+/// fails at once, every thread is let go. Without root the second wants fusectl on /sys/fs/fuse/connections; where there is none
+/// the connection ends with the last open file.
+pub(super) fn detach_busy(dir: &Path, minor: u32) -> io::Result<()> {
+    // MNT_FORCE is what aborts.
+    match rustix::mount::unmount(dir, UnmountFlags::FORCE | LAZY) {
+        Err(rustix::io::Errno::PERM) => helper_unmount(dir, &["-u", "-z"])?,
+        other => return Ok(other?),
+    }
+    let file = format!("/sys/fs/fuse/connections/{minor}/abort");
+    if let Err(error) = std::fs::write(&file, "1") {
+        tracing::debug!(file, %error, "the FUSE connection ends with its last open file");
+    }
+    Ok(())
+}
+
+fn helper_unmount(dir: &Path, flags: &[&str]) -> io::Result<()> {
+    let Some(helper) = find_helper() else {
+        return Err(io::Error::other("fusermount3 is not installed (install fuse3)"));
+    };
+    let output = Command::new(helper)
+        .args(flags)
+        .arg("--")
+        .arg(dir)
+        .stdin(Stdio::null())
+        .output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+}
+
+/// Lets the kernel read this far ahead. Root only; others stay with the kernel's 128 KiB.
+pub(super) fn raise_readahead(device: (u32, u32), kib: u32) {
+    let file = format!("/sys/class/bdi/{}:{}/read_ahead_kb", device.0, device.1);
+    if let Err(error) = std::fs::write(&file, kib.to_string()) {
+        tracing::debug!(file, %error, "the kernel's readahead stays as it is");
+    }
+}

@@ -1,0 +1,243 @@
+//! A release mounted on a directory, from the mount to its end. All I/O of this crate is in here: system calls, the helper
+//! program, threads, the clock.
+
+mod attach;
+mod error;
+mod info;
+mod place;
+mod session;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use ares_core::chunk::{ReleaseId, VerifiedChunk};
+use ares_core::manifest::{Name, Root};
+use fuser::SessionACL;
+
+pub use self::error::{MountError, UnmountError};
+pub use self::place::stale;
+use crate::machine::Settings;
+use crate::{MountOptions, Source};
+
+/// How far the kernel reads ahead of a sequential reader, in KiB, where we may say so.
+const READAHEAD_KIB: u32 = 4096;
+/// How long an unmount waits for the kernel to let go of the connection. It is out of sight before that.
+const PARTING: Duration = Duration::from_secs(2);
+
+/// A mounted release. Dropping it unmounts.
+pub struct Mount {
+    dir: PathBuf,
+    /// Device number of the mount; `None` where /proc does not tell.
+    device: Option<(u32, u32)>,
+    shared: Arc<session::Shared>,
+    life: Arc<Life>,
+    /// Unmounting is done by one thread at a time.
+    unmounting: Mutex<()>,
+}
+
+/// How a mount came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was unmounted, by us or from outside.
+    Unmounted,
+    /// It was taken out of sight while somebody still had files of it open; their reads end with EIO.
+    Detached,
+    /// The kernel broke off: a line for the log.
+    Lost(String),
+}
+
+/// What `unmount` did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmounted {
+    /// Nobody used it.
+    Idle,
+    /// Somebody did: it was taken out of sight, and reads of files still open end with EIO.
+    Busy,
+}
+
+/// Whether the mount lives, and who waits for its end.
+#[derive(Default)]
+struct Life {
+    ended: Mutex<Option<Ended>>,
+    changed: Condvar,
+}
+
+impl Mount {
+    /// Mounts the release whose root chunk this is on `dir`. Chunks are taken from `source` as they are needed.
+    pub fn start(root: &VerifiedChunk, source: Arc<dyn Source>, dir: &Path, options: &MountOptions) -> Result<Self, MountError> {
+        let release = ReleaseId(root.id());
+        let root = Root::parse(root)?;
+        let dir = place::prepare(dir, options.cover)?;
+        let settings = Settings {
+            release,
+            patience: options.patience,
+            cache_bytes: options.cache_bytes,
+        };
+        let shared = Arc::new(session::Shared::new(settings, &root, file_name(options, release), source));
+        let connection = attach::attach(&dir, options.access)?;
+        let started = Self::serve(&dir, options, connection, shared);
+        if started.is_err()
+            && let Err(error) = attach::detach(&dir)
+        {
+            tracing::warn!(dir = %dir.display(), %error, "the failed mount cannot be detached");
+        }
+        started
+    }
+
+    fn serve(
+        dir: &Path,
+        options: &MountOptions,
+        connection: std::os::fd::OwnedFd,
+        shared: Arc<session::Shared>,
+    ) -> Result<Self, MountError> {
+        let failed = |error| MountError::Session { dir: dir.into(), error };
+        let device = info::at(dir)
+            .filter(|line| line.fstype == place::FSTYPE)
+            .map(|line| line.device);
+        let mut config = fuser::Config::default();
+        config.n_threads = Some(options.threads.max(1));
+        config.clone_fd = attach::device_opens();
+        // Who may look in is checked by the kernel; fuser's own check knows less.
+        let session = fuser::Session::from_fd(session::Session(shared.clone()), connection, SessionACL::All, config);
+        let session = session.map_err(failed)?;
+        let life = Arc::new(Life::default());
+        let timer = shared.clone();
+        thread::Builder::new()
+            .name("ares-fs-timer".into())
+            .spawn(move || timer.run_timer())
+            .map_err(failed)?;
+        let (end, last) = (life.clone(), shared.clone());
+        let spawned = thread::Builder::new().name("ares-fs".into()).spawn(move || {
+            let ended = match session.run() {
+                Ok(()) => Ended::Unmounted,
+                Err(error) => Ended::Lost(format!("the FUSE connection failed: {error}")),
+            };
+            last.stop();
+            end.set(ended);
+        });
+        if let Err(error) = spawned {
+            shared.stop();
+            return Err(failed(error));
+        }
+        if let Some(device) = device {
+            attach::raise_readahead(device, READAHEAD_KIB);
+        }
+        tracing::info!(dir = %dir.display(), "mounted");
+        Ok(Self {
+            dir: dir.into(),
+            device,
+            shared,
+            life,
+            unmounting: Mutex::default(),
+        })
+    }
+
+    /// Where it is mounted: absolute and without links.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Waits until it is unmounted, by us or from outside.
+    pub fn wait(&self) -> Ended {
+        let ended = self.life.lock();
+        let ended = self.life.changed.wait_while(ended, |ended| ended.is_none());
+        ended
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .unwrap_or(Ended::Unmounted)
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&self) -> Option<Ended> {
+        self.life.lock().clone()
+    }
+
+    /// Unmounts. Whoever still uses it gets EIO from then on; what waits for bytes is answered, so that nothing hangs. Never waits
+    /// longer than a few seconds.
+    pub fn unmount(&self) -> Result<Unmounted, UnmountError> {
+        let _one = self.unmounting.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.ended().is_some() {
+            return Ok(Unmounted::Idle);
+        }
+        // It may have been moved, or somebody may have unmounted it and mounted something else there.
+        let (dir, minor) = match self.device {
+            None => (self.dir.clone(), 0),
+            Some(device) => match info::read().into_iter().rfind(|line| line.device == device) {
+                Some(line) => (line.dir, device.1),
+                None => return Ok(self.part(Unmounted::Busy)),
+            },
+        };
+        if let Some(top) = info::at(&dir)
+            && self.device.is_some_and(|device| top.device != device)
+        {
+            let (fstype, from) = (top.fstype, top.source);
+            return Err(UnmountError::Covered { dir, fstype, from });
+        }
+        match attach::detach_idle(&dir) {
+            Ok(()) => Ok(self.part(Unmounted::Idle)),
+            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
+                tracing::info!(dir = %dir.display(), "unmounting although it is in use");
+                self.shared.close();
+                match attach::detach_busy(&dir, minor) {
+                    Ok(()) => Ok(self.part(Unmounted::Busy)),
+                    Err(error) => Err(UnmountError::Refused { dir, error }),
+                }
+            }
+            Err(error) => Err(UnmountError::Refused { dir, error }),
+        }
+    }
+
+    /// The mount is out of sight: lets the kernel finish, for a while.
+    fn part(&self, how: Unmounted) -> Unmounted {
+        let still = self.life.lock();
+        let still = self.life.changed.wait_timeout_while(still, PARTING, |ended| ended.is_none());
+        let (mut ended, _) = still.unwrap_or_else(PoisonError::into_inner);
+        if ended.is_none() {
+            // Its threads go with the last file that somebody has open, or with this process.
+            *ended = Some(Ended::Detached);
+            self.life.changed.notify_all();
+            drop(ended);
+            self.shared.stop();
+        }
+        how
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        if let Err(error) = self.unmount() {
+            tracing::error!(%error, "left mounted");
+        }
+    }
+}
+
+impl fmt::Debug for Mount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut mount = f.debug_struct("Mount");
+        mount
+            .field("dir", &self.dir)
+            .field("ended", &self.ended())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Life {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Ended>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, ended: Ended) {
+        self.lock().get_or_insert(ended);
+        self.changed.notify_all();
+    }
+}
+
+/// What the file of a single-file release is called: as the link says, where that can be a name.
+fn file_name(options: &MountOptions, release: ReleaseId) -> Name {
+    let named = Name::new(options.name.clone().into_bytes());
+    // 64 hex digits are always a name.
+    named.unwrap_or_else(|_| Name::new(release.to_string().into_bytes()).expect("hex digits are a name"))
+}

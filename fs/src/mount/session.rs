@@ -1,0 +1,562 @@
+//! Carries requests from the kernel to the machine and its answers back. Threads of the kernel's requests never wait for bytes:
+//! whoever brings the last chunk of an answer gives it.
+
+use std::cell::Cell;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use ares_core::manifest::{Mtime, Name, Root};
+use ares_core::time::Instant;
+use bytes::Bytes;
+use fuser::{
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, Generation, INodeNo,
+    InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, TimeOrNow,
+    WriteFlags,
+};
+
+use crate::Source;
+use crate::errno::Failure;
+use crate::inode::{Attr, AttrKind};
+use crate::machine::{Action, Machine, Settings};
+use crate::request::{self, BLOCK_BYTES, Listing, Reply, Request};
+
+/// How long the kernel may keep what it was told. A release never changes: a day, so that a mistake of ours does not live for ever.
+const TTL: Duration = Duration::from_secs(24 * 60 * 60);
+/// Largest request, in bytes. Larger ones are slower: see the measurements in the design.
+const REQUEST_BYTES_MAX: u32 = 1 << 20;
+/// Reads ahead of readers that the kernel may have waiting at us. Enough for four stuck readers with 4 MiB each in 128 KiB pieces.
+const BACKGROUND_MAX: u16 = 128;
+/// An inode number means the same for ever.
+const GENERATION: Generation = Generation(0);
+
+/// What all threads of a mount share.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// Wakes the timer.
+    timer: Condvar,
+    source: Arc<dyn Source>,
+    started: std::time::Instant,
+    user: u32,
+    group: u32,
+}
+
+struct State {
+    machine: Machine<Asker>,
+    /// The timer sleeps without a deadline and must be woken for the next one.
+    timer_idle: bool,
+    stopped: bool,
+}
+
+/// Where an answer goes.
+pub(super) enum Asker {
+    Entry(ReplyEntry),
+    Data(ReplyData),
+    Directory(ReplyDirectory),
+    DirectoryPlus(ReplyDirectoryPlus),
+    /// With the room that the asker has for the value; 0 asks for its length.
+    Xattr(ReplyXattr, u32),
+}
+
+thread_local! {
+    /// Whether this thread is carrying out actions already: a source that answers at once calls back from within.
+    static DRIVING: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Shared {
+    /// A view of `root`, whose single file, if it is one, is called `name`.
+    pub(super) fn new(settings: Settings, root: &Root, name: Name, source: Arc<dyn Source>) -> Self {
+        let state = State {
+            machine: Machine::new(settings, root, name),
+            timer_idle: false,
+            stopped: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            timer: Condvar::new(),
+            source,
+            started: std::time::Instant::now(),
+            user: rustix::process::getuid().as_raw(),
+            group: rustix::process::getgid().as_raw(),
+        }
+    }
+
+    /// Ends requests at their deadlines until `stop`. Runs on a thread of its own.
+    pub(super) fn run_timer(self: &Arc<Self>) {
+        let mut state = self.lock();
+        while !state.stopped {
+            let now = self.now();
+            state.machine.on_time(now);
+            drop(state);
+            self.drive();
+            state = self.lock();
+            if state.stopped {
+                break;
+            }
+            state = match state.machine.deadline() {
+                None => {
+                    state.timer_idle = true;
+                    self.timer.wait(state).unwrap_or_else(PoisonError::into_inner)
+                }
+                Some(deadline) => {
+                    let wait = deadline.since(self.now()).max(Duration::from_millis(1));
+                    let (state, _) = self.timer.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner);
+                    state
+                }
+            };
+            state.timer_idle = false;
+        }
+    }
+
+    /// Answers everything that waits, with EIO, and from now on everything that would have to wait.
+    pub(super) fn close(self: &Arc<Self>) {
+        self.lock().machine.close();
+        self.drive();
+    }
+
+    /// Closes, and ends the timer.
+    pub(super) fn stop(self: &Arc<Self>) {
+        self.close();
+        self.lock().stopped = true;
+        self.timer.notify_all();
+    }
+
+    fn ask(self: &Arc<Self>, asker: Asker, request: Request) {
+        let now = self.now();
+        let mut state = self.lock();
+        state.machine.on_request(now, asker, request);
+        // All requests have the same patience: only the first of those waiting can be news to the timer.
+        if state.timer_idle && state.machine.deadline().is_some() {
+            self.timer.notify_one();
+        }
+        drop(state);
+        self.drive();
+    }
+
+    /// Carries out what the machine has decided. Not under its lock: answering and fetching take time.
+    fn drive(self: &Arc<Self>) {
+        if DRIVING.replace(true) {
+            return;
+        }
+        loop {
+            let mut state = self.lock();
+            let actions: Vec<Action<Asker>> = std::iter::from_fn(|| state.machine.poll()).collect();
+            drop(state);
+            if actions.is_empty() {
+                break;
+            }
+            for action in actions {
+                self.carry_out(action);
+            }
+        }
+        DRIVING.set(false);
+    }
+
+    fn carry_out(self: &Arc<Self>, action: Action<Asker>) {
+        match action {
+            Action::Answer { to, reply } => self.answer(to, reply),
+            Action::Fetch { call, want } => {
+                let shared = self.clone();
+                let chunk = want.chunk;
+                let reply = move |result| {
+                    let now = shared.now();
+                    shared.lock().machine.on_fetched(now, call, chunk, result);
+                    shared.drive();
+                };
+                self.source.chunk(want, Box::new(reply));
+            }
+        }
+    }
+
+    fn answer(&self, to: Asker, reply: Reply) {
+        match (to, reply) {
+            (Asker::Entry(to), Reply::Entry(attr)) => to.entry(&TTL, &self.attr(attr), GENERATION),
+            // Number 0 tells the kernel that there is no such entry, for as long as it likes.
+            (Asker::Entry(to), Reply::Absent) => to.entry(&TTL, &self.attr(Attr::absent()), GENERATION),
+            (Asker::Data(to), Reply::Data(parts)) => match parts.as_slice() {
+                [] => to.data(&[]),
+                [part] => to.data(part),
+                parts => to.data(&parts.concat()),
+            },
+            (Asker::Directory(to), Reply::Listing(listing)) => self.list(to, &listing),
+            (Asker::DirectoryPlus(to), Reply::Listing(listing)) => self.list_plus(to, &listing),
+            (Asker::Xattr(to, room), Reply::Xattr(value)) => answer_xattr(to, room, &value),
+            (Asker::Xattr(to, room), Reply::Held { wants, bytes }) => {
+                let held = wants.iter().filter(|want| self.source.is_held(want));
+                let held: u64 = held.map(|want| u64::from(want.chunk.len)).sum();
+                // A pack is larger than the file in it.
+                answer_xattr(to, room, held.min(bytes).to_string().as_bytes());
+            }
+            (to, Reply::Failed(failure)) => to.fail(failure),
+            // The machine answers what was asked; if it ever does not, the asker must not hang.
+            (to, reply) => {
+                tracing::error!(?reply, "an answer to another question");
+                to.fail(Failure::Unreadable);
+            }
+        }
+    }
+
+    fn list(&self, mut to: ReplyDirectory, listing: &Listing) {
+        for (offset, ino, name) in dots(listing) {
+            if to.add(INodeNo(ino), offset, FileType::Directory, name) {
+                return to.ok();
+            }
+        }
+        for listed in listing.entries() {
+            let name = OsStr::from_bytes(listed.entry.name.as_bytes());
+            if to.add(INodeNo(listed.attr.ino), listed.next, file_type(listed.attr.kind), name) {
+                break;
+            }
+        }
+        to.ok();
+    }
+
+    fn list_plus(&self, mut to: ReplyDirectoryPlus, listing: &Listing) {
+        for (offset, ino, name) in dots(listing) {
+            let attr = self.attr(Attr::dir(ino));
+            if to.add(INodeNo(ino), offset, name, &TTL, &attr, GENERATION) {
+                return to.ok();
+            }
+        }
+        let mut count = 0;
+        for listed in listing.entries() {
+            let name = OsStr::from_bytes(listed.entry.name.as_bytes());
+            let attr = self.attr(listed.attr);
+            if to.add(attr.ino, listed.next, name, &TTL, &attr, GENERATION) {
+                break;
+            }
+            count += 1;
+        }
+        // Before the kernel can know of them, and so forget them.
+        self.lock().machine.on_listed(listing, count);
+        to.ok();
+    }
+
+    fn attr(&self, attr: Attr) -> FileAttr {
+        let mtime = system_time(attr.mtime);
+        FileAttr {
+            ino: INodeNo(attr.ino),
+            size: attr.size,
+            blocks: attr.size.div_ceil(512),
+            atime: mtime,
+            mtime,
+            ctime: mtime,
+            crtime: mtime,
+            kind: file_type(attr.kind),
+            perm: attr.mode,
+            // 1 for directories too: it says that subdirectories are not counted, as on btrfs; find(1) knows.
+            nlink: 1,
+            uid: self.user,
+            gid: self.group,
+            rdev: 0,
+            blksize: BLOCK_BYTES,
+            flags: 0,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Instant {
+        Instant::ZERO + self.started.elapsed()
+    }
+}
+
+/// `.` and `..` where a listing begins with them: offset behind it, inode number, name.
+fn dots(listing: &Listing) -> impl Iterator<Item = (u64, u64, &'static str)> {
+    let dots = [(1, listing.dir, "."), (request::OFFSET_ENTRIES, listing.parent, "..")];
+    let from = listing.offset;
+    dots.into_iter().filter(move |(next, ..)| *next > from)
+}
+
+fn file_type(kind: AttrKind) -> FileType {
+    match kind {
+        AttrKind::Dir => FileType::Directory,
+        AttrKind::Symlink => FileType::Symlink,
+        AttrKind::File => FileType::RegularFile,
+    }
+}
+
+/// A moment the clock's type cannot express is shown as 1970.
+fn system_time(mtime: Mtime) -> SystemTime {
+    let whole = Duration::from_secs(mtime.secs.unsigned_abs());
+    let epoch = SystemTime::UNIX_EPOCH;
+    let time = if mtime.secs < 0 {
+        epoch.checked_sub(whole)
+    } else {
+        epoch.checked_add(whole)
+    };
+    time.and_then(|time| time.checked_add(Duration::from_nanos(mtime.nanos.into())))
+        .unwrap_or(epoch)
+}
+
+fn errno(failure: Failure) -> Errno {
+    Errno::from_i32(failure.errno())
+}
+
+fn answer_xattr(to: ReplyXattr, room: u32, value: &[u8]) {
+    match u32::try_from(value.len()) {
+        Ok(len) if room == 0 => to.size(len),
+        Ok(len) if len <= room => to.data(value),
+        Ok(_) | Err(_) => to.error(Errno::ERANGE),
+    }
+}
+
+impl Asker {
+    fn fail(self, failure: Failure) {
+        let errno = errno(failure);
+        match self {
+            Self::Entry(to) => to.error(errno),
+            Self::Data(to) => to.error(errno),
+            Self::Directory(to) => to.error(errno),
+            Self::DirectoryPlus(to) => to.error(errno),
+            Self::Xattr(to, _) => to.error(errno),
+        }
+    }
+}
+
+/// The side of a mount that fuser calls.
+pub(super) struct Session(pub(super) Arc<Shared>);
+
+impl Filesystem for Session {
+    fn init(&mut self, _req: &fuser::Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        let wanted = [
+            InitFlags::FUSE_ASYNC_READ,
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            // Always, not where the kernel guesses that it pays: `ls -lR` of 100,000 files takes 0.3-0.8 s instead of 2.8.
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_CACHE_SYMLINKS,
+            // A release never changes, so the page cache is never wrong.
+            InitFlags::FUSE_EXPLICIT_INVAL_DATA,
+            // Opening files and directories needs no word from us: the kernel keeps their pages anyway (FOPEN_KEEP_CACHE,
+            // FOPEN_CACHE_DIR), and two round trips per file fall away.
+            InitFlags::FUSE_NO_OPEN_SUPPORT,
+            InitFlags::FUSE_NO_OPENDIR_SUPPORT,
+        ];
+        for flag in wanted {
+            // What an older kernel lacks costs speed only.
+            let _ = config.add_capabilities(flag);
+        }
+        // Sets the size of reads too. Each of these answers with the nearest it takes where it does not take ours.
+        let _ = config.set_max_write(REQUEST_BYTES_MAX);
+        let _ = config.set_max_background(BACKGROUND_MAX);
+        Ok(())
+    }
+
+    fn lookup(&self, _req: &fuser::Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let name = name.as_bytes().to_vec();
+        let parent = parent.0;
+        self.0.ask(Asker::Entry(reply), Request::Lookup { parent, name });
+    }
+
+    fn forget(&self, _req: &fuser::Request, ino: INodeNo, count: u64) {
+        self.0.lock().machine.on_forget(ino.0, count);
+    }
+
+    fn getattr(&self, _req: &fuser::Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        let attr = self.0.lock().machine.attr(ino.0);
+        match attr {
+            Ok(attr) => reply.attr(&TTL, &self.0.attr(attr)),
+            Err(failure) => reply.error(errno(failure)),
+        }
+    }
+
+    fn readlink(&self, _req: &fuser::Request, ino: INodeNo, reply: ReplyData) {
+        let target = self.0.lock().machine.target(ino.0);
+        match target {
+            Ok(target) => reply.data(&target),
+            Err(failure) => reply.error(errno(failure)),
+        }
+    }
+
+    fn open(&self, _req: &fuser::Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        reply.error(errno(Failure::Unknown));
+    }
+
+    fn opendir(&self, _req: &fuser::Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        reply.error(errno(Failure::Unknown));
+    }
+
+    fn read(
+        &self,
+        _req: &fuser::Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        len: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let ino = ino.0;
+        self.0.ask(Asker::Data(reply), Request::Read { ino, offset, len });
+    }
+
+    fn readdir(&self, _req: &fuser::Request, ino: INodeNo, _fh: FileHandle, offset: u64, reply: ReplyDirectory) {
+        let ino = ino.0;
+        self.0.ask(Asker::Directory(reply), Request::List { ino, offset });
+    }
+
+    fn readdirplus(&self, _req: &fuser::Request, ino: INodeNo, _fh: FileHandle, offset: u64, reply: ReplyDirectoryPlus) {
+        let ino = ino.0;
+        self.0.ask(Asker::DirectoryPlus(reply), Request::List { ino, offset });
+    }
+
+    fn statfs(&self, _req: &fuser::Request, _ino: INodeNo, reply: ReplyStatfs) {
+        let totals = self.0.lock().machine.totals();
+        reply.statfs(
+            request::blocks(&totals),
+            0,
+            0,
+            totals.entries,
+            0,
+            BLOCK_BYTES,
+            255,
+            BLOCK_BYTES,
+        );
+    }
+
+    fn getxattr(&self, _req: &fuser::Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let name = name.as_bytes().to_vec();
+        let ino = ino.0;
+        self.0.ask(Asker::Xattr(reply, size), Request::Xattr { ino, name });
+    }
+
+    fn listxattr(&self, _req: &fuser::Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let keys = self.0.lock().machine.xattrs(ino.0);
+        let terminated = |keys: Vec<Bytes>| keys.iter().flat_map(|key| [&key[..], b"\0"]).collect::<Vec<_>>().concat();
+        match keys.map(terminated) {
+            Ok(list) => answer_xattr(reply, size, &list),
+            Err(failure) => reply.error(errno(failure)),
+        }
+    }
+
+    /// Never asked while the kernel checks permissions itself (`default_permissions`).
+    fn access(&self, _req: &fuser::Request, _ino: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    fn flush(&self, _req: &fuser::Request, _ino: INodeNo, _fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
+        reply.error(errno(Failure::Unknown));
+    }
+
+    fn fsync(&self, _req: &fuser::Request, _ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    /// The kernel's own answer to SEEK_HOLE and SEEK_DATA is right: no holes are known.
+    fn lseek(&self, _req: &fuser::Request, _ino: INodeNo, _fh: FileHandle, _offset: i64, _whence: i32, reply: ReplyLseek) {
+        reply.error(errno(Failure::Unknown));
+    }
+
+    // What follows writes. The kernel refuses it by itself as long as the mount stays read-only, which root can change.
+
+    fn setattr(
+        &self,
+        _req: &fuser::Request,
+        _ino: INodeNo,
+        _mode: Option<u32>,
+        _uid: Option<u32>,
+        _gid: Option<u32>,
+        _size: Option<u64>,
+        _atime: Option<TimeOrNow>,
+        _mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        reply.error(errno(Failure::ReadOnly));
+    }
+
+    fn mknod(&self, _: &fuser::Request, _: INodeNo, _: &OsStr, _mode: u32, _umask: u32, _rdev: u32, reply: ReplyEntry) {
+        reply.error(errno(Failure::ReadOnly));
+    }
+
+    fn mkdir(&self, _: &fuser::Request, _: INodeNo, _: &OsStr, _mode: u32, _umask: u32, reply: ReplyEntry) {
+        reply.error(errno(Failure::ReadOnly));
+    }
+
+    fn unlink(&self, _: &fuser::Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
+        reply.error(errno(Failure::ReadOnly));
+    }
+
+    fn rmdir(&self, _: &fuser::Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
+        reply.error(errno(Failure::ReadOnly));
+    }
+
+    fn symlink(&self, _: &fuser::Request, _: INodeNo, _: &OsStr, _: &Path, reply: ReplyEntry) {
+        reply.error(errno(Failure::ReadOnly));
+    }
+
+    fn rename(
+        &self,
+        _req: &fuser::Request,
+        _parent: INodeNo,
+        _name: &OsStr,
+        _newparent: INodeNo,
+        _newname: &OsStr,
+        _flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(errno(Failure::ReadOnly));
+    }
+
+    fn link(&self, _: &fuser::Request, _: INodeNo, _: INodeNo, _: &OsStr, reply: ReplyEntry) {
+        reply.error(errno(Failure::ReadOnly));
+    }
+
+    fn create(&self, _: &fuser::Request, _: INodeNo, _: &OsStr, _mode: u32, _umask: u32, _flags: i32, reply: ReplyCreate) {
+        reply.error(errno(Failure::ReadOnly));
+    }
+
+    fn write(
+        &self,
+        _req: &fuser::Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _offset: u64,
+        _data: &[u8],
+        _write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        reply.error(errno(Failure::ReadOnly));
+    }
+
+    fn fallocate(&self, _: &fuser::Request, _: INodeNo, _: FileHandle, _: u64, _: u64, _mode: i32, reply: ReplyEmpty) {
+        reply.error(errno(Failure::ReadOnly));
+    }
+
+    fn copy_file_range(
+        &self,
+        _req: &fuser::Request,
+        _ino_in: INodeNo,
+        _fh_in: FileHandle,
+        _offset_in: u64,
+        _ino_out: INodeNo,
+        _fh_out: FileHandle,
+        _offset_out: u64,
+        _len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        reply.error(errno(Failure::ReadOnly));
+    }
+
+    fn setxattr(&self, _: &fuser::Request, _: INodeNo, _: &OsStr, _: &[u8], _flags: i32, _position: u32, reply: ReplyEmpty) {
+        reply.error(errno(Failure::ReadOnly));
+    }
+
+    fn removexattr(&self, _: &fuser::Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
+        reply.error(errno(Failure::ReadOnly));
+    }
+}

@@ -1,0 +1,51 @@
+//! What a mount can be told, and the figures it uses where it is not.
+
+use std::time::Duration;
+
+/// How a release is mounted.
+#[derive(Clone, Debug)]
+pub struct MountOptions {
+    /// What the release is called, as its link says. A release of a single file is shown as a directory with one file of this name.
+    pub name: String,
+    /// Who may look into the mount.
+    pub access: Access,
+    /// What to do with a mount point that has something in it.
+    pub cover: Cover,
+    /// How long a request may wait for bytes before it ends with EIO. Every read, lookup and listing is bounded by it.
+    pub patience: Duration,
+    /// Threads that take requests from the kernel. They never wait for bytes, so a few are enough.
+    pub threads: usize,
+    /// Bytes of content chunks kept in memory for reads that come soon: what the kernel asks for is smaller than a chunk.
+    pub cache_bytes: u64,
+}
+
+/// Who may look into a mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// The user who mounted it, and nobody else, not even root: what FUSE does where it is not told otherwise.
+    Mounter,
+    /// Everybody whom the modes in the release allow. Ordinary users need `user_allow_other` in /etc/fuse.conf for it.
+    Everyone,
+}
+
+/// What to do with a mount point that is not an empty directory of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cover {
+    /// Refuse: what is in it would vanish from sight.
+    Refuse,
+    /// Mount over it.
+    Allow,
+}
+
+impl Default for MountOptions {
+    fn default() -> Self {
+        Self {
+            name: String::from("release"),
+            access: Access::Mounter,
+            cover: Cover::Refuse,
+            patience: Duration::from_secs(30),
+            threads: 2,
+            cache_bytes: 64 << 20,
+        }
+    }
+}

@@ -1,6 +1,5 @@
 use super::*;
 use crate::msg::{PAYLOAD_OFFSET, encode_addr};
-use std::time::Instant;
 
 /// Does what the kernel does: writes a burst of `bytes` into buffer `id`.
 fn fill(pool: &mut ReceivePool, id: u16, bytes: usize) -> usize {
@@ -59,44 +58,4 @@ fn an_unusable_burst_leaves_its_buffer_in_place() {
     assert_eq!(pool.take(0, 3).map(drop), Err(Unusable::Truncated));
     assert_eq!((pool.allocated, pool.tail), (1, tail.wrapping_add(2)));
     take(&mut pool, 0, 3000);
-}
-
-/// Nanoseconds per burst, copied out or handed over, as seen by a consumer that reads each burst and drops it.
-#[test]
-#[ignore = "a measurement: cargo test --release -p ares-ring copy_out -- --ignored --nocapture"]
-fn copy_out_against_handing_over() {
-    const ROUNDS: u32 = 100_000;
-    for bytes in [64, 512, 1452, 2904, 4096, 8192, 16_384, 32_768] {
-        let mut pool = ReceivePool::new(64);
-        for id in 0..64 {
-            fill(&mut pool, id, bytes);
-        }
-        let mut copied = 0u64;
-        let start = Instant::now();
-        for round in 0..ROUNDS {
-            let slot = &pool.slots[(round % 64) as usize];
-            let data = BytesMut::from(&slot_bytes(slot, bytes)[PAYLOAD_OFFSET..]);
-            copied += u64::from(data[bytes / 2]);
-        }
-        let copy_ns = start.elapsed().as_nanos() / u128::from(ROUNDS);
-        let start = Instant::now();
-        for round in 0..ROUNDS {
-            let id = (round % 64) as usize;
-            let mut rest = std::mem::take(&mut pool.slots[id]);
-            let mut twin = rest.split_off(PAYLOAD_OFFSET + bytes);
-            twin.clear();
-            rest.advance(rest.len());
-            drop(rest);
-            pool.lent.push_back(twin);
-            pool.slots[id] = pool.fresh();
-        }
-        let lend_ns = start.elapsed().as_nanos() / u128::from(ROUNDS);
-        println!("{bytes:>6} B: copied out {copy_ns} ns, handed over and reclaimed {lend_ns} ns ({copied})");
-    }
-}
-
-fn slot_bytes(slot: &BytesMut, bytes: usize) -> &[u8] {
-    assert!(PAYLOAD_OFFSET + bytes <= slot.capacity());
-    // SAFETY: `fill` has written that many bytes behind the handle's start, within the capacity.
-    unsafe { std::slice::from_raw_parts(slot.as_ptr(), PAYLOAD_OFFSET + bytes) }
 }

@@ -16,6 +16,8 @@ mod options;
 mod read;
 mod request;
 mod source;
+#[cfg(test)]
+mod testing;
 mod view;
 
 pub use mount::{Ended, Mount, MountError, UnmountError, Unmounted, stale};

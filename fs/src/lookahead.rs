@@ -34,13 +34,15 @@ struct Stream {
     start: u64,
     /// Furthest end of its reads.
     end: u64,
-    /// End of what was fetched ahead for it.
+    /// How far to fetch ahead for it.
+    target: u64,
+    /// How far that was done.
     ahead: u64,
 }
 
 impl Lookahead {
     /// A read of `range` of the file `ino`, which has `size` bytes: what to fetch beyond it, maybe nothing. What of that was
-    /// really asked for is told by `on_fetched`.
+    /// really asked for is told by `on_fetched`. To be told of the same read again changes nothing.
     pub(crate) fn on_read(&mut self, ino: u64, size: u64, range: Range<u64>) -> Range<u64> {
         if self.files.len() >= FILES_MAX
             && !self.files.contains_key(&ino)
@@ -50,39 +52,27 @@ impl Lookahead {
         }
         let streams = self.files.entry(ino).or_default();
         let goes_on = |stream: &Stream| range.start <= stream.end + SLACK && range.start + SLACK >= stream.end;
-        let at = match streams.iter().position(goes_on) {
-            Some(at) => at,
+        match streams.iter().position(goes_on) {
+            // Readers that were active last stand first.
+            Some(at) => streams[..=at].rotate_right(1),
             None => {
                 streams.truncate(STREAMS_MAX - 1);
-                let begin = Stream {
-                    start: range.start,
-                    end: range.end,
-                    ahead: range.end,
-                };
-                streams.insert(0, begin);
-                if size <= WHOLE_MAX {
-                    streams[0].ahead = 0;
-                    return 0..size;
-                }
-                // The beginning of a file is the one place where a single read says that more will follow.
-                if range.start > 0 {
-                    return range.end..range.end;
-                }
-                0
+                streams.insert(0, Stream::begin(size, &range));
             }
-        };
-        // Readers that were active last stand first.
-        streams[..=at].rotate_right(1);
+        }
         let stream = &mut streams[0];
         stream.end = stream.end.max(range.end);
-        stream.ahead = stream.ahead.max(stream.end);
-        let window = (stream.end - stream.start).clamp(WINDOW_MIN, WINDOW_MAX);
-        let target = size.min(stream.end + window);
-        // Asking in steps of a quarter of the window makes fewer, longer runs of chunks.
-        if target < size && target.saturating_sub(stream.ahead) < window / 4 {
+        let read = stream.end - stream.start;
+        // The beginning of a file is the one place where a single read says that more will follow.
+        if stream.start == 0 || read > range.end - range.start {
+            let window = read.clamp(WINDOW_MIN, WINDOW_MAX);
+            stream.target = stream.target.max(size.min(stream.end + window));
+        }
+        // Asking in steps of a quarter of the least window makes fewer, longer runs of chunks.
+        if stream.target < size && stream.target.saturating_sub(stream.ahead) < WINDOW_MIN / 4 {
             return stream.ahead..stream.ahead;
         }
-        stream.ahead..target.max(stream.ahead)
+        stream.ahead..stream.target.max(stream.ahead)
     }
 
     /// Everything up to `end` was asked for on behalf of the reader that read last.
@@ -95,6 +85,22 @@ impl Lookahead {
     /// The kernel has forgotten the file.
     pub(crate) fn on_forgotten(&mut self, ino: u64) {
         self.files.remove(&ino);
+    }
+}
+
+impl Stream {
+    fn begin(size: u64, range: &Range<u64>) -> Self {
+        let (target, ahead) = if size <= WHOLE_MAX {
+            (size, 0)
+        } else {
+            (range.end, range.end)
+        };
+        Self {
+            start: range.start,
+            end: range.end,
+            target,
+            ahead,
+        }
     }
 }
 

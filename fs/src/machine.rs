@@ -171,10 +171,6 @@ impl<T> Machine<T> {
 
     /// The kernel asks. The answer comes as an action, now or later.
     pub(crate) fn on_request(&mut self, now: Instant, to: T, request: Request) {
-        let read = match request {
-            Request::Read { ino, offset, len } => Some((ino, offset..offset.saturating_add(len.into()))),
-            _ => None,
-        };
         let job = Job {
             to,
             request,
@@ -183,12 +179,6 @@ impl<T> Machine<T> {
             pins: Pins::default(),
         };
         self.run(now, job);
-        // Behind what the reader waits for.
-        if let Some((ino, range)) = read
-            && self.open
-        {
-            self.fetch_ahead(now, ino, range);
-        }
     }
 
     /// A `Fetch` ended.
@@ -294,8 +284,21 @@ impl<T> Machine<T> {
         self.totals
     }
 
-    /// Goes on with a request as far as it gets.
-    fn run(&mut self, now: Instant, mut job: Job<T>) {
+    /// Goes on with a request as far as it gets, and behind what it waits for with what the reader will want next.
+    fn run(&mut self, now: Instant, job: Job<T>) {
+        let read = match job.request {
+            Request::Read { ino, offset, len } => Some((ino, offset..offset.saturating_add(len.into()))),
+            _ => None,
+        };
+        self.advance(now, job);
+        if let Some((ino, range)) = read
+            && self.open
+        {
+            self.fetch_ahead(now, ino, range);
+        }
+    }
+
+    fn advance(&mut self, now: Instant, mut job: Job<T>) {
         match self.step(now, &job.request, &mut job.pins) {
             Ok(Step::Done(reply)) => self.actions.push_back(Action::Answer { to: job.to, reply }),
             Err(fault) => self.fail(job, fault),
@@ -424,17 +427,21 @@ impl<T> Machine<T> {
         }
         let why = outcome.to_string();
         let worth = self.margin() * 2;
-        for waiter in waiters {
-            let left = self.jobs.get(&waiter).map_or(Duration::ZERO, |job| job.deadline.since(now));
-            if expired && left > worth {
-                self.rerun(now, waiter);
-            } else if let Some(job) = self.take_job(waiter) {
-                self.remember_failed(now, chunk.id, &why);
-                let fault = Fault {
-                    failure: Failure::Unreadable,
-                    chunk: Some(chunk.id),
-                    why: why.clone(),
-                };
+        let left = |job: &Job<T>| job.deadline.since(now);
+        let has_time = |id: &JobId| expired && self.jobs.get(id).is_some_and(|job| left(job) > worth);
+        let (again, over): (Vec<JobId>, Vec<JobId>) = waiters.into_iter().partition(has_time);
+        // First, as what is remembered as failed is not asked for.
+        for id in again {
+            self.rerun(now, id);
+        }
+        self.remember_failed(now, chunk.id, &why);
+        for id in over {
+            let fault = Fault {
+                failure: Failure::Unreadable,
+                chunk: Some(chunk.id),
+                why: why.clone(),
+            };
+            if let Some(job) = self.take_job(id) {
                 self.fail(job, fault);
             }
         }
@@ -874,3 +881,6 @@ fn place(inode: &Inode, file: &File, piece: &Piece) -> Option<BlobPlace> {
         offset: piece.start,
     })
 }
+
+#[cfg(test)]
+mod tests;

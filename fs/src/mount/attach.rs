@@ -76,7 +76,7 @@ fn attach_direct(dir: &Path, device: &OwnedFd, access: Access) -> rustix::io::Re
     rustix::mount::mount("ares", dir, FSTYPE, flags, data.as_c_str())
 }
 
-fn find_helper() -> Option<PathBuf> {
+pub(super) fn find_helper() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let dirs: Vec<PathBuf> = std::env::split_paths(&path)
         .chain(HELPER_DIRS.iter().map(PathBuf::from))

@@ -241,3 +241,6 @@ fn file_name(options: &MountOptions, release: ReleaseId) -> Name {
     // 64 hex digits are always a name.
     named.unwrap_or_else(|_| Name::new(release.to_string().into_bytes()).expect("hex digits are a name"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,3 +31,6 @@ pub use node::{
 };
 pub use plan::{Cut, Planner, Shape};
 pub use walk::{Lookup, LookupStep, Walk, WalkItem, WalkStep};
+
+#[cfg(test)]
+mod tests;

@@ -24,9 +24,9 @@ pub enum NameError {
         bytes: usize,
     },
     /// It would name something outside its directory.
-    #[error("an entry is named {name:?}: it would lead out of its directory")]
+    #[error("an entry is named \"{name}\": it would lead out of its directory")]
     Escapes {
-        /// The name.
+        /// The name, escaped.
         name: String,
     },
 }

@@ -57,6 +57,10 @@ impl Queues {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.queues.is_empty()
+    }
+
     /// The releases with chunks of this class waiting: those after the last served first, so that each has its turn.
     pub(super) fn releases(&self, class: Class, last_served: Option<ReleaseId>) -> Vec<ReleaseId> {
         let lowest = ReleaseId(ChunkId::from_bytes([0; 32]));

@@ -11,8 +11,11 @@
 //!
 //! Costs: each event and each action is O(log n) in wants, times the few sources that may have the chunk.
 
+mod ask;
 mod assign;
 mod reason;
+mod spot;
+mod steal;
 #[cfg(test)]
 mod tests;
 
@@ -22,7 +25,7 @@ use std::time::Duration;
 use super::backoff::{Backoffs, Trouble};
 use super::peers::Peers;
 use super::queue::{Line, Queues, Ticket};
-use super::source::{SourceState, Stall};
+use super::source::SourceState;
 use super::timers::{Timer, Timers};
 use super::{Action, AskId, BlobPlace, Class, DropReason, FetchError, Refusal, SchedulerConfig, SourceStats, Want, WantKey};
 use crate::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, ReleaseId};
@@ -208,11 +211,8 @@ impl Scheduler {
     }
 
     /// The transport measured.
-    pub fn on_source_stats(&mut self, _now: Instant, source: Source, stats: SourceStats) {
-        if let Some(state) = self.sources.get_mut(&source) {
-            state.window.on_stats(stats);
-            self.is_stirred = true;
-        }
+    pub fn on_source_stats(&mut self, now: Instant, source: Source, stats: SourceStats) {
+        self.at_source(now, source, |state| state.window.on_stats(stats));
     }
 
     /// The peer says how much of a release it holds.
@@ -284,7 +284,7 @@ impl Scheduler {
         let Some(source) = self.asks.get(&ask).map(|state| state.source) else {
             return;
         };
-        self.on_life(source, |state| state.on_life(now));
+        self.on_life(now, source, |state| state.on_life(now));
         let resume = self.sources.get_mut(&source).and_then(|state| match refusal {
             Refusal::NotHeld | Refusal::Gone => state.on_miss(now),
             Refusal::Busy => Some(state.on_busy(now)),
@@ -335,7 +335,7 @@ impl Scheduler {
             if !self.is_stirred {
                 return None;
             }
-            self.is_stirred = self.make_ask(now);
+            self.is_stirred = self.make_ask(now) || self.steal(now);
         }
     }
 
@@ -373,120 +373,6 @@ impl Scheduler {
             why: self.reason(now, want.chunk),
         };
         self.end_want(now, key, error);
-    }
-
-    /// Once overdue it is asked elsewhere too; twice overdue it is given up, so that a source that forgot it is asked again.
-    fn on_overdue(&mut self, now: Instant, ask: AskId) {
-        let Some(state) = self.asks.get_mut(&ask) else {
-            return;
-        };
-        let due = state.heard_at + state.patience * if state.is_doubted { 2 } else { 1 };
-        if due > now || !state.is_doubted {
-            state.overdue_at = if due > now { due } else { due + state.patience };
-            self.timers.set(state.overdue_at, Timer::Overdue(ask));
-            if due <= now {
-                self.doubt(ask);
-            }
-            return;
-        }
-        let source = state.source;
-        let why = format!("nothing of it came for {} ms", now.since(state.heard_at).as_millis());
-        self.actions.push_back(Action::Cancel { ask, source });
-        self.lose_ask(now, ask, Lost::Trouble(Trouble::Failed(why)));
-    }
-
-    fn on_stall(&mut self, now: Instant, source: Source) {
-        let Some(state) = self.sources.get_mut(&source) else {
-            return;
-        };
-        state.is_timed = false;
-        match state.check_stall(now, &self.config) {
-            Stall::Idle => {}
-            Stall::LookAgain(at) => {
-                state.is_timed = true;
-                self.timers.set(at, Timer::Stall(source));
-            }
-            Stall::Stalled => {
-                let asks: Vec<AskId> = state.asks.iter().copied().collect();
-                asks.into_iter().for_each(|ask| self.doubt(ask));
-            }
-        }
-    }
-
-    fn on_bytes(&mut self, now: Instant, source: Source, bytes: u32) {
-        self.on_life(source, |state| state.on_bytes(now, bytes));
-    }
-
-    /// `event` happens to the source and says whether it was suspect until now.
-    fn on_life(&mut self, source: Source, event: impl FnOnce(&mut SourceState) -> bool) {
-        if self.sources.get_mut(&source).is_some_and(event) {
-            self.time_stall(source);
-            self.unpark_all();
-        }
-        self.is_stirred = true;
-    }
-
-    /// Sets the stall timer of a source that has asks, unless it is set.
-    fn time_stall(&mut self, source: Source) {
-        if let Some(state) = self
-            .sources
-            .get_mut(&source)
-            .filter(|state| !state.is_timed && !state.asks.is_empty())
-        {
-            state.is_timed = true;
-            self.timers.set(state.stall_due(&self.config), Timer::Stall(source));
-        }
-    }
-
-    /// An ask is silent for too long: its chunk is asked elsewhere too.
-    fn doubt(&mut self, ask: AskId) {
-        let Some(state) = self.asks.get_mut(&ask).filter(|state| !state.is_arrived && !state.is_doubted) else {
-            return;
-        };
-        state.is_doubted = true;
-        let chunk = state.chunk;
-        self.enqueue(chunk, Line::Again);
-    }
-
-    /// An ask ended without its chunk.
-    fn lose_ask(&mut self, now: Instant, ask: AskId, lost: Lost) {
-        let Some(state) = self.remove_ask(now, ask) else {
-            return;
-        };
-        let Some(chunk) = self.chunks.get_mut(&state.chunk) else {
-            return;
-        };
-        chunk.asks.retain(|known| *known != ask);
-        if let Lost::Trouble(trouble) = lost {
-            chunk.backoffs.note(now, state.source.peer, trouble);
-        }
-        // Another ask that nobody doubts may still bring it.
-        if chunk.asks.iter().all(|other| self.asks[other].is_doubted) {
-            self.unpark(state.chunk);
-            self.enqueue(state.chunk, Line::Again);
-        }
-    }
-
-    /// Forgets an ask, and gives back what it held. Its chunk's list is the caller's.
-    fn remove_ask(&mut self, now: Instant, ask: AskId) -> Option<AskState> {
-        let state = self.asks.remove(&ask)?;
-        self.timers.clear(state.overdue_at, Timer::Overdue(ask));
-        self.inflight_bytes -= u64::from(state.bytes);
-        if !state.is_arrived {
-            self.end_at_source(now, ask, state.source, state.bytes - state.came);
-        }
-        self.is_stirred = true;
-        Some(state)
-    }
-
-    fn end_at_source(&mut self, now: Instant, ask: AskId, source: Source, rest: u32) {
-        let resume = self
-            .sources
-            .get_mut(&source)
-            .and_then(|state| state.on_ask_end(now, ask, rest, &self.config));
-        if let Some(at) = resume {
-            self.timers.set(at, Timer::Resume(source));
-        }
     }
 
     fn lose_source(&mut self, now: Instant, source: Source, state: SourceState) {
@@ -534,31 +420,6 @@ impl Scheduler {
         }
     }
 
-    fn cancel_ask(&mut self, now: Instant, ask: AskId) {
-        let Some(state) = self.remove_ask(now, ask) else {
-            return;
-        };
-        if !state.is_arrived {
-            self.actions.push_back(Action::Cancel {
-                ask,
-                source: state.source,
-            });
-            return;
-        }
-        if self.late.len() == LATE_MAX {
-            self.late.pop_front();
-        }
-        self.late.push_back((ask, state.chunk.id, state.source.peer));
-    }
-
-    /// Cancels one ask of a chunk that stays wanted.
-    fn withdraw(&mut self, now: Instant, chunk: ChunkRef, ask: AskId) {
-        if let Some(state) = self.chunks.get_mut(&chunk) {
-            state.asks.retain(|known| *known != ask);
-            self.cancel_ask(now, ask);
-        }
-    }
-
     /// Ends one want; its chunk with it if nobody else wants it.
     fn end_want(&mut self, now: Instant, key: WantKey, error: FetchError) {
         let chunk = self.wants[&key].chunk;
@@ -580,86 +441,5 @@ impl Scheduler {
             None => Action::Done { want: key },
             Some(error) => Action::Fail { want: key, error },
         });
-    }
-
-    /// Puts a chunk in the queues of its releases, unless it waits already or has all the asks it may have.
-    fn enqueue(&mut self, chunk: ChunkRef, line: Line) {
-        let Some(state) = self.chunks.get_mut(&chunk) else {
-            return;
-        };
-        if state.spot != Spot::Asked || state.asks.len() >= ASKS_PER_CHUNK_MAX {
-            return;
-        }
-        let ticket = self.queues.ticket(state.class, line);
-        state.spot = Spot::Queued(ticket);
-        for release in &state.releases {
-            self.queues.insert(ticket, *release, chunk);
-        }
-        self.is_stirred = true;
-    }
-
-    /// A chunk that is wanted already is wanted more urgently, or for one more release.
-    fn promote(&mut self, chunk: ChunkRef, class: Class, release: ReleaseId) {
-        let line = self.leave_spot(chunk);
-        let Some(state) = self.chunks.get_mut(&chunk) else {
-            return;
-        };
-        state.class = state.class.min(class);
-        if !state.releases.contains(&release) {
-            state.releases.push(release);
-        }
-        if let Some(line) = line {
-            self.enqueue(chunk, line);
-        }
-    }
-
-    fn park(&mut self, chunk: ChunkRef, line: Line, wake: Option<Instant>) {
-        self.leave_spot(chunk);
-        if let Some(state) = self.chunks.get_mut(&chunk) {
-            state.spot = Spot::Parked { line, wake };
-            self.parked.insert(chunk);
-            if let Some(at) = wake {
-                self.timers.set(at, Timer::Wake(chunk));
-            }
-        }
-    }
-
-    fn unpark(&mut self, chunk: ChunkRef) {
-        if self.parked.contains(&chunk)
-            && let Some(line) = self.leave_spot(chunk)
-        {
-            self.enqueue(chunk, line);
-        }
-    }
-
-    /// Something happened that may help any parked chunk: rare (a source, a claim), and each was parked at the same cost.
-    fn unpark_all(&mut self) {
-        for chunk in std::mem::take(&mut self.parked) {
-            if let Some(line) = self.leave_spot(chunk) {
-                self.enqueue(chunk, line);
-            }
-        }
-        self.is_stirred = true;
-    }
-
-    /// Takes a chunk out of its queues or its parking place. The line it stood in, if it waited.
-    fn leave_spot(&mut self, chunk: ChunkRef) -> Option<Line> {
-        let state = self.chunks.get_mut(&chunk)?;
-        match std::mem::replace(&mut state.spot, Spot::Asked) {
-            Spot::Asked => None,
-            Spot::Queued(ticket) => {
-                for release in &state.releases {
-                    self.queues.remove(ticket, *release);
-                }
-                Some(ticket.line)
-            }
-            Spot::Parked { line, wake } => {
-                self.parked.remove(&chunk);
-                if let Some(at) = wake {
-                    self.timers.clear(at, Timer::Wake(chunk));
-                }
-                Some(line)
-            }
-        }
     }
 }

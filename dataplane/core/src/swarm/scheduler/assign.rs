@@ -22,7 +22,7 @@ const fn overdue_factor(class: Class) -> u32 {
 
 /// Whether in-flight bytes leave room for one more chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Budget {
+pub(super) enum Budget {
     Free,
     /// Only in exchange for an ask of the same chunk that is in doubt: so silent sources cannot starve the others.
     Swap,
@@ -36,7 +36,8 @@ pub(super) struct Candidate {
     room: Room,
 }
 
-enum Choice {
+/// Whom to ask for a chunk now.
+pub(super) enum Choice {
     Ask(Source),
     /// A source that may have it will have room again.
     Wait,
@@ -61,7 +62,7 @@ impl Scheduler {
     }
 
     /// The last eighth of the in-flight bytes is kept for deadlines.
-    fn budget(&self, class: Class) -> Budget {
+    pub(super) fn budget(&self, class: Class) -> Budget {
         let all = self.config.inflight_bytes_max;
         let limit = if class == Class::Deadline { all } else { all - all / 8 };
         match self.inflight_bytes + u64::from(CHUNK_BYTES_MAX) <= limit {
@@ -159,7 +160,7 @@ impl Scheduler {
     }
 
     /// The source for a chunk: those likely to have it first, then the least estimated finish, ties at random.
-    fn choose(&mut self, now: Instant, class: Class, candidates: &[Candidate], chunk: ChunkRef) -> Choice {
+    pub(super) fn choose(&mut self, now: Instant, class: Class, candidates: &[Candidate], chunk: ChunkRef) -> Choice {
         let state = &self.chunks[&chunk];
         let of_all;
         let candidates = match state.releases.len() {
@@ -200,7 +201,7 @@ impl Scheduler {
         Choice::Ask(open[tie].1)
     }
 
-    fn ask(&mut self, now: Instant, chunk: ChunkRef, source: Source) {
+    pub(super) fn ask(&mut self, now: Instant, chunk: ChunkRef, source: Source) {
         self.leave_spot(chunk);
         let ask = AskId(self.next_ask);
         self.next_ask += 1;

@@ -355,6 +355,8 @@ fn two_sources_are_used_in_proportion_to_their_rates() {
     check(100, 50, 5);
     check(100, 20, 1);
     check(40, 10, 20);
+    check(100, 1, 1);
+    check(100, 2, 10);
 }
 
 #[test]

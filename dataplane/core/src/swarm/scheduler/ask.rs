@@ -1,0 +1,162 @@
+//! The life of an ask once it is out: heard, silent, doubted, given up, cancelled; and what that does to its source.
+
+use super::{AskState, LATE_MAX, Lost, Scheduler};
+use crate::chunk::ChunkRef;
+use crate::peer::Source;
+use crate::swarm::backoff::Trouble;
+use crate::swarm::queue::Line;
+use crate::swarm::source::{SourceState, Stall};
+use crate::swarm::timers::Timer;
+use crate::swarm::{Action, AskId, Class};
+use crate::time::Instant;
+
+impl Scheduler {
+    /// Once overdue it is asked elsewhere too; twice overdue it is given up, so that a source that forgot it is asked again.
+    pub(super) fn on_overdue(&mut self, now: Instant, ask: AskId) {
+        let Some(state) = self.asks.get_mut(&ask) else {
+            return;
+        };
+        let due = state.heard_at + state.patience * if state.is_doubted { 2 } else { 1 };
+        if due > now || !state.is_doubted {
+            state.overdue_at = if due > now { due } else { due + state.patience };
+            self.timers.set(state.overdue_at, Timer::Overdue(ask));
+            if due <= now {
+                self.doubt(ask);
+            }
+            return;
+        }
+        let source = state.source;
+        let why = format!("nothing of it came for {} ms", now.since(state.heard_at).as_millis());
+        self.actions.push_back(Action::Cancel { ask, source });
+        self.lose_ask(now, ask, Lost::Trouble(Trouble::Failed(why)));
+    }
+
+    pub(super) fn on_stall(&mut self, now: Instant, source: Source) {
+        let Some(state) = self.sources.get_mut(&source) else {
+            return;
+        };
+        state.is_timed = false;
+        match state.check_stall(now, &self.config) {
+            Stall::Idle => {}
+            Stall::LookAgain(at) => {
+                state.is_timed = true;
+                self.timers.set(at, Timer::Stall(source));
+            }
+            Stall::Stalled => {
+                let asks: Vec<AskId> = state.asks.iter().copied().collect();
+                asks.into_iter().for_each(|ask| self.doubt(ask));
+            }
+        }
+    }
+
+    /// Bytes of an ask came from the source.
+    pub(super) fn on_bytes(&mut self, now: Instant, source: Source, bytes: u32) {
+        self.on_life(now, source, |state| state.on_bytes(now, bytes));
+    }
+
+    /// `event` happens to the source and says whether it was suspect until now.
+    pub(super) fn on_life(&mut self, now: Instant, source: Source, event: impl FnOnce(&mut SourceState) -> bool) {
+        if self.at_source(now, source, event) == Some(true) {
+            self.time_stall(source);
+            self.unpark_all();
+        }
+    }
+
+    /// `event` happens to the source; where that changes its room, asks may go out.
+    pub(super) fn at_source<T>(&mut self, now: Instant, source: Source, event: impl FnOnce(&mut SourceState) -> T) -> Option<T> {
+        let state = self.sources.get_mut(&source)?;
+        let room = |state: &SourceState| [Class::Deadline, Class::Bulk].map(|class| state.room(now, class, &self.config));
+        let before = room(state);
+        let result = event(state);
+        self.is_stirred |= room(state) != before;
+        Some(result)
+    }
+
+    /// Sets the stall timer of a source that has asks, unless it is set.
+    pub(super) fn time_stall(&mut self, source: Source) {
+        if let Some(state) = self
+            .sources
+            .get_mut(&source)
+            .filter(|state| !state.is_timed && !state.asks.is_empty())
+        {
+            state.is_timed = true;
+            self.timers.set(state.stall_due(&self.config), Timer::Stall(source));
+        }
+    }
+
+    /// An ask is silent for too long: its chunk is asked elsewhere too.
+    pub(super) fn doubt(&mut self, ask: AskId) {
+        let Some(state) = self.asks.get_mut(&ask).filter(|state| !state.is_arrived && !state.is_doubted) else {
+            return;
+        };
+        state.is_doubted = true;
+        let chunk = state.chunk;
+        self.enqueue(chunk, Line::Again);
+    }
+
+    /// An ask ended without its chunk.
+    pub(super) fn lose_ask(&mut self, now: Instant, ask: AskId, lost: Lost) {
+        let Some(state) = self.remove_ask(now, ask) else {
+            return;
+        };
+        let Some(chunk) = self.chunks.get_mut(&state.chunk) else {
+            return;
+        };
+        chunk.asks.retain(|known| *known != ask);
+        if let Lost::Trouble(trouble) = lost {
+            chunk.backoffs.note(now, state.source.peer, trouble);
+        }
+        // Another ask that nobody doubts may still bring it.
+        if chunk.asks.iter().all(|other| self.asks[other].is_doubted) {
+            self.unpark(state.chunk);
+            self.enqueue(state.chunk, Line::Again);
+        }
+    }
+
+    /// Forgets an ask, and gives back what it held. Its chunk's list is the caller's.
+    pub(super) fn remove_ask(&mut self, now: Instant, ask: AskId) -> Option<AskState> {
+        let state = self.asks.remove(&ask)?;
+        self.timers.clear(state.overdue_at, Timer::Overdue(ask));
+        self.inflight_bytes -= u64::from(state.bytes);
+        if !state.is_arrived {
+            self.end_at_source(now, ask, state.source, state.bytes - state.came);
+        }
+        self.is_stirred = true;
+        Some(state)
+    }
+
+    pub(super) fn end_at_source(&mut self, now: Instant, ask: AskId, source: Source, rest: u32) {
+        let config = self.config;
+        let resume = self
+            .at_source(now, source, |state| state.on_ask_end(now, ask, rest, &config))
+            .flatten();
+        if let Some(at) = resume {
+            self.timers.set(at, Timer::Resume(source));
+        }
+    }
+
+    pub(super) fn cancel_ask(&mut self, now: Instant, ask: AskId) {
+        let Some(state) = self.remove_ask(now, ask) else {
+            return;
+        };
+        if !state.is_arrived {
+            self.actions.push_back(Action::Cancel {
+                ask,
+                source: state.source,
+            });
+            return;
+        }
+        if self.late.len() == LATE_MAX {
+            self.late.pop_front();
+        }
+        self.late.push_back((ask, state.chunk.id, state.source.peer));
+    }
+
+    /// Cancels one ask of a chunk that stays wanted.
+    pub(super) fn withdraw(&mut self, now: Instant, chunk: ChunkRef, ask: AskId) {
+        if let Some(state) = self.chunks.get_mut(&chunk) {
+            state.asks.retain(|known| *known != ask);
+            self.cancel_ask(now, ask);
+        }
+    }
+}

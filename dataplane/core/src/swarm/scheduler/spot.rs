@@ -1,0 +1,91 @@
+//! Where a wanted chunk waits: in the queues of its releases, or parked until a source can be asked.
+
+use super::{ASKS_PER_CHUNK_MAX, Scheduler, Spot};
+use crate::chunk::{ChunkRef, ReleaseId};
+use crate::swarm::Class;
+use crate::swarm::queue::Line;
+use crate::swarm::timers::Timer;
+use crate::time::Instant;
+
+impl Scheduler {
+    /// Puts a chunk in the queues of its releases, unless it waits already or has all the asks it may have.
+    pub(super) fn enqueue(&mut self, chunk: ChunkRef, line: Line) {
+        let Some(state) = self.chunks.get_mut(&chunk) else {
+            return;
+        };
+        if state.spot != Spot::Asked || state.asks.len() >= ASKS_PER_CHUNK_MAX {
+            return;
+        }
+        let ticket = self.queues.ticket(state.class, line);
+        state.spot = Spot::Queued(ticket);
+        for release in &state.releases {
+            self.queues.insert(ticket, *release, chunk);
+        }
+        self.is_stirred = true;
+    }
+
+    /// A chunk that is wanted already is wanted more urgently, or for one more release.
+    pub(super) fn promote(&mut self, chunk: ChunkRef, class: Class, release: ReleaseId) {
+        let line = self.leave_spot(chunk);
+        let Some(state) = self.chunks.get_mut(&chunk) else {
+            return;
+        };
+        state.class = state.class.min(class);
+        if !state.releases.contains(&release) {
+            state.releases.push(release);
+        }
+        if let Some(line) = line {
+            self.enqueue(chunk, line);
+        }
+    }
+
+    pub(super) fn park(&mut self, chunk: ChunkRef, line: Line, wake: Option<Instant>) {
+        self.leave_spot(chunk);
+        if let Some(state) = self.chunks.get_mut(&chunk) {
+            state.spot = Spot::Parked { line, wake };
+            self.parked.insert(chunk);
+            if let Some(at) = wake {
+                self.timers.set(at, Timer::Wake(chunk));
+            }
+        }
+    }
+
+    pub(super) fn unpark(&mut self, chunk: ChunkRef) {
+        if self.parked.contains(&chunk)
+            && let Some(line) = self.leave_spot(chunk)
+        {
+            self.enqueue(chunk, line);
+        }
+    }
+
+    /// Something happened that may help any parked chunk: rare (a source, a claim), and each was parked at the same cost.
+    pub(super) fn unpark_all(&mut self) {
+        for chunk in std::mem::take(&mut self.parked) {
+            if let Some(line) = self.leave_spot(chunk) {
+                self.enqueue(chunk, line);
+            }
+        }
+        self.is_stirred = true;
+    }
+
+    /// Takes a chunk out of its queues or its parking place. The line it stood in, if it waited.
+    pub(super) fn leave_spot(&mut self, chunk: ChunkRef) -> Option<Line> {
+        let state = self.chunks.get_mut(&chunk)?;
+        match std::mem::replace(&mut state.spot, Spot::Asked) {
+            Spot::Asked => None,
+            Spot::Queued(ticket) => {
+                for release in &state.releases {
+                    self.queues.remove(ticket, *release);
+                }
+                Some(ticket.line)
+            }
+            Spot::Parked { line, wake } => {
+                self.parked.remove(&chunk);
+                if let Some(at) = wake {
+                    self.timers.clear(at, Timer::Wake(chunk));
+                }
+                Some(line)
+            }
+        }
+    }
+}

@@ -84,7 +84,7 @@ pub(crate) enum Job {
 
 /// To the hub, from everybody.
 pub(crate) enum ToHub {
-    /// A path's handshake and hello are done.
+    /// A path's handshake is done.
     PathUp {
         source: Source,
         remote: SocketAddr,

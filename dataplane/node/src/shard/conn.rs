@@ -38,7 +38,7 @@ pub(super) struct Conn {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// The TLS handshake or the peer's hello is awaited.
+    /// The TLS handshake is awaited.
     Opening,
     /// Chunks may be asked.
     Up,
@@ -49,7 +49,7 @@ enum Phase {
 /// What a connection has to tell.
 #[derive(Debug)]
 pub(super) enum Said {
-    /// Handshake and hello are done.
+    /// The handshake is done.
     Up { peer: PeerId },
     /// It is over.
     Down { why: String },
@@ -149,17 +149,21 @@ impl Conn {
 
     fn on_connected(&mut self, now: Instant, said: &mut Vec<Said>) {
         self.peer = tls::proven_peer(self.quic.crypto_session());
-        if self.peer.is_none() {
+        let Some(peer) = self.peer else {
             // The verifier lets no other key pass; without one there is nobody to speak to.
             self.close(now, CloseCode::Dropped, "no Ed25519 key was proven");
             return;
-        }
+        };
         if self.quic.side() == Side::Client {
             self.control = self.quic.streams().open(Dir::Bi);
             if self.control.is_none() {
                 self.violate(now, WireError::ControlEnded, said);
+                return;
             }
         }
+        // Asks need not wait for the peer's hello: ALPN has settled the version, and a round trip to the first byte is saved.
+        self.phase = Phase::Up;
+        said.push(Said::Up { peer });
     }
 
     fn on_lost(&mut self, reason: ConnectionError, said: &mut Vec<Said>) {
@@ -233,8 +237,6 @@ impl Conn {
             match event {
                 wire::Event::Ready(hello) => {
                     tracing::debug!(peer = %peer.short(), agent = hello.agent, "hello");
-                    self.phase = Phase::Up;
-                    said.push(Said::Up { peer });
                 }
                 wire::Event::Claim { release, state } => said.push(Said::Claim { peer, release, state }),
                 wire::Event::Load { .. } => {}

@@ -212,7 +212,7 @@ impl Index {
             } => self.on_in_place(*object, blob, guard, path),
             Record::Held { object, chunks } => self.on_held(*object, chunks),
             Record::Forget { object, offset, chunk } => {
-                self.on_forget(*object, *offset, chunk);
+                self.on_forget(*object, *offset, *chunk);
                 Ok(())
             }
             Record::Gone { object } => self.on_gone(*object),
@@ -394,32 +394,25 @@ impl Index {
         }
     }
 
-    fn on_forget(&mut self, object: ObjectNo, offset: u64, chunk: &ChunkId) {
+    fn on_forget(&mut self, object: ObjectNo, offset: u64, chunk: ChunkRef) {
         let first = self
             .chunks
-            .get(chunk)
+            .get(&chunk.id)
             .copied()
             .filter(|e| e.object == object && e.offset == offset);
-        let other = self.others.get(&(*chunk, object)).copied().filter(|(o, _)| *o == offset);
-        let len = match (first, other) {
-            (Some(first), _) => {
-                self.uncount(&first);
-                self.chunks.remove(chunk);
-                let next = self.others_of(chunk).find(|e| self.is_live(e.object));
-                if let Some(next) = next {
-                    self.others.remove(&(*chunk, next.object));
-                    self.set_first(*chunk, next);
-                }
-                first.len
+        if let Some(first) = first {
+            self.uncount(&first);
+            self.chunks.remove(&chunk.id);
+            let next = self.others_of(&chunk.id).find(|e| self.is_live(e.object));
+            if let Some(next) = next {
+                self.others.remove(&(chunk.id, next.object));
+                self.set_first(chunk.id, next);
             }
-            (None, Some((_, len))) => {
-                self.others.remove(&(*chunk, object));
-                len
-            }
-            (None, None) => return, // a second place in one object, or forgotten before
-        };
+        } else if self.others.get(&(chunk.id, object)).is_some_and(|(o, _)| *o == offset) {
+            self.others.remove(&(chunk.id, object));
+        }
         if let Some(ObjectKind::Blob { coverage, .. }) = self.objects.get_mut(&object).map(|o| &mut o.kind) {
-            coverage.remove(offset, offset + u64::from(len));
+            coverage.remove(offset, offset + u64::from(chunk.len));
         }
     }
 

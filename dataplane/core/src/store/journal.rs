@@ -141,6 +141,8 @@ pub struct Tail {
     pub boot_is_current: bool,
     /// What the next flush must sync.
     pub unsynced: Unsynced,
+    /// Whether a Sync covers every record that is believed.
+    pub all_covered: bool,
     /// Appends behind the last whole record; `None` where there is not even a header.
     pub encoder: Option<Encoder>,
 }
@@ -224,6 +226,7 @@ impl Replay {
     pub fn finish(mut self) -> (Index, Tail) {
         let boot_is_current = self.last_boot == Some(self.boot);
         let mut unsynced = Unsynced::new();
+        let all_covered = self.pending.is_empty() || !boot_is_current;
         for (_, record) in std::mem::take(&mut self.pending) {
             if !boot_is_current {
                 self.dropped_records += 1;
@@ -251,6 +254,7 @@ impl Replay {
             dropped_records: self.dropped_records,
             boot_is_current,
             unsynced,
+            all_covered,
             encoder: self.chain.map(|chain| Encoder { chain }),
         };
         (self.index, tail)
@@ -328,4 +332,20 @@ pub fn replay(bytes: &[u8], boot: BootId) -> Result<(Index, Tail), JournalError>
     let mut replay = Replay::new(boot);
     replay.on_bytes(bytes)?;
     Ok(replay.finish())
+}
+
+/// The whole records of a journal, believed or not, in order: for tools and tests that look into one.
+pub fn records(bytes: &[u8]) -> Result<Vec<Record>, JournalError> {
+    let mut header = Replay::new(BootId([0; 16]));
+    header.on_bytes(&bytes[..bytes.len().min(HEADER_BYTES)])?;
+    let Some(mut chain) = header.chain else {
+        return Ok(Vec::new());
+    };
+    let mut at = HEADER_BYTES;
+    let mut records = Vec::new();
+    while let Step::Record { record, bytes, check } = step(&chain, &bytes[at..], at as u64)? {
+        records.extend(record);
+        (at, chain) = (at + bytes, check);
+    }
+    Ok(records)
 }

@@ -12,7 +12,7 @@ mod space;
 
 pub use coverage::Coverage;
 pub use index::{Extent, Index, IndexTotals, Nonsense, Object, ObjectKind};
-pub use journal::{Encoder, HEADER_BYTES, JournalError, Replay, Tail, TailEnd, Unsynced, VERSION, replay};
+pub use journal::{Encoder, HEADER_BYTES, JournalError, Replay, Tail, TailEnd, Unsynced, VERSION, records, replay};
 pub use object::{BlobRef, BootId, Guard, ObjectNo, ReleaseInfo, ReleaseState};
 pub use record::{COVERED_RANGES_MAX, HELD_CHUNKS_MAX, HeldChunk, Record};
 pub use space::{Admit, Intake, fits_segment, worth_compacting};

@@ -9,7 +9,7 @@
 //!   4 Blob      object u32 | blob 32 | bytes u64                         a new backing file
 //!   5 InPlace   object u32 | blob 32 | bytes u64 | guard 40 | path ..    a file of the publisher; or: the backing file now is there
 //!   6 Held      object u32 | n x (chunk 32 | offset u64 | len u32)       these chunks are verified and written there
-//!   7 Forget    object u32 | offset u64 | chunk 32                       the bytes there are not what Held said
+//!   7 Forget    object u32 | offset u64 | chunk 32 | len u32             the bytes there are not what Held said
 //!   8 Gone      object u32                                               the object vanished or changed, with all that is in it
 //!   9 Release   release 32 | bytes u64 | entries u64 | state u8 | name ..   a release is known, or has a new state
 //!  10 Moving    object u32 | guard 40 | path ..                          the backing file is about to be renamed to `path`
@@ -78,7 +78,7 @@ pub enum Record {
     Forget {
         object: ObjectNo,
         offset: u64,
-        chunk: ChunkId,
+        chunk: ChunkRef,
     },
     Gone {
         object: ObjectNo,
@@ -155,7 +155,8 @@ impl Record {
             Self::Forget { object, offset, chunk } => {
                 out.extend(object.0.to_le_bytes());
                 out.extend(offset.to_le_bytes());
-                out.extend(chunk.as_bytes());
+                out.extend(chunk.id.as_bytes());
+                out.extend(chunk.len.to_le_bytes());
             }
             Self::Release(info) => {
                 out.extend(info.release.0.as_bytes());
@@ -299,12 +300,12 @@ impl Fields<'_> {
         let object = self.object()?;
         let mut chunks = Vec::with_capacity(self.0.len() / HELD_BYTES);
         while !self.0.is_empty() {
-            let (id, offset, len) = (self.chunk()?, self.u64()?, self.u32()?);
-            if len == 0 || len > CHUNK_BYTES_MAX || offset.checked_add(u64::from(len)).is_none() {
-                return None;
-            }
+            let (id, offset) = (self.chunk()?, self.u64()?);
             chunks.push(HeldChunk {
-                chunk: ChunkRef { id, len },
+                chunk: ChunkRef {
+                    id,
+                    len: self.len_at(offset)?,
+                },
                 offset,
             });
         }
@@ -312,12 +313,20 @@ impl Fields<'_> {
     }
 
     fn forget(&mut self) -> Option<Record> {
-        let (object, offset) = (self.object()?, self.u64()?);
+        let (object, offset, id) = (self.object()?, self.u64()?, self.chunk()?);
+        let len = self.len_at(offset)?;
         Some(Record::Forget {
             object,
             offset,
-            chunk: self.chunk()?,
+            chunk: ChunkRef { id, len },
         })
+    }
+
+    /// The length of a chunk at `offset`.
+    fn len_at(&mut self, offset: u64) -> Option<u32> {
+        let len = self.u32()?;
+        let possible = len > 0 && len <= CHUNK_BYTES_MAX && offset.checked_add(u64::from(len)).is_some();
+        possible.then_some(len)
     }
 
     fn release(&mut self) -> Option<Record> {

@@ -96,7 +96,7 @@ fn sample() -> Written {
         Record::Forget {
             object: ObjectNo(0),
             offset: 10,
-            chunk: id(2),
+            chunk: held(2, 10, 20).chunk,
         },
     ];
     let covered: Vec<_> = head
@@ -145,7 +145,7 @@ fn model<'a>(records: impl IntoIterator<Item = &'a Record>) -> BTreeSet<ChunkId>
     for record in records {
         match record {
             Record::Held { object, chunks } => places.extend(chunks.iter().map(|h| (h.chunk.id, *object, h.offset))),
-            Record::Forget { object, offset, chunk } => places.retain(|p| *p != (*chunk, *object, *offset)),
+            Record::Forget { object, offset, chunk } => places.retain(|p| *p != (chunk.id, *object, *offset)),
             Record::Gone { object } => places.retain(|p| p.1 != *object),
             _ => {}
         }
@@ -227,7 +227,7 @@ fn sample_of_each() -> Vec<Record> {
         Record::Forget {
             object,
             offset: 0x0c,
-            chunk: chunk.id,
+            chunk,
         },
         Record::Gone { object },
         Record::Release(info),
@@ -254,7 +254,7 @@ const GOLDEN_RECORDS: [&str; 11] = [
     "532d88ded7f9498a 2c00 04 11000000 bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb 0807060504030201",
     "b3ff2dfd2551cfe3 5600 05 11000000 bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb 0807060504030201 010000000000000002000000000000000300000000000000ffffffffffffffff0500000000000000 2f70",
     "a30301ddb4154306 3000 06 11000000 cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc 0c00000000000000 0b0a0900",
-    "02bb1f25bca3bd4b 2c00 07 11000000 0c00000000000000 cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc",
+    "90cc8a126796fe89 3000 07 11000000 0c00000000000000 cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc 0b0a0900",
     "ae9c92be8452a362 0400 08 11000000",
     "e8e415082d443f86 3200 09 dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd 0200000000000000 0300000000000000 01 6e",
     "12b3917c8f8a98dc 2e00 0a 11000000 010000000000000002000000000000000300000000000000ffffffffffffffff0500000000000000 2f70",
@@ -543,7 +543,7 @@ fn an_equal_chunk_elsewhere_steps_in_when_a_place_is_lost() {
         at(&apply(Record::Forget {
             object: no(2),
             offset: 5,
-            chunk: id(7)
+            chunk: held(7, 5, 10).chunk
         })),
         Some((0, 0))
     );

@@ -66,6 +66,12 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// Something removes the store's files as fast as they are made.
+    #[error("store {}: vanished while it was written; something else removes files from the state directory", .path.display())]
+    Vanished {
+        /// The file.
+        path: PathBuf,
+    },
     /// The place a chunk was put to does not fit its blob.
     #[error("blob {blob:?}: {len} bytes at {offset} do not lie within its {blob_bytes} bytes{}", known_as(*.known_bytes))]
     Misplaced {
@@ -168,6 +174,16 @@ pub enum ReadError {
         offset: u64,
         /// What those bytes hash to.
         actual: ChunkId,
+    },
+    /// The file ends before the chunk does.
+    #[error("chunk {chunk:?}: {} ends before it, at {offset} or later; it was forgotten and is fetched again when needed", .path.display())]
+    Short {
+        /// The chunk.
+        chunk: ChunkId,
+        /// The file it was read from.
+        path: PathBuf,
+        /// Where it should start.
+        offset: u64,
     },
     /// The publisher's file changed or vanished: its chunks are forgotten.
     #[error("chunk {chunk:?}: {} changed or vanished since it was published; publish it again", .path.display())]

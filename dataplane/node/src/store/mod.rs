@@ -1,37 +1,62 @@
-//! The store on disk.
+//! The store on disk: what is held, read, written, handed out. `core::store` decides what the bytes of the journal mean, where files lie
+//! and when there is room; this reads and writes them.
+//!
+//! ```text
+//!            put, fill                    locate, read                 about every second
+//!                |                             |                              |
+//!            StoreWriter                     Store                      flush thread
+//!       target -> write -> commit     index -> open file        fdatasync dirty objects
+//!                |             \           /                            |
+//!        data/packs, data/blobs  \  index /  <- replay at open    Sync record, fdatasync
+//!                                 \   |                                 |
+//!                                  journal (appended within 50 ms) <----+
+//! ```
+//! The state directory is drawn in [`ares_core::store::layout`], the journal's bytes and what a crash leaves of them in
+//! `ares_core::store::journal`. The order is always data, then journal; a Sync record vouches for what was synced before it.
+//!
+//! Architecture invariants: nothing is ever deleted but by name of the journal; a chunk is in the index only after its bytes are written; no
+//! lock on the index is held while a disk works; a file that is not ours is only ever opened for reading.
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
 
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId, VerifiedChunk};
-use ares_core::store::{BlobRef, Guard, ReleaseInfo};
+use ares_core::store::{BlobRef, Guard, Record, ReleaseInfo, ReleaseState};
 use ares_core::swarm::BlobPlace;
 
-#[expect(dead_code, reason = "signatures land first")]
 mod error;
+mod flush;
+mod hand_over;
+mod io;
+mod journal;
+mod object;
+mod open;
+mod read;
+mod shared;
 mod state;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod writer;
 
 pub use error::{FullBy, ReadError, StoreError};
+pub use object::{Extent, ObjectFile, guard_of};
 pub use state::{StateError, prepare_state_dir};
+pub use writer::StoreWriter;
 
-/// Chunks on disk and what is known about them. Send + Sync; every call may block on the disk but `has`, `has_at`, `releases`, `totals`.
-pub struct Store {}
+use shared::Shared;
 
-/// An open file that chunks lie in. Reads go through its descriptor (`AsFd`).
-pub struct ObjectFile {}
+/// Longest name of a release that is kept, in bytes: it is for people only.
+const RELEASE_NAME_BYTES_MAX: usize = 1024;
 
-/// Where a chunk's bytes are, for serving.
-#[derive(Clone)]
-pub struct Extent {
-    /// The file, open for reading.
-    pub file: Arc<ObjectFile>,
-    /// Where in it, in bytes.
-    pub offset: u64,
-    /// Length, in bytes.
-    pub len: u32,
+/// Chunks on disk and what is known about them. `Send + Sync`. `has`, `has_at`, `releases` and `totals` answer from memory; everything else may
+/// wait for the disk.
+pub struct Store {
+    shared: Arc<Shared>,
+    flusher: Option<JoinHandle<()>>,
 }
 
 /// What became of `take_blob`.
@@ -54,7 +79,7 @@ pub enum Filled {
     NotHeld,
 }
 
-/// Totals of a store at one moment.
+/// Totals of a store at one moment. A chunk that lies in several files counts where it is read from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Chunks held.
@@ -65,10 +90,12 @@ pub struct Totals {
     pub in_place_bytes: u64,
     /// Objects: pack segments, blobs, in-place files.
     pub objects: u64,
-    /// In-place files that changed or vanished since this store was opened.
+    /// Files that changed or vanished since this store was opened.
     pub gone_objects: u64,
     /// Chunks found bad since this store was opened.
     pub bad_chunks: u64,
+    /// Bytes of the journal.
+    pub journal_bytes: u64,
     /// Why intake is stopped (disk full), if it is.
     pub intake_stopped: Option<String>,
 }
@@ -80,145 +107,181 @@ pub struct Verified {
     pub chunks: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Chunks that were bad or unreadable, and are forgotten.
+    /// Chunks that were bad or unreadable at their first place, and are no longer held there.
     pub lost_chunks: u64,
 }
 
-#[expect(clippy::todo, reason = "signatures land first: others build on them")]
-#[expect(unused_variables, reason = "signatures land first")]
-#[expect(missing_docs, reason = "signatures land first")]
 impl Store {
-    /// Creates (mode 0700) or opens, locks, replays the journal. A torn tail is cut off and told in the log.
+    /// Creates (mode 0700) or opens, locks, replays the journal. A torn tail is cut off and told in the log. On an error nothing that was in
+    /// the directory has changed.
     pub fn open(state: &Path) -> Result<Arc<Self>, StoreError> {
-        todo!()
+        let shared = open::open(state)?;
+        let flushed = shared.clone();
+        let spawned = std::thread::Builder::new()
+            .name("ares-flush".to_owned())
+            .spawn(move || flush::run(&flushed));
+        let flusher = spawned.map_err(|source| StoreError::Disk {
+            path: state.to_owned(),
+            what: "start a thread to flush it",
+            source,
+        })?;
+        Ok(Arc::new(Self {
+            shared,
+            flusher: Some(flusher),
+        }))
     }
 
     /// Whether the chunk is held anywhere (an in-place file that vanished unnoticed counts until it is read).
     pub fn has(&self, chunk: &ChunkId) -> bool {
-        todo!()
+        self.shared.index().lookup(chunk).is_some()
     }
 
     /// Whether the bytes at this place of the blob's own backing file are held.
     pub fn has_at(&self, place: &BlobPlace, chunk: &ChunkRef) -> bool {
-        todo!()
+        let index = self.shared.index();
+        let Some((_, _, coverage)) = index.blob(&place.blob) else {
+            return false;
+        };
+        let end = place.offset.checked_add(u64::from(chunk.len));
+        end.is_some_and(|end| coverage.has(place.offset, end)) && index.lookup(&chunk.id).is_some()
     }
 
     /// Where the chunk's bytes are. After reading them, ask `Extent::still_valid` before they are sent.
     pub fn locate(&self, chunk: &ChunkId) -> Option<Extent> {
-        todo!()
+        self.shared.locate(chunk)
     }
 
-    /// Reads and verifies; blocks. A bad chunk is forgotten.
+    /// Reads and verifies. A place whose bytes are bad is no longer believed, and the next one is tried.
     pub fn read(&self, chunk: ChunkRef) -> Result<VerifiedChunk, ReadError> {
-        todo!()
+        self.shared.read(chunk)
     }
 
-    /// One per worker thread.
+    /// One per worker thread, made on that thread.
     pub fn writer(self: &Arc<Self>) -> StoreWriter {
-        todo!()
+        StoreWriter::new(self.clone())
     }
 
-    /// Holds the chunks of a file where it is, without copying. `guard` is `Guard` of the file (see `guard_of`) taken before its bytes were
-    /// hashed; it must still fit.
+    /// Holds the chunks of a file where it is, without copying. `guard` is [`guard_of`] the file, taken before its bytes were hashed; if it no
+    /// longer fits, that is [`StoreError::Changed`].
     pub fn add_in_place(&self, path: &Path, guard: Guard, blob: BlobRef, chunks: &[(u64, ChunkRef)]) -> Result<(), StoreError> {
-        todo!()
+        self.shared.add_in_place(path, guard, blob, chunks)
     }
 
-    /// No longer believes the chunk's bytes (they were found wrong by a receiver or a reader).
+    /// No longer believes the chunk's bytes (a receiver found them wrong). Another place of it, where there is one, steps in.
     pub fn forget(&self, chunk: &ChunkId) {
-        todo!()
+        if let Some(extent) = self.shared.locate(chunk)
+            && extent.still_valid()
+        {
+            let named = ChunkRef {
+                id: *chunk,
+                len: extent.len,
+            };
+            self.shared.forget_at(extent.file.object, extent.offset, named);
+        }
     }
 
-    /// Remembers a release; keeps the state it has if it is known.
-    pub fn add_release(&self, release: ReleaseId, name: &str, bytes: u64, entries: u64) -> Result<(), StoreError> {
-        todo!()
+    /// Remembers a release; one that is known keeps its state.
+    pub fn add_release(&self, release: ReleaseId, name: &str, bytes: u64, entries: u64) {
+        let cut = (0..=name.len().min(RELEASE_NAME_BYTES_MAX))
+            .rev()
+            .find(|n| name.is_char_boundary(*n))
+            .unwrap_or(0);
+        let mut index = self.shared.index_mut();
+        let state = index.release(release).map_or(ReleaseState::Partial, |known| known.state);
+        let info = ReleaseInfo {
+            release,
+            name: name[..cut].to_owned(),
+            bytes,
+            entries,
+            state,
+        };
+        if index.release(release) != Some(&info) {
+            self.shared.record(&mut index, &Record::Release(info));
+        }
     }
 
-    pub fn mark_complete(&self, release: ReleaseId) -> Result<(), StoreError> {
-        todo!()
+    /// Remembers that every chunk of a known release is held.
+    pub fn mark_complete(&self, release: ReleaseId) {
+        let mut index = self.shared.index_mut();
+        let known = index.release(release).filter(|r| r.state != ReleaseState::Complete).cloned();
+        if let Some(info) = known {
+            self.shared.record(
+                &mut index,
+                &Record::Release(ReleaseInfo {
+                    state: ReleaseState::Complete,
+                    ..info
+                }),
+            );
+        }
     }
 
     /// In the order they were added.
     pub fn releases(&self) -> Vec<ReleaseInfo> {
-        todo!()
+        self.shared.index().releases().to_vec()
     }
 
-    /// Hands the complete backing file of a blob out as `dest`, which must not exist. `dress` gets the file before it appears there, to set
-    /// mode, times and xattrs (afterwards they would count as a change).
+    /// Hands the complete backing file of a blob out as `dest`, which must not exist. `dress` gets the file before it appears there, to set mode,
+    /// times and attributes (afterwards they would count as a change). If the answer is `MustCopy`, `dress` may have been called.
     pub fn take_blob(
         &self,
         blob: &ChunkId,
         dest: &Path,
         dress: &mut dyn FnMut(&File) -> std::io::Result<()>,
     ) -> Result<Taken, StoreError> {
-        todo!()
+        self.shared.take_blob(blob, dest, dress)
     }
 
     /// The backing file of a wholly held blob.
     pub fn blob_file(&self, blob: &ChunkId) -> Option<Arc<ObjectFile>> {
-        todo!()
+        let object = self.shared.whole_blob(blob).ok()??;
+        self.shared.file(object).ok()
     }
 
-    /// Returns when all that was put before is on stable storage. Runs by itself about every second.
+    /// Returns when what was put before survives the end of this process (not of the machine). Runs by itself within 50 ms.
+    pub fn settle(&self) -> Result<(), StoreError> {
+        self.shared.append()
+    }
+
+    /// Returns when all that was put before is on stable storage. Runs by itself about every second, and when the store is dropped.
     pub fn flush(&self) -> Result<(), StoreError> {
-        todo!()
+        self.shared.flush()
     }
 
+    /// What is held, and what went wrong since the store was opened.
     pub fn totals(&self) -> Totals {
-        todo!()
+        use std::sync::atomic::Ordering::Relaxed;
+        let index = self.shared.index().totals();
+        Totals {
+            chunks: index.chunks,
+            own_bytes: index.own_bytes,
+            in_place_bytes: index.in_place_bytes,
+            objects: index.objects,
+            gone_objects: self.shared.gone_objects.load(Relaxed),
+            bad_chunks: self.shared.bad_chunks.load(Relaxed),
+            journal_bytes: self.shared.journal.written_bytes(),
+            intake_stopped: self.shared.intake_stopped(),
+        }
     }
 
-    /// Re-reads every held chunk. `progress` may end it early by returning false.
+    /// Re-reads every held chunk. `progress` may end it early by answering false.
     pub fn verify(&self, progress: &mut dyn FnMut(&Verified) -> bool) -> Verified {
-        todo!()
+        self.shared.verify(progress)
     }
 }
 
-#[expect(clippy::todo, reason = "signatures land first: others build on them")]
-#[expect(missing_docs, reason = "signatures land first")]
-impl ObjectFile {
-    pub fn path(&self) -> &Path {
-        todo!()
+impl Drop for Store {
+    fn drop(&mut self) {
+        locked(&self.shared.signal.state).stop = true;
+        self.shared.signal.changed.notify_all();
+        if let Some(flusher) = self.flusher.take()
+            && flusher.join().is_err()
+        {
+            tracing::error!("the flush thread panicked: what was put last may not be on stable storage");
+        }
     }
 }
 
-impl std::os::fd::AsFd for ObjectFile {
-    #[expect(clippy::todo, reason = "signatures land first: others build on them")]
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        todo!()
-    }
-}
-
-impl Extent {
-    /// Whether the file is still the one the chunk was found in. One `fstat` for an in-place file, free for our own. Where it is
-    /// not, all its chunks are gone from the store from here on.
-    #[expect(clippy::todo, reason = "signatures land first: others build on them")]
-    pub fn still_valid(&self) -> bool {
-        todo!()
-    }
-}
-
-/// What a file's `Guard` is now.
-#[expect(clippy::todo, reason = "signatures land first: others build on them")]
-#[expect(unused_variables, reason = "signatures land first")]
-pub fn guard_of(file: &File) -> std::io::Result<Guard> {
-    todo!()
-}
-
-/// Writes chunks; one per worker thread. Not Sync.
-pub struct StoreWriter {}
-
-#[expect(clippy::todo, reason = "signatures land first: others build on them")]
-#[expect(unused_variables, reason = "signatures land first")]
-impl StoreWriter {
-    /// Writes a chunk to its place, or to a pack. Returns once it is readable by everybody; it survives a crash of this process within 50 ms
-    /// and a crash of the machine within about 2 s. Putting what is there already costs nothing.
-    pub fn put(&mut self, chunk: &VerifiedChunk, place: Option<BlobPlace>) -> Result<(), StoreError> {
-        todo!()
-    }
-
-    /// Copies a held chunk to another place, so that it need not be fetched again.
-    pub fn fill(&mut self, chunk: ChunkRef, place: BlobPlace) -> Result<Filled, StoreError> {
-        todo!()
-    }
+/// Locks. A thread that panicked while it held the lock left something half-done, and nobody goes on from there.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no thread panics while it holds a lock of the store")
 }

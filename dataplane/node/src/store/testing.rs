@@ -1,7 +1,38 @@
-//! What tests of this crate share: a directory that goes away.
+//! What tests of this crate share: a directory that goes away, chunks made from a number.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use ares_core::chunk::{ChunkId, ChunkRef, VerifiedChunk};
+use bytes::Bytes;
+
+/// `len` bytes that only `seed` gives.
+pub(crate) fn bytes_of(seed: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new()
+        .update(&seed.to_le_bytes())
+        .finalize_xof()
+        .fill(&mut bytes);
+    bytes
+}
+
+/// A chunk of bytes.
+pub(crate) fn verified(bytes: Vec<u8>) -> VerifiedChunk {
+    VerifiedChunk::verify(ChunkId::of(&bytes), Bytes::from(bytes)).expect("its own hash")
+}
+
+/// A chunk of `len` bytes that only `seed` gives.
+pub(crate) fn chunk(seed: u64, len: usize) -> VerifiedChunk {
+    verified(bytes_of(seed, len))
+}
+
+/// Its name and length.
+pub(crate) fn named(chunk: &VerifiedChunk) -> ChunkRef {
+    ChunkRef {
+        id: chunk.id(),
+        len: chunk.bytes().len() as u32,
+    }
+}
 
 /// A fresh directory (mode 0700), removed on drop.
 pub(crate) struct TempDir(PathBuf);

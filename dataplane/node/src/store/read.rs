@@ -1,0 +1,111 @@
+//! Reads chunks back and believes only what still hashes to its name. A place that does not is dropped.
+
+use std::io;
+
+use ares_core::chunk::{ChunkRef, Mismatch, VerifiedChunk};
+use bytes::Bytes;
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+
+use super::object::Extent;
+use super::shared::Shared;
+use super::{ReadError, Verified};
+
+/// Chunks that `verify` takes from the index at a time.
+const VERIFY_PAGE: usize = 256;
+
+impl Shared {
+    pub(super) fn read(&self, chunk: ChunkRef) -> Result<VerifiedChunk, ReadError> {
+        let mut first = None;
+        // Each turn ends or drops one place of the chunk.
+        while let Some(extent) = self.locate(&chunk.id).filter(|e| e.len == chunk.len) {
+            match self.read_at(&chunk, &extent) {
+                Ok(verified) => return Ok(verified),
+                Err(error @ ReadError::Disk { .. }) => return Err(first.unwrap_or(error)),
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        Err(first.unwrap_or(ReadError::NotHeld(chunk.id)))
+    }
+
+    fn read_at(&self, chunk: &ChunkRef, extent: &Extent) -> Result<VerifiedChunk, ReadError> {
+        let path = || extent.file.path.clone();
+        let forget = || self.forget_at(extent.file.object, extent.offset, *chunk);
+        let bytes = match read_exact(extent) {
+            Ok(bytes) => bytes,
+            Err(errno) => {
+                if errno == Errno::IO {
+                    forget(); // a bad sector: fetched again, it is written elsewhere or heals
+                }
+                return Err(ReadError::Disk {
+                    chunk: chunk.id,
+                    path: path(),
+                    source: io::Error::from(errno),
+                });
+            }
+        };
+        let actual = match VerifiedChunk::verify(chunk.id, bytes) {
+            Ok(verified) => return Ok(verified),
+            Err(Mismatch::Hash { actual, .. }) => Some(actual),
+            Err(Mismatch::Length { .. }) => None,
+        };
+        if !extent.still_valid() {
+            return Err(ReadError::Changed {
+                chunk: chunk.id,
+                path: path(),
+            });
+        }
+        forget();
+        Err(match actual {
+            Some(actual) => ReadError::Bad {
+                chunk: chunk.id,
+                path: path(),
+                offset: extent.offset,
+                actual,
+            },
+            None => ReadError::Short {
+                chunk: chunk.id,
+                path: path(),
+                offset: extent.offset,
+            },
+        })
+    }
+
+    pub(super) fn verify(&self, progress: &mut dyn FnMut(&Verified) -> bool) -> Verified {
+        let mut done = Verified::default();
+        let mut after = None;
+        loop {
+            let page = self.index().chunks_after(after, VERIFY_PAGE);
+            let Some(last) = page.last() else { return done };
+            after = Some(last.id);
+            for chunk in page {
+                done.chunks += 1;
+                done.bytes += u64::from(chunk.len);
+                done.lost_chunks += u64::from(self.read(chunk).is_err());
+                if !progress(&done) {
+                    return done;
+                }
+            }
+        }
+    }
+}
+
+/// The extent's bytes; fewer where the file ends before.
+fn read_exact(extent: &Extent) -> Result<Bytes, Errno> {
+    let len = extent.len as usize;
+    let mut bytes = Vec::with_capacity(len);
+    while bytes.len() < len {
+        let at = extent.offset + bytes.len() as u64;
+        match rustix::io::pread(&*extent.file, spare_capacity(&mut bytes), at) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    bytes.truncate(len); // the allocator may have given more room than asked, and the kernel more bytes
+    Ok(bytes.into())
+}

@@ -1,0 +1,304 @@
+//! Files that are not ours: served where they are, noticed when they change, and backing files that become the user's.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::*;
+
+/// A published file of three chunks of 4,000 bytes.
+struct PublishedFile {
+    path: PathBuf,
+    chunks: Vec<VerifiedChunk>,
+}
+
+impl PublishedFile {
+    fn make(path: PathBuf, seed: u64) -> Self {
+        let chunks: Vec<_> = (0..3).map(|n| chunk(seed + n, 4000)).collect();
+        fs::write(&path, chunks.iter().flat_map(|c| c.bytes().to_vec()).collect::<Vec<_>>()).unwrap();
+        Self { path, chunks }
+    }
+
+    fn blob(&self) -> BlobRef {
+        BlobRef {
+            id: ChunkId::of(self.chunks[0].id().as_bytes()),
+            bytes: 12_000,
+        }
+    }
+
+    fn named(&self) -> Vec<(u64, ChunkRef)> {
+        (0..).step_by(4000).zip(self.chunks.iter().map(named)).collect()
+    }
+
+    fn add(&self, store: &Store) -> Result<(), StoreError> {
+        let guard = guard_of(&File::open(&self.path).unwrap()).unwrap();
+        store.add_in_place(&self.path, guard, self.blob(), &self.named())
+    }
+}
+
+#[test]
+fn a_published_file_is_served_where_it_is_also_after_reopening() {
+    let dir = TempDir::new();
+    let file = PublishedFile::make(dir.path().join("f\u{e4} \n"), 0);
+    {
+        let store = Store::open(&dir.path().join("s")).unwrap();
+        file.add(&store).unwrap();
+        file.add(&store).unwrap();
+        assert_eq!(store.totals().objects, 1, "publishing it again adds nothing");
+    }
+    let store = Store::open(&dir.path().join("s")).unwrap();
+    for c in &file.chunks {
+        assert_eq!(store.read(named(c)).unwrap().bytes(), c.bytes());
+        let extent = store.locate(&c.id()).unwrap();
+        assert_eq!(extent.file.path(), file.path);
+        assert!(extent.still_valid());
+    }
+    assert_eq!((store.totals().in_place_bytes, store.totals().own_bytes), (12_000, 0));
+    assert!(!dir.path().join("s").join(layout::PACKS).join("00000000").exists());
+}
+
+#[test]
+fn a_file_that_changed_or_vanished_is_noticed_and_its_chunks_are_gone() {
+    type Spoil = fn(&Path);
+    let rows: [(&str, Spoil); 7] = [
+        ("overwritten in place", |p| {
+            let file = fs::OpenOptions::new().write(true).open(p).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, b"X", 5000).unwrap();
+        }),
+        ("truncated", |p| {
+            fs::OpenOptions::new().write(true).open(p).unwrap().set_len(100).unwrap()
+        }),
+        ("removed", |p| fs::remove_file(p).unwrap()),
+        ("replaced", |p| {
+            let other = p.with_extension("new");
+            fs::write(&other, vec![1; 12_000]).unwrap();
+            fs::rename(&other, p).unwrap();
+        }),
+        ("moved away with its directory", |p| {
+            fs::rename(p.parent().unwrap(), p.parent().unwrap().with_extension("away")).unwrap()
+        }),
+        ("replaced by a FIFO", |p| {
+            fs::remove_file(p).unwrap();
+            rustix::fs::mknodat(rustix::fs::CWD, p, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        }),
+        ("same bytes, other mtime", |p| {
+            let file = File::open(p).unwrap();
+            file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        }),
+    ];
+    for (name, spoil) in rows {
+        for cached in [false, true] {
+            let dir = TempDir::new();
+            fs::create_dir(dir.path().join("tree")).unwrap();
+            let file = PublishedFile::make(dir.path().join("tree/f"), 0);
+            let store = Store::open(&dir.path().join("s")).unwrap();
+            file.add(&store).unwrap();
+            let extent = cached.then(|| store.locate(&file.chunks[1].id()).unwrap());
+            spoil(&file.path);
+            if name == "moved away with its directory" && cached {
+                continue; // an open file stays the same file wherever it is moved
+            }
+            match &extent {
+                Some(extent) => assert!(!extent.still_valid(), "{name}"),
+                None => assert!(store.locate(&file.chunks[1].id()).is_none(), "{name}"),
+            }
+            for c in &file.chunks {
+                assert!(!store.has(&c.id()), "{name}, cached {cached}");
+            }
+            assert_eq!(store.totals().gone_objects, 1, "{name}, cached {cached}");
+            assert_eq!(store.totals().chunks, 0);
+            drop(store);
+            let store = Store::open(&dir.path().join("s")).unwrap();
+            assert!(!store.has(&file.chunks[0].id()), "{name}: it stays gone");
+        }
+    }
+}
+
+#[test]
+fn a_changed_file_never_yields_wrong_bytes_to_a_reader() {
+    let dir = TempDir::new();
+    let file = PublishedFile::make(dir.path().join("f"), 0);
+    let store = Store::open(&dir.path().join("s")).unwrap();
+    file.add(&store).unwrap();
+    assert!(store.read(named(&file.chunks[0])).is_ok());
+    fs::write(&file.path, vec![9; 12_000]).unwrap();
+    assert!(matches!(store.read(named(&file.chunks[0])), Err(ReadError::Changed { .. })));
+    assert!(matches!(store.read(named(&file.chunks[1])), Err(ReadError::NotHeld(_))));
+    // Published again as it is now: the new bytes are held.
+    let again = PublishedFile::make(file.path.clone(), 50);
+    again.add(&store).unwrap();
+    assert_eq!(store.read(named(&again.chunks[2])).unwrap().bytes(), again.chunks[2].bytes());
+}
+
+#[test]
+fn an_equal_chunk_of_another_release_steps_in() {
+    let dir = TempDir::new();
+    let first = PublishedFile::make(dir.path().join("v1"), 0);
+    let second = PublishedFile::make(dir.path().join("v2"), 0);
+    let store = Store::open(&dir.path().join("s")).unwrap();
+    first.add(&store).unwrap();
+    second.add(&store).unwrap();
+    fs::remove_file(&first.path).unwrap();
+    for c in &first.chunks {
+        assert_eq!(store.read(named(c)).unwrap().bytes(), c.bytes());
+    }
+    drop(store);
+    let store = Store::open(&dir.path().join("s")).unwrap();
+    assert_eq!(store.locate(&first.chunks[0].id()).unwrap().file.path(), second.path);
+}
+
+#[test]
+fn a_file_that_changed_while_it_was_hashed_is_refused() {
+    let dir = TempDir::new();
+    let file = PublishedFile::make(dir.path().join("f"), 0);
+    let store = Store::open(&dir.path().join("s")).unwrap();
+    let guard = guard_of(&File::open(&file.path).unwrap()).unwrap();
+    let check = |path: &Path, expect: &str| {
+        let error = store
+            .add_in_place(path, guard, file.blob(), &file.named())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(expect), "{error}");
+        assert_eq!(store.totals().objects, 0);
+    };
+    check(&dir.path().join("absent"), "changed or vanished");
+    std::os::unix::fs::symlink(&file.path, dir.path().join("link")).unwrap();
+    check(&dir.path().join("link"), "changed or vanished");
+    fs::OpenOptions::new()
+        .append(true)
+        .open(&file.path)
+        .unwrap()
+        .set_len(12_001)
+        .unwrap();
+    check(&file.path, "changed or vanished");
+    let error = store
+        .add_in_place(&file.path, guard, file.blob(), &[(9000, named(&file.chunks[0]))])
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("do not lie within"), "{error}");
+}
+
+/// A store whose blob 1 is whole: two chunks of 5,000 bytes.
+fn with_blob(state: &Path) -> (Arc<Store>, Vec<VerifiedChunk>, ChunkId) {
+    let store = Store::open(state).unwrap();
+    let chunks: Vec<_> = (0..2).map(|n| chunk(n, 5000)).collect();
+    let mut writer = store.writer();
+    for (n, c) in chunks.iter().enumerate() {
+        writer.put(c, Some(place(1, 10_000, n as u64 * 5000))).unwrap();
+    }
+    (store, chunks, place(1, 10_000, 0).blob)
+}
+
+fn dress(file: &File) -> io::Result<()> {
+    file.set_permissions(fs::Permissions::from_mode(0o444))?;
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+}
+
+#[test]
+fn a_whole_blob_becomes_the_users_file_and_is_served_from_there() {
+    let dir = TempDir::new();
+    let state = dir.path().join("s");
+    let (store, chunks, blob) = with_blob(&state);
+    let served = store.locate(&chunks[0].id()).unwrap();
+    let dest = dir.path().join("out");
+    assert_eq!(store.take_blob(&blob, &dest, &mut dress).unwrap(), Taken::Moved);
+    let meta = fs::metadata(&dest).unwrap();
+    assert_eq!((meta.mode() & 0o7777, meta.mtime(), meta.len()), (0o444, 0, 10_000));
+    assert!(!state.join(layout::blob(&blob)).exists());
+    assert!(served.still_valid(), "who was reading reads on");
+    assert!(store.blob_file(&blob).is_none());
+    assert_eq!(
+        store.take_blob(&blob, &dir.path().join("again"), &mut dress).unwrap(),
+        Taken::MustCopy
+    );
+    let check = |store: &Store| {
+        for c in &chunks {
+            assert_eq!(store.read(named(c)).unwrap().bytes(), c.bytes());
+            assert_eq!(store.locate(&c.id()).unwrap().file.path(), fs::canonicalize(&dest).unwrap());
+        }
+        assert_eq!((store.totals().own_bytes, store.totals().in_place_bytes), (0, 10_000));
+    };
+    check(&store);
+    drop(store);
+    let store = Store::open(&state).unwrap();
+    check(&store);
+    // A second download of it is filled from the first.
+    let mut writer = store.writer();
+    for (n, c) in chunks.iter().enumerate() {
+        assert_eq!(
+            writer.fill(named(c), place(1, 10_000, n as u64 * 5000)).unwrap(),
+            Filled::Copied
+        );
+    }
+    assert_eq!(
+        store.take_blob(&blob, &dir.path().join("two"), &mut dress).unwrap(),
+        Taken::Moved
+    );
+    // The user edits the first: the second is still there.
+    fs::remove_file(&dest).unwrap();
+    assert_eq!(store.read(named(&chunks[0])).unwrap().bytes(), chunks[0].bytes());
+}
+
+#[test]
+fn taking_what_cannot_be_taken_leaves_everything_as_it_was() {
+    let dir = TempDir::new();
+    let (store, chunks, blob) = with_blob(&dir.path().join("s"));
+    fs::write(dir.path().join("taken"), b"mine").unwrap();
+    let error = store.take_blob(&blob, &dir.path().join("taken"), &mut dress).unwrap_err();
+    assert!(matches!(error, StoreError::DestinationExists(_)), "{error}");
+    assert_eq!(fs::read(dir.path().join("taken")).unwrap(), b"mine");
+    let error = store
+        .take_blob(&blob, &dir.path().join("no/such/dir"), &mut dress)
+        .unwrap_err();
+    assert!(matches!(error, StoreError::Disk { .. }), "{error}");
+    let error = store
+        .take_blob(
+            &blob,
+            &dir.path().join("out"),
+            &mut |_| Err(io::ErrorKind::StorageFull.into()),
+        )
+        .unwrap_err();
+    assert!(matches!(error, StoreError::Disk { .. }), "{error}");
+    let other_fs = Path::new("/dev/shm");
+    if other_fs.is_dir() && fs::metadata(other_fs).unwrap().dev() != fs::metadata(dir.path()).unwrap().dev() {
+        let dest = other_fs.join(format!("ares-test-{}", std::process::id()));
+        assert_eq!(store.take_blob(&blob, &dest, &mut dress).unwrap(), Taken::MustCopy);
+        assert!(!dest.exists());
+    } else {
+        println!("SKIPPED: no second filesystem at /dev/shm to be refused by");
+    }
+    store.writer().put(&chunk(9, 10), Some(place(9, 20, 0))).unwrap();
+    let error = store
+        .take_blob(&place(9, 20, 0).blob, &dir.path().join("out"), &mut dress)
+        .unwrap_err();
+    assert!(matches!(error, StoreError::Incomplete { .. }), "{error}");
+    assert_eq!(
+        store.take_blob(&chunks[0].id(), &dir.path().join("out"), &mut dress).unwrap(),
+        Taken::MustCopy
+    );
+    assert_eq!(store.read(named(&chunks[1])).unwrap().bytes(), chunks[1].bytes());
+    assert!(!dir.path().join("out").exists());
+}
+
+#[test]
+fn thousands_of_published_files_are_served_with_few_open() {
+    let dir = TempDir::new();
+    let store = Store::open(&dir.path().join("s")).unwrap();
+    fs::create_dir(dir.path().join("tree")).unwrap();
+    let chunks: Vec<_> = (0..2000).map(|n| chunk(n, 10)).collect();
+    for (n, c) in chunks.iter().enumerate() {
+        let path = dir.path().join(format!("tree/{n}"));
+        fs::write(&path, c.bytes()).unwrap();
+        let guard = guard_of(&File::open(&path).unwrap()).unwrap();
+        store
+            .add_in_place(&path, guard, BlobRef { id: c.id(), bytes: 10 }, &[(0, named(c))])
+            .unwrap();
+    }
+    for c in chunks.iter().chain(chunks.iter().rev()) {
+        assert_eq!(store.read(named(c)).unwrap().bytes(), c.bytes());
+    }
+    let open = fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|e| fs::read_link(e.ok()?.path()).ok());
+    let open = open.filter(|path| path.starts_with(dir.path().join("tree"))).count();
+    assert!(open <= 512, "{open} files open");
+}

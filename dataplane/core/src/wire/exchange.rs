@@ -14,7 +14,7 @@ use crate::time::Instant;
 /// How much a peer may say.
 #[derive(Clone, Copy, Debug)]
 pub struct ExchangeLimits {
-    /// Frames allowed in one interval, known types or not.
+    /// Frames allowed in one interval, known types or not. More than a peer with thousands of releases says right after its hello.
     pub frames_per_interval: u32,
     /// Length of that interval.
     pub interval: Duration,
@@ -25,7 +25,7 @@ pub struct ExchangeLimits {
 impl Default for ExchangeLimits {
     fn default() -> Self {
         Self {
-            frames_per_interval: 4096,
+            frames_per_interval: 8192,
             interval: Duration::from_secs(1),
             output_bytes_max: 1 << 20,
         }

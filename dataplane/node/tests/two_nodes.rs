@@ -1,0 +1,140 @@
+//! Two real nodes over loopback: a release moves from one store to another, whole and right.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ares_core::chunk::{ChunkId, ChunkRef, CutterId, ReleaseId, VerifiedChunk};
+use ares_core::manifest::{ListBuilder, Meta, Mtime, Root, Top, Walk};
+use ares_core::peer::PeerId;
+use ares_core::swarm::FetchError;
+use ares_node::api::{NodeConfig, PeerHint};
+use ares_node::download::{self, DownloadError, DownloadJob, DownloadProgress, NODES_AHEAD, fetch_root};
+use ares_node::store::StoreWriter;
+use ares_node::{Handle, Node};
+use bytes::Bytes;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn config(state: &Path) -> NodeConfig {
+    NodeConfig {
+        state: state.to_owned(),
+        listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+        shards: 1,
+        workers: 1,
+        dial_timeout: Duration::from_secs(2),
+        stall_timeout: Duration::from_millis(300),
+    }
+}
+
+fn start(state: &Path) -> Node {
+    Node::start(config(state)).expect("a node starts in an empty directory")
+}
+
+/// Bytes that no two chunks share, from a 64-bit counter: incompressible enough for a test of identity.
+fn chunk_bytes(number: u64, len: usize) -> Bytes {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&number.to_le_bytes());
+    let mut bytes = vec![0; len];
+    hasher.finalize_xof().fill(&mut bytes);
+    bytes.into()
+}
+
+fn verified(bytes: Bytes) -> VerifiedChunk {
+    VerifiedChunk::verify(ChunkId::of(&bytes), bytes).expect("its own hash")
+}
+
+/// Puts a release of one file into a node's store, chunk by chunk, as packs.
+fn publish(handle: &Handle, chunks: u64, chunk_len: usize) -> ReleaseId {
+    let mut writer = handle.store().writer();
+    let put = |writer: &mut StoreWriter, chunk: &VerifiedChunk| writer.put(chunk, None).expect("room in the store");
+    let mut list = ListBuilder::new();
+    let mut nodes = Vec::new();
+    for number in 0..chunks {
+        let chunk = verified(chunk_bytes(number, chunk_len));
+        put(&mut writer, &chunk);
+        list.push(ChunkRef { id: chunk.id(), len: chunk_len as u32 }, &mut |node| nodes.push(node));
+    }
+    let (bytes, content) = list.finish(&mut |node| nodes.push(node));
+    let meta = Meta { mode: 0o644, mtime: Mtime { secs: 1, nanos: 2 }, xattrs: Vec::new() };
+    let file = ares_core::manifest::File { bytes, content, b3: None };
+    let root = Root { cutter: CutterId::CURRENT, top: Top::File { meta, file } };
+    nodes.push(root.encode());
+    for node in &nodes {
+        put(&mut writer, node);
+    }
+    handle.store().add_release(root.release(), "test", bytes, 1);
+    handle.store().mark_complete(root.release());
+    root.release()
+}
+
+fn hint(handle: &Handle) -> PeerHint {
+    PeerHint { peer: handle.peer_id(), addrs: handle.listen_addrs() }
+}
+
+/// Downloads the release into the node's store and returns the file bytes that came from peers.
+fn download(handle: &Handle, release: ReleaseId) -> Result<(), DownloadError> {
+    let root = fetch_root(handle, release, PATIENCE)?;
+    let job = DownloadJob { release, bytes: root.totals().bytes, patience: PATIENCE };
+    let progress = DownloadProgress::default();
+    let walk = Walk::new(&root, NODES_AHEAD);
+    download::download(handle, &job, walk, &progress, &Arc::new(AtomicBool::new(false)))?;
+    assert_eq!(progress.bytes_done.load(Ordering::Relaxed), root.totals().bytes);
+    Ok(())
+}
+
+fn fetched_bytes(handle: &Handle) -> u64 {
+    handle.status().expect("a node answers").counters.fetched_bytes
+}
+
+#[test]
+fn a_release_moves_whole_and_is_not_fetched_twice() {
+    let dirs = [tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory")];
+    let (chunks, len) = (400, 200_000);
+    let seeder = start(dirs[0].path());
+    let release = publish(&seeder.handle(), chunks, len);
+    let reader = start(dirs[1].path());
+    reader.handle().add_hints(release, vec![hint(&seeder.handle())]);
+    download(&reader.handle(), release).expect("the seeder has it");
+    for number in 0..chunks {
+        let expect = chunk_bytes(number, len);
+        let chunk = ChunkRef { id: ChunkId::of(&expect), len: len as u32 };
+        let held = reader.handle().store().read(chunk).expect("held after the download");
+        assert_eq!(held.bytes(), &expect, "chunk {number}");
+    }
+    let once = fetched_bytes(&reader.handle());
+    assert!(once >= chunks * len as u64);
+    download(&reader.handle(), release).expect("held already");
+    assert_eq!(fetched_bytes(&reader.handle()), once, "held chunks are not fetched again");
+    // Without the seeder and after a restart the reader still has it and can pass it on.
+    seeder.stop();
+    reader.stop();
+    let reader = start(dirs[1].path());
+    download(&reader.handle(), release).expect("held on disk");
+    assert_eq!(fetched_bytes(&reader.handle()), 0, "a restart loses nothing");
+}
+
+#[test]
+fn what_nobody_has_ends_in_time_with_the_reason() {
+    let dirs = [tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory")];
+    let seeder = start(dirs[0].path());
+    let reader = start(dirs[1].path());
+    let patience = Duration::from_secs(1);
+    let release = ReleaseId(ChunkId::of(b"nobody has this"));
+    let right = hint(&seeder.handle());
+    let wrong_key = PeerHint { peer: PeerId::from_bytes([9; 32]), addrs: right.addrs.clone() };
+    let silent = PeerHint { peer: PeerId::from_bytes([8; 32]), addrs: vec![SocketAddr::from(([127, 0, 0, 1], 9))] };
+    for (hints, expect) in [
+        (vec![], "no peer"),
+        (vec![right], "none of the peers connected"),
+        (vec![wrong_key], "not 0909090909"),
+        (vec![silent], "127.0.0.1:9"),
+    ] {
+        reader.handle().add_hints(release, hints);
+        let error = fetch_root(&reader.handle(), release, patience).expect_err("nobody has it");
+        let DownloadError::Fetch(FetchError::Deadline { why, .. }) = &error else { panic!("{error}") };
+        assert!(why.contains(expect), "expected {expect:?} in {why:?}");
+    }
+}

@@ -180,8 +180,9 @@ impl Store {
         }
     }
 
-    /// Remembers a release; one that is known keeps its state.
-    pub fn add_release(&self, release: ReleaseId, name: &str, bytes: u64, entries: u64) {
+    /// Remembers a release; one that is known keeps its state. An error if the journal can no longer be trusted to keep it.
+    pub fn add_release(&self, release: ReleaseId, name: &str, bytes: u64, entries: u64) -> Result<(), StoreError> {
+        self.shared.journal.check_trust()?;
         let cut = (0..=name.len().min(RELEASE_NAME_BYTES_MAX))
             .rev()
             .find(|n| name.is_char_boundary(*n))
@@ -198,10 +199,12 @@ impl Store {
         if index.release(release) != Some(&info) {
             self.shared.record(&mut index, &Record::Release(info));
         }
+        Ok(())
     }
 
     /// Remembers that every chunk of a known release is held.
-    pub fn mark_complete(&self, release: ReleaseId) {
+    pub fn mark_complete(&self, release: ReleaseId) -> Result<(), StoreError> {
+        self.shared.journal.check_trust()?;
         let mut index = self.shared.index_mut();
         let known = index.release(release).filter(|r| r.state != ReleaseState::Complete).cloned();
         if let Some(info) = known {
@@ -213,6 +216,7 @@ impl Store {
                 }),
             );
         }
+        Ok(())
     }
 
     /// In the order they were added.

@@ -96,8 +96,18 @@ fn in_state(path: &Path, what: &'static str, source: io::Error) -> StoreError {
     }
 }
 
+/// The lock on a state directory, held until dropped.
+pub(super) struct StateLock(File);
+
+impl Drop for StateLock {
+    fn drop(&mut self) {
+        // Closing alone would not do while another thread is between fork and exec: its child has the descriptor, too.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 /// One store, one process. The kernel drops the lock when its holder dies, however it dies.
-fn lock(dir: &Path) -> Result<File, StoreError> {
+fn lock(dir: &Path) -> Result<StateLock, StoreError> {
     let path = dir.join(layout::LOCK);
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -108,7 +118,7 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
             let _ = file
                 .set_len(0)
                 .and_then(|()| file.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0));
-            Ok(file)
+            Ok(StateLock(file))
         }
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut text = String::new();

@@ -21,6 +21,7 @@ use rustix::fs::OFlags;
 
 use super::journal::Journal;
 use super::object::{Extent, ObjectFile, OpenFiles, guard_of};
+use super::open::StateLock;
 use super::{StoreError, error::free_bytes, locked};
 
 /// An open store.
@@ -28,7 +29,7 @@ pub(super) struct Shared {
     /// The state directory.
     pub(super) dir: PathBuf,
     /// Locked as long as it is open.
-    pub(super) _lock: File,
+    pub(super) _lock: StateLock,
     pub(super) index: RwLock<Index>,
     pub(super) journal: Journal,
     pub(super) dirty: Mutex<Dirty>,

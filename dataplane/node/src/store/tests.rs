@@ -277,11 +277,11 @@ fn releases_are_remembered_in_order_with_their_state() {
     let id = |n: u64| ReleaseId(ChunkId::of(&n.to_le_bytes()));
     {
         let store = Store::open(dir.path()).unwrap();
-        store.add_release(id(2), "two", 20, 2);
-        store.add_release(id(1), &"\u{fc}".repeat(2000), 10, 1);
-        store.mark_complete(id(2));
-        store.mark_complete(id(99));
-        store.add_release(id(2), "zwei", 20, 2);
+        store.add_release(id(2), "two", 20, 2).unwrap();
+        store.add_release(id(1), &"\u{fc}".repeat(2000), 10, 1).unwrap();
+        store.mark_complete(id(2)).unwrap();
+        store.mark_complete(id(99)).unwrap();
+        store.add_release(id(2), "zwei", 20, 2).unwrap();
     }
     let store = Store::open(dir.path()).unwrap();
     let releases = store.releases();

@@ -84,7 +84,7 @@ fn kill_9_at_any_moment_loses_nothing_that_was_journalled() {
             verified.lost_chunks, 0,
             "round {round}: a chunk was believed whose bytes are not there"
         );
-        assert!(verified.chunks > journalled.len() as u64);
+        assert!(verified.chunks >= journalled.len() as u64);
         let at = child_place(0).unwrap();
         assert!(store.has_at(&at, &named(&child_chunk(0))));
     }
@@ -135,7 +135,7 @@ fn a_journal_cut_at_any_byte_opens_and_goes_on() {
             let held = chunks.iter().filter(|c| store.has(&c.id())).count();
             assert!(held >= held_before, "cut at {cut}: more bytes, fewer chunks");
             // Behind a torn tail the journal goes on.
-            store.add_release(ReleaseId(chunks[0].id()), "after", 1, 1);
+            store.add_release(ReleaseId(chunks[0].id()), "after", 1, 1).unwrap();
             held
         };
         held_before = held;
@@ -312,7 +312,7 @@ fn a_long_history_is_rewritten_and_says_the_same() {
         store.writer().put(&c, None).unwrap();
         let name = "n".repeat(1000);
         for k in 0..5000 {
-            store.add_release(ReleaseId(c.id()), &name, k, 1);
+            store.add_release(ReleaseId(c.id()), &name, k, 1).unwrap();
         }
         store.flush().unwrap();
         assert!(store.totals().journal_bytes > 5_000_000);

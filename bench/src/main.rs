@@ -1,2 +1,65 @@
-//! Placeholder.
-fn main() {}
+//! Measures what Ares costs, with the programs people use today in the same run on the same machine: `cargo run -p bench --release --
+//! transfer`. Figures go to stdout as tables and, with `--json FILE`, one line per run; it decides nothing and keeps nothing.
+
+mod demo_tree;
+mod error;
+mod host;
+mod meter;
+mod mount;
+mod peers;
+mod publish;
+mod quinn_peer;
+mod report;
+mod stats;
+mod transfer;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Measures Ares and its peers. Build `ares` with the same profile first: cargo build --release -p ares.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    job: Job,
+}
+
+#[derive(Debug, Subcommand)]
+enum Job {
+    /// One incompressible file from one network namespace to another: MB/s, CPU s/GB, memory, system calls.
+    Transfer(transfer::Args),
+    /// Publishing warm files against hashing them with b3sum.
+    Publish(publish::Args),
+    /// From `ares mount` to the first byte, and a cold sequential read against `get`.
+    Mount(mount::Args),
+    /// A real tree (the Rust sysroot) published once, fetched by one machine, mounted on another, compared.
+    DemoTree(demo_tree::Args),
+    /// The QUIC baseline's server; started by `transfer`.
+    #[command(hide = true)]
+    QuinnServe(quinn_peer::Serve),
+    /// The QUIC baseline's client; started by `transfer`.
+    #[command(hide = true)]
+    QuinnGet(quinn_peer::Get),
+    /// Hashes files as b3sum does; started by `publish` where b3sum is not installed.
+    #[command(hide = true)]
+    B3(publish::B3Args),
+}
+
+fn main() -> ExitCode {
+    let ended = match Cli::parse().job {
+        Job::Transfer(args) => transfer::run(&args),
+        Job::Publish(args) => publish::run(&args),
+        Job::Mount(args) => mount::run(&args),
+        Job::DemoTree(args) => demo_tree::run(&args),
+        Job::QuinnServe(args) => quinn_peer::serve(&args),
+        Job::QuinnGet(args) => quinn_peer::get(&args),
+        Job::B3(args) => publish::b3(&args),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

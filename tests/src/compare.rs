@@ -209,20 +209,29 @@ pub fn allocated_bytes(path: &Path) -> u64 {
     fs::symlink_metadata(path).map_or(0, |m| m.blocks() * 512)
 }
 
-/// Bytes of all regular files below `dir`, as `du --apparent-size` counts them, each name once.
-pub fn tree_bytes(dir: &Path) -> u64 {
+/// Every regular file below `dir`, symlinks not followed.
+pub fn files_below(dir: &Path) -> Vec<PathBuf> {
     let mut queue = vec![PathBuf::from(dir)];
-    let mut bytes = 0;
+    let mut files = Vec::new();
     while let Some(dir) = queue.pop() {
         for (name, meta) in list(&dir).unwrap_or_default() {
             if meta.is_dir() {
                 queue.push(dir.join(name));
             } else if meta.is_file() {
-                bytes += meta.len();
+                files.push(dir.join(name));
             }
         }
     }
-    bytes
+    files
+}
+
+/// Bytes of all regular files below `dir`, as `du --apparent-size` counts them, each name once.
+pub fn tree_bytes(dir: &Path) -> u64 {
+    files_below(dir)
+        .iter()
+        .filter_map(|f| fs::symlink_metadata(f).ok())
+        .map(|m| m.len())
+        .sum()
 }
 
 /// Copies a tree with everything `assert_same` looks at, by the system's own tool.

@@ -40,8 +40,8 @@ pub struct Node {
 
 #[derive(Clone, Debug)]
 enum Place {
-    /// In a namespace; `port` is the switch's end of its cable.
-    Namespace { name: String, switch: String, port: String },
+    /// In a namespace; `port`, in the namespace before it, is the other end of its cable.
+    Namespace { name: String, before: String, port: String },
     /// In the namespace of the test itself.
     Host,
 }
@@ -59,25 +59,27 @@ impl Drop for Namespace {
 impl Lab {
     /// `count` machines on one switch, MTU 1500. `None`, with the reason printed, where the kernel refuses network namespaces.
     pub fn new(test: &str, count: u8) -> Option<Self> {
-        Self::with_mtu(test, count, 1500)
+        Self::joined(test, |scratch| build_switched(scratch, count))
     }
 
-    /// As `new`, with this MTU on every cable, bytes.
-    pub fn with_mtu(test: &str, count: u8, mtu: u16) -> Option<Self> {
+    /// Two machines on one cable with this MTU, bytes, and nothing between them. `None` as for `new`.
+    pub fn pair(test: &str, mtu: u16) -> Option<Self> {
+        Self::joined(test, |scratch| build_pair(scratch, mtu))
+    }
+
+    fn joined(test: &str, build: impl FnOnce(&Scratch) -> Result<(Vec<Node>, Vec<Namespace>), String>) -> Option<Self> {
         let scratch = Scratch::new(test);
-        let built = build(&scratch, count, mtu);
-        let (nodes, namespaces) = match built {
-            Ok(built) => built,
+        match build(&scratch) {
+            Ok((nodes, namespaces)) => Some(Self {
+                nodes,
+                scratch,
+                _namespaces: namespaces,
+            }),
             Err(reason) => {
                 skip(test, &format!("no network namespaces: {reason}"));
-                return None;
+                None
             }
-        };
-        Some(Self {
-            nodes,
-            scratch,
-            _namespaces: namespaces,
-        })
+        }
     }
 
     /// `count` machines that are this host under loopback addresses of their own; for what needs no cable. Never refused.
@@ -125,35 +127,41 @@ pub fn skip(test: &str, reason: &str) {
     let _ = list.and_then(|mut f| writeln!(f, "{test}: {reason}"));
 }
 
-/// Makes the switch, the machines and their cables; the error is what `ip` said.
-fn build(scratch: &Scratch, count: u8, mtu: u16) -> Result<(Vec<Node>, Vec<Namespace>), String> {
-    let namespace = |role: &str| -> Result<Namespace, String> {
-        let name = format!("{}-{role}", scratch.name());
-        ip(&["netns", "add", &name])?;
-        let namespace = Namespace(name);
-        ip(&["-n", &namespace.0, "link", "set", "lo", "up"])?;
-        Ok(namespace)
-    };
-    let switch = namespace("switch")?;
+/// A namespace of this scratch with its loopback up; the error is what `ip` said.
+fn namespace(scratch: &Scratch, role: &str) -> Result<Namespace, String> {
+    let name = format!("{}-{role}", scratch.name());
+    ip(&["netns", "add", &name])?;
+    let namespace = Namespace(name);
+    ip(&["-n", &namespace.0, "link", "set", "lo", "up"])?;
+    Ok(namespace)
+}
+
+/// Gives `eth0` of a namespace its address and lifts it.
+fn address(namespace: &Namespace, i: u8) -> Result<Ipv4Addr, String> {
+    let address = Ipv4Addr::new(10, 77, 0, i + 1);
+    ip(&["-n", &namespace.0, "addr", "add", &format!("{address}/24"), "dev", "eth0"])?;
+    ip(&["-n", &namespace.0, "link", "set", "eth0", "up"])?;
+    Ok(address)
+}
+
+/// Makes a switch, the machines and their cables.
+fn build_switched(scratch: &Scratch, count: u8) -> Result<(Vec<Node>, Vec<Namespace>), String> {
+    let switch = namespace(scratch, "switch")?;
     ip(&["-n", &switch.0, "link", "add", "br0", "type", "bridge"])?;
     ip(&["-n", &switch.0, "link", "set", "br0", "up"])?;
     let mut nodes = Vec::new();
     let mut namespaces = Vec::new();
-    let mtu = mtu.to_string();
     for i in 0..count {
-        let own = namespace(&format!("n{i}"))?;
+        let own = namespace(scratch, &format!("n{i}"))?;
         let port = format!("p{i}");
-        let address = Ipv4Addr::new(10, 77, 0, i + 1);
-        let cable = [
-            "link", "add", &port, "mtu", &mtu, "type", "veth", "peer", "name", "eth0", "mtu", &mtu, "netns", &own.0,
-        ];
-        ip(&[["-n", &switch.0].as_slice(), &cable].concat())?;
+        ip(&[
+            "-n", &switch.0, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &own.0,
+        ])?;
         ip(&["-n", &switch.0, "link", "set", &port, "master", "br0", "up"])?;
-        ip(&["-n", &own.0, "addr", "add", &format!("{address}/24"), "dev", "eth0"])?;
-        ip(&["-n", &own.0, "link", "set", "eth0", "up"])?;
+        let address = address(&own, i)?;
         let place = Place::Namespace {
             name: own.0.clone(),
-            switch: switch.0.clone(),
+            before: switch.0.clone(),
             port,
         };
         nodes.push(Node::new(scratch, i, place, address));
@@ -161,6 +169,29 @@ fn build(scratch: &Scratch, count: u8, mtu: u16) -> Result<(Vec<Node>, Vec<Names
     }
     namespaces.push(switch);
     Ok((nodes, namespaces))
+}
+
+/// Makes two machines and the cable between them.
+fn build_pair(scratch: &Scratch, mtu: u16) -> Result<(Vec<Node>, Vec<Namespace>), String> {
+    let ends = [namespace(scratch, "n0")?, namespace(scratch, "n1")?];
+    let mtu = mtu.to_string();
+    let peer = ["peer", "name", "eth0", "mtu", &mtu, "netns", &ends[1].0];
+    ip(&[
+        ["-n", &ends[0].0, "link", "add", "eth0", "mtu", &mtu, "type", "veth"].as_slice(),
+        &peer,
+    ]
+    .concat())?;
+    let mut nodes = Vec::new();
+    for (i, (own, other)) in [(0, 1), (1, 0)].into_iter().enumerate() {
+        let address = address(&ends[own], i as u8)?;
+        let place = Place::Namespace {
+            name: ends[own].0.clone(),
+            before: ends[other].0.clone(),
+            port: "eth0".to_owned(),
+        };
+        nodes.push(Node::new(scratch, i as u8, place, address));
+    }
+    Ok((nodes, ends.into()))
 }
 
 fn ip(args: &[&str]) -> Result<(), String> {
@@ -279,7 +310,7 @@ impl Node {
     /// # Panics
     /// Where `tc` refuses.
     pub fn limit_arrivals(&self, mbit_per_s: u32) {
-        let Place::Namespace { switch, port, .. } = &self.place else {
+        let Place::Namespace { before, port, .. } = &self.place else {
             panic!("a loopback lab has no cables")
         };
         let rate = format!("{mbit_per_s}mbit");
@@ -287,15 +318,15 @@ impl Node {
         let shape = [
             "qdisc", "replace", "dev", port, "root", "tbf", "rate", &rate, "burst", "128kb", "latency", "20ms",
         ];
-        tool("tc", &[["-n", switch].as_slice(), &shape].concat()).unwrap_or_else(|e| panic!("{e}"));
+        tool("tc", &[["-n", before].as_slice(), &shape].concat()).unwrap_or_else(|e| panic!("{e}"));
     }
 
     /// Lets traffic arrive at full speed again.
     pub fn lift_limit(&self) {
-        let Place::Namespace { switch, port, .. } = &self.place else {
+        let Place::Namespace { before, port, .. } = &self.place else {
             panic!("a loopback lab has no cables")
         };
-        tool("tc", &["-n", switch, "qdisc", "del", "dev", port, "root"]).unwrap_or_else(|e| panic!("{e}"));
+        tool("tc", &["-n", before, "qdisc", "del", "dev", port, "root"]).unwrap_or_else(|e| panic!("{e}"));
     }
 
     /// Drops everything that arrives here and says nothing: the silent failure of a network.

@@ -15,7 +15,16 @@ pub fn until<T>(patience: Duration, what: &str, probe: impl FnMut() -> Option<T>
 }
 
 /// Asks `probe` until it gives something; `None` when `patience` has passed.
-pub fn within<T>(patience: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
+pub fn within<T>(patience: Duration, probe: impl FnMut() -> Option<T>) -> Option<T> {
+    poll(patience, PAUSE_MAX, probe)
+}
+
+/// As `within`, looking every millisecond: for what is being timed.
+pub fn closely<T>(patience: Duration, probe: impl FnMut() -> Option<T>) -> Option<T> {
+    poll(patience, Duration::from_millis(1), probe)
+}
+
+fn poll<T>(patience: Duration, pause_max: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + patience;
     let mut pause = Duration::from_millis(1);
     loop {
@@ -27,6 +36,6 @@ pub fn within<T>(patience: Duration, mut probe: impl FnMut() -> Option<T>) -> Op
         }
         // A pause between two looks, for what the kernel offers no event for.
         thread::sleep(pause);
-        pause = (pause * 2).min(PAUSE_MAX);
+        pause = (pause * 2).min(pause_max);
     }
 }

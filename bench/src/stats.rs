@@ -1,0 +1,81 @@
+//! Medians and spreads, and the table people read.
+
+/// Median, smallest and largest of some runs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Spread {
+    /// The middle one, or the mean of the two in the middle.
+    pub median: f64,
+    /// Smallest.
+    pub min: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+impl Spread {
+    /// Of these values; `None` where there are none.
+    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut sorted: Vec<f64> = values.into_iter().collect();
+        sorted.sort_by(f64::total_cmp);
+        let (min, max) = (*sorted.first()?, *sorted.last()?);
+        let middle = sorted.len() / 2;
+        let median = if sorted.len() % 2 == 1 {
+            sorted[middle]
+        } else {
+            (sorted[middle - 1] + sorted[middle]) / 2.0
+        };
+        Some(Self { median, min, max })
+    }
+
+    /// As `median (min-max)` with so many digits after the point.
+    pub(crate) fn show(self, digits: usize) -> String {
+        format!("{:.digits$} ({:.digits$}-{:.digits$})", self.median, self.min, self.max)
+    }
+}
+
+/// `show` of the values, or a dash.
+pub(crate) fn cell(values: impl IntoIterator<Item = f64>, digits: usize) -> String {
+    Spread::of(values).map_or("-".to_owned(), |s| s.show(digits))
+}
+
+/// Rows of text in columns as wide as they need to be; the first row is the head.
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |c: usize| {
+        rows.iter()
+            .filter_map(|r| r.get(c))
+            .map(|t| t.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        for (values, expect) in [
+            (vec![], None),
+            (vec![3.0], Some((3.0, 3.0, 3.0))),
+            (vec![9.0, 1.0, 2.0], Some((2.0, 1.0, 9.0))),
+            (vec![4.0, 1.0, 2.0, 9.0], Some((3.0, 1.0, 9.0))),
+        ] {
+            assert_eq!(Spread::of(values).map(|s| (s.median, s.min, s.max)), expect);
+        }
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [["a", "bb"], ["ccc", "d"]].map(|r| r.map(str::to_owned).to_vec());
+        assert_eq!(table(&rows), "a    bb\nccc  d\n");
+    }
+}

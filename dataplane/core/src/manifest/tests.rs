@@ -14,12 +14,14 @@ use crate::chunk::{ChunkId, ChunkRef, CutterId, VerifiedChunk};
 /// A tree as a test describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Tree {
-    Dir(BTreeMap<Vec<u8>, Tree>),
+    Dir(Entries),
     File(Vec<u8>),
     /// A file too large to be kept by a test: its chunks.
     Big(Vec<ChunkRef>),
     Link(&'static [u8]),
 }
+
+type Entries = BTreeMap<Vec<u8>, Tree>;
 
 /// Chunks by name: what a store would hold.
 #[derive(Clone, Debug, Default)]
@@ -80,7 +82,7 @@ fn list(chunks: &[ChunkRef], out: &mut dyn FnMut(VerifiedChunk)) -> File {
 }
 
 /// Publishes a directory and hands out what is made.
-fn build_dir(entries: &BTreeMap<Vec<u8>, Tree>, out: &mut dyn FnMut(VerifiedChunk)) -> DirRef {
+fn build_dir(entries: &Entries, out: &mut dyn FnMut(VerifiedChunk)) -> DirRef {
     let mut builder = DirBuilder::new();
     for (key, tree) in entries {
         let name = name(key);
@@ -137,7 +139,7 @@ fn publish(tree: &Tree) -> (Root, Chunks) {
 fn read(root: &Root, chunks: &Chunks, ahead: usize) -> Tree {
     let root = Root::parse(&chunks.0[&root.release().0]).unwrap();
     let mut walk = Walk::new(&root, ahead);
-    let mut open: Vec<(Option<Name>, BTreeMap<Vec<u8>, Tree>)> = Vec::new();
+    let mut open: Vec<(Option<Name>, Entries)> = Vec::new();
     let mut asked = Vec::new();
     let mut top = None;
     let mut last: Option<Vec<u8>> = None;

@@ -184,7 +184,7 @@ fn fresh(new: &Chunks, old: &Chunks) -> usize {
 fn an_edit_moves_its_own_pack_and_the_nodes_above_it_and_nothing_else() {
     let tree = mixed(4, 30, 400);
     let (root, old) = publish(&tree);
-    let edit = |edit: &dyn Fn(&mut BTreeMap<Vec<u8>, Tree>)| {
+    let edit = |edit: &dyn Fn(&mut Entries)| {
         let mut tree = tree.clone();
         let Tree::Dir(top) = &mut tree else { unreachable!() };
         let Some(Tree::Dir(entries)) = top.get_mut(&b"dir-015"[..]) else {

@@ -15,7 +15,6 @@ mod mount;
 mod options;
 mod read;
 mod request;
-mod shelf;
 mod source;
 #[cfg(test)]
 mod testing;

@@ -104,10 +104,10 @@ impl Mount {
         let session = fuser::Session::from_fd(session::Session(shared.clone()), connection, SessionACL::All, config);
         let session = session.map_err(failed)?;
         let life = Arc::new(Life::default());
-        let worker = shared.clone();
+        let timer = shared.clone();
         thread::Builder::new()
-            .name("ares-fs-worker".into())
-            .spawn(move || worker.work())
+            .name("ares-fs-timer".into())
+            .spawn(move || timer.run_timer())
             .map_err(failed)?;
         let (end, last) = (life.clone(), shared.clone());
         let spawned = thread::Builder::new().name("ares-fs".into()).spawn(move || {

@@ -1,0 +1,248 @@
+//! One file per subcommand: each turns what was typed into requests, runs them, and prints how they ended. This one chooses the
+//! file and turns the end into an exit code.
+
+mod cat;
+mod demo;
+mod doctor;
+mod get;
+mod help;
+mod ls;
+mod mount;
+mod publish;
+mod serve;
+mod status;
+mod umount;
+
+use std::ffi::OsStr;
+use std::io::IsTerminal as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use ares_core::link::Link;
+use clap::Parser as _;
+
+use crate::admin::proto::{Outcome, Raw, Request, SharedSink, WireLink};
+use crate::cancel::Cancel;
+use crate::config::{self, Config, Format, Output, Verbosity};
+use crate::daemon::Role;
+use crate::error::{Failure, Kind};
+use crate::lowargs::{Command, GlobalArgs, LowArgs};
+use crate::render::{self, Listing, Terminal};
+use crate::session::Session;
+
+/// What every subcommand has.
+struct Context {
+    config: Arc<Config>,
+    /// As typed, for those that start another `ares`.
+    global: GlobalArgs,
+    cancel: Cancel,
+    terminal: Arc<Terminal>,
+}
+
+/// The whole program.
+pub(crate) fn main() -> ExitCode {
+    let args = match LowArgs::try_parse() {
+        Ok(args) => args,
+        Err(e) => return refuse(&e),
+    };
+    let output = Output::of(&args.global);
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(End { failure, stdout }) => {
+            render::failure(
+                if stdout == StdoutUse::Taken {
+                    Format::Text
+                } else {
+                    output.format
+                },
+                &failure,
+            );
+            ExitCode::from(failure.kind.exit_code())
+        }
+    }
+}
+
+/// Whether an error object has a place on stdout, or other bytes are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StdoutUse {
+    Results,
+    Taken,
+}
+
+/// How a command failed, and where that can be printed.
+struct End {
+    failure: Failure,
+    stdout: StdoutUse,
+}
+
+/// Help and version are no failure; the rest of what clap says is one, in its own words.
+fn refuse(error: &clap::Error) -> ExitCode {
+    // Nothing can be done about a terminal that takes no text.
+    drop(error.print());
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    if std::env::args_os().any(|arg| arg == "--json") {
+        let text = error.render().to_string();
+        let message = text
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("error: ")
+            .to_owned();
+        drop(render::stdout(
+            format!("{}\n", Failure::new(Kind::Usage, message).to_json()).as_bytes(),
+        ));
+    }
+    ExitCode::from(Kind::Usage.exit_code())
+}
+
+fn run(args: LowArgs) -> Result<(), End> {
+    let (stdout, stdout_after) = match args.command {
+        Command::Cat(_) => (StdoutUse::Taken, StdoutUse::Taken),
+        // Its report is printed whether or not it found failures.
+        Command::Doctor => (StdoutUse::Results, StdoutUse::Taken),
+        _ => (StdoutUse::Results, StdoutUse::Results),
+    };
+    let end = |failure| End { failure, stdout };
+    if let Command::Help(help) = &args.command {
+        return help::run(help).map_err(end);
+    }
+    let config = config::resolve(&args.global, &|name| std::env::var_os(name)).map_err(end)?;
+    start_log(&config).map_err(end)?;
+    raise_descriptor_limit();
+    let cancel = Cancel::new();
+    crate::signals::watch(&cancel).map_err(end)?;
+    let listing = match &args.command {
+        Command::Ls(ls) if ls.long => Listing::Long,
+        _ => Listing::Names,
+    };
+    let context = Context {
+        terminal: Arc::new(Terminal::new(config.output, listing)),
+        config: Arc::new(config),
+        global: args.global,
+        cancel,
+    };
+    let result = match args.command {
+        Command::Demo(args) => demo::run(&context, args),
+        Command::Publish(args) => publish::run(&context, args),
+        Command::Serve(args) => serve::run(context, args),
+        Command::Get(args) => get::run(&context, args),
+        Command::Mount(args) => mount::run(&context, args),
+        Command::Umount(args) => umount::run(&context, args),
+        Command::Ls(args) => ls::run(&context, args),
+        Command::Cat(args) => cat::run(&context, args),
+        Command::Status => status::run(&context),
+        Command::Doctor => doctor::run(&context),
+        Command::Help(args) => help::run(&args),
+    };
+    result.map_err(|failure| End {
+        failure,
+        stdout: stdout_after,
+    })
+}
+
+/// Log lines go to stderr: stdout is for results.
+fn start_log(config: &Config) -> Result<(), Failure> {
+    let by_flags = match config.output.verbosity {
+        Verbosity::Quiet => "error",
+        Verbosity::Normal => "warn",
+        Verbosity::Info => "info",
+        Verbosity::Debug => "debug",
+        Verbosity::Trace => "trace",
+    };
+    let filter = config.log.as_deref().unwrap_or(by_flags);
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|e| {
+        Failure::new(Kind::Usage, format!("log filter `{filter}`: {e}"))
+            .help("write a level such as `info`, or `ares_node=debug`")
+    })?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    Ok(())
+}
+
+/// Deep trees, many peers and many open files of a mount need more descriptors than the usual soft limit of 1,024.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(e) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!("the limit on open files stays as it is: {e}");
+    }
+}
+
+impl Context {
+    /// Runs one request by the daemon, or by one started here for it.
+    fn run(&self, request: Request, role: Role) -> Result<Outcome, Failure> {
+        let mut session = Session::open(&self.config, role, &self.cancel)?;
+        let result = session.run(request, &self.sink(), &self.cancel);
+        self.terminal.clear();
+        session.close(&self.cancel);
+        result
+    }
+
+    fn sink(&self) -> SharedSink {
+        let terminal: Arc<Terminal> = Arc::clone(&self.terminal);
+        terminal
+    }
+
+    fn print(&self, text: &str, json: &serde_json::Value) -> Result<(), Failure> {
+        render::result(self.config.output, text, json)
+    }
+}
+
+/// A daemon that answers with another outcome than asked for is of another make.
+fn unexpected(outcome: &Outcome) -> Failure {
+    Failure::new(Kind::Failed, format!("the daemon answered something else: {outcome:?}"))
+        .help("restart the daemon with this `ares`")
+}
+
+/// A link as typed. The place inside need not be UTF-8, what is before it is ASCII.
+fn parse_link(typed: &OsStr) -> Result<(Link, WireLink), Failure> {
+    let bytes = typed.as_bytes();
+    let (head, inside) = match (typed.to_str(), bytes.iter().position(|b| *b == b'/')) {
+        (None, Some(at)) => (&bytes[..at], &bytes[at + 1..]),
+        _ => (bytes, &[][..]),
+    };
+    let text =
+        str::from_utf8(head).map_err(|_| Failure::new(Kind::Usage, "the link is not text").help("copy it again, whole"))?;
+    let mut link: Link = text.parse()?;
+    if !inside.is_empty() {
+        link.inside = inside.to_vec();
+    }
+    let bare = Link {
+        inside: Vec::new(),
+        ..link.clone()
+    };
+    let wire = WireLink {
+        link: bare.to_string(),
+        inside: Raw(link.inside.clone()),
+    };
+    Ok((link, wire))
+}
+
+/// `path` from the root: the daemon has another working directory.
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|e| Failure::io("resolving", path, &e))
+}
+
+/// The one name of a mount point: absolute, without links. A dead mount cannot be looked at, so then only what is above it is resolved.
+fn mount_point(dir: &Path) -> Result<PathBuf, Failure> {
+    let dir = absolute(dir)?;
+    if let Ok(real) = dir.canonicalize() {
+        return Ok(real);
+    }
+    let above = dir.parent().and_then(|p| p.canonicalize().ok());
+    Ok(match (above, dir.file_name()) {
+        (Some(above), Some(name)) => above.join(name),
+        _ => dir,
+    })
+}

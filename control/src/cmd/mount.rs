@@ -1,0 +1,189 @@
+//! `ares mount`: shows a release as a directory, in the foreground until it is unmounted or interrupted, or in the background.
+
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{Context, mount_point, parse_link, unexpected};
+use crate::admin::client::Client;
+use crate::admin::proto::{Audience, Event, Gone, Outcome, Raw, Request, SharedSink, Sink, Stay, WireLink};
+use crate::daemon::Role;
+use crate::error::{Failure, Kind};
+use crate::lowargs::MountArgs;
+use crate::render;
+use crate::session::Session;
+
+pub(super) fn run(context: &Context, args: MountArgs) -> Result<(), Failure> {
+    let (_, link) = parse_link(&args.link)?;
+    let dir = mount_point(&args.dir)?;
+    if args.detached_child {
+        // Out of the terminal's session: its end must not be ours. Fails only where we lead one already.
+        let _ = rustix::process::setsid();
+    }
+    if args.detach {
+        return match Client::connect(&context.config.state)? {
+            Some(_) => in_daemon(context, request(context, &args, link, &dir, Stay::Detached), &dir),
+            None => in_background(context, &args, &dir),
+        };
+    }
+    in_foreground(
+        context,
+        request(context, &args, link, &dir, Stay::Attached),
+        args.detached_child,
+    )
+}
+
+fn request(context: &Context, args: &MountArgs, link: WireLink, dir: &Path, stay: Stay) -> Request {
+    let patience = args.patience.unwrap_or(context.config.patience);
+    let is_open = args.allow_other || context.config.allow_other;
+    Request::Mount {
+        link,
+        dir: Raw::from(dir),
+        stay,
+        audience: if is_open { Audience::Everyone } else { Audience::Owner },
+        patience_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
+        name: args.name.clone(),
+    }
+}
+
+fn in_foreground(context: &Context, request: Request, is_detached_child: bool) -> Result<(), Failure> {
+    let sink: SharedSink = match is_detached_child {
+        true => Arc::new(ToParent),
+        false => context.sink(),
+    };
+    let mut session = Session::open(&context.config, Role::Mount, &context.cancel)?;
+    let result = session.run(request, &sink, &context.cancel);
+    session.close(&context.cancel);
+    match result {
+        Ok(Outcome::Mounted { .. }) => Ok(()),
+        Ok(other) => Err(unexpected(&other)),
+        // The signal is how one ends a foreground mount: it was unmounted cleanly, nothing failed.
+        Err(failure) if failure.kind == Kind::Interrupted && context.cancel.is_cancelled() => Ok(()),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// The running daemon keeps the mount.
+fn in_daemon(context: &Context, request: Request, dir: &Path) -> Result<(), Failure> {
+    let outcome = context.run(request, Role::Mount)?;
+    let Outcome::Mounted { release, .. } = outcome else {
+        return Err(unexpected(&outcome));
+    };
+    context.print(
+        &format!("mounted on {}", dir.display()),
+        &json!({"dir": Raw::from(dir), "release": release}),
+    )
+}
+
+/// Starts this program once more, without a terminal, and waits for its first line: `{"mounted": ..}` or an error object.
+fn in_background(context: &Context, args: &MountArgs, dir: &Path) -> Result<(), Failure> {
+    let state = &context.config.state;
+    ares_node::store::prepare_state_dir(state)?;
+    let log_path = state.join("mount.log");
+    let mut options = std::fs::OpenOptions::new();
+    let log = options
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&log_path)
+        .map_err(|e| Failure::io("opening the log", &log_path, &e))?;
+    let program = std::env::current_exe().map_err(|e| Failure::io("finding", Path::new("/proc/self/exe"), &e))?;
+    let mut child = Command::new(program);
+    child.arg("--state").arg(state).args(["--json", "--no-progress"]);
+    if let Some(config) = &context.global.config {
+        child.arg("--config").arg(config);
+    }
+    child.args(std::iter::repeat_n("-v", usize::from(context.global.verbose)));
+    child.args(["mount", "--detached-child"]);
+    if args.allow_other {
+        child.arg("--allow-other");
+    }
+    if let Some(patience) = args.patience {
+        child.arg("--patience").arg(format!("{}ms", patience.as_millis()));
+    }
+    if let Some(name) = &args.name {
+        child.arg(format!("--name={name}"));
+    }
+    child.arg("--").arg(&args.link).arg(dir);
+    // The background must not hold the directory that this command was run in.
+    child.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+    let mut child = child
+        .spawn()
+        .map_err(|e| Failure::new(Kind::Failed, format!("starting the background process: {e}")))?;
+    let pid = child.id();
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        let ending = context.cancel.clone();
+        ending.on_cancel(move || terminate(pid));
+        // A child that dies closes the pipe: the line is empty then.
+        drop(BufReader::new(stdout).read_line(&mut line));
+    }
+    let said: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+    if said.get("mounted").is_some() {
+        let json = json!({"dir": Raw::from(dir), "release": said["release"], "pid": pid});
+        return context.print(
+            &format!("mounted on {} (process {pid}, log {})", dir.display(), log_path.display()),
+            &json,
+        );
+    }
+    drop(child.wait());
+    if context.cancel.is_cancelled() {
+        return Err(Failure::interrupted());
+    }
+    Err(read_failure(&said["error"]).unwrap_or_else(|| {
+        Failure::new(Kind::Mount, "the background process ended without a word")
+            .help(format!("its log is {}", log_path.display()))
+    }))
+}
+
+fn terminate(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
+        // It may have ended by itself.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+}
+
+/// The error object of the background process.
+fn read_failure(error: &serde_json::Value) -> Option<Failure> {
+    let kind = Kind::ALL.into_iter().find(|kind| error["kind"] == kind.name())?;
+    let failure = Failure::new(kind, error["message"].as_str()?);
+    Some(match error["help"].as_str() {
+        Some(help) => failure.help(help),
+        None => failure,
+    })
+}
+
+/// Tells the command that started us that the mount answers.
+struct ToParent;
+
+impl Sink for ToParent {
+    fn event(&self, event: Event) -> Result<(), Gone> {
+        match event {
+            Event::Mounted { dir, release } => {
+                let line = format!("{}\n", json!({"mounted": dir, "release": release}));
+                // A parent that was killed meanwhile does not end the mount.
+                drop(render::stdout(line.as_bytes()));
+            }
+            Event::Note { text } => tracing::info!("{text}"),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_background_process_fails_in_the_foregrounds_words() {
+        let failure = Failure::new(Kind::Network, "no source").help("start one");
+        let printed: serde_json::Value = serde_json::from_str(&failure.to_json().to_string()).unwrap();
+        assert_eq!(read_failure(&printed["error"]), Some(failure));
+        assert_eq!(read_failure(&serde_json::Value::Null), None);
+    }
+}

@@ -1,0 +1,82 @@
+//! `ares serve`: the daemon in the foreground, from the first packet to the last unmount.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Context;
+use crate::admin::client::Client;
+use crate::admin::proto::{Event, Gone, Request, Sink};
+use crate::cancel::Cancel;
+use crate::config::Config;
+use crate::daemon::{Daemon, Role, StartFailure};
+use crate::error::{Failure, Kind};
+use crate::lowargs::ServeArgs;
+use crate::notify::Notify;
+
+/// How long a short command that holds the state directory may take to end.
+const LOCKED_MAX: Duration = Duration::from_secs(5);
+
+pub(super) fn run(context: Context, args: ServeArgs) -> Result<(), Failure> {
+    let mut config = Config::clone(&context.config);
+    if !args.listen.is_empty() {
+        config.listen = args.listen;
+    }
+    let config = Arc::new(config);
+    let notify = Notify::from_env(&|name| std::env::var_os(name));
+    let daemon = start(&config, &context.cancel)?;
+    let listen: Vec<String> = daemon
+        .shared()
+        .handle
+        .listen_addrs()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    context.terminal.note(&format!(
+        "serving {} on {} as peer {}",
+        config.state.display(),
+        listen.join(" "),
+        daemon.shared().handle.peer_id().short()
+    ));
+    notify.say(&format!("READY=1\nSTATUS=serving on {}", listen.join(" ")));
+    let interval = notify.watchdog_interval().unwrap_or(Duration::from_secs(3600));
+    while !context.cancel.wait(interval) {
+        // A node that does not answer for itself must not be reported alive: without this word systemd restarts it.
+        if notify.watchdog_interval().is_some() && daemon.run(Request::Status, Arc::new(Silent), &Cancel::new()).is_ok() {
+            notify.say("WATCHDOG=1");
+        }
+    }
+    notify.say("STOPPING=1");
+    context
+        .terminal
+        .note("stopping: unmounting, closing connections, flushing the store");
+    daemon.stop();
+    Ok(())
+}
+
+fn start(config: &Arc<Config>, cancel: &Cancel) -> Result<Daemon, Failure> {
+    let deadline = Instant::now() + LOCKED_MAX;
+    loop {
+        match Daemon::start(config, Role::Serve) {
+            Ok(daemon) => return Ok(daemon),
+            Err(StartFailure::Failed(failure)) => return Err(failure),
+            Err(StartFailure::Locked(failure)) => {
+                let is_daemon = Client::connect(&config.state).is_ok_and(|client| client.is_some());
+                if is_daemon || Instant::now() >= deadline {
+                    return Err(failure.help("a daemon serves it already: use that, stop it first, or name another --state"));
+                }
+            }
+        }
+        if cancel.wait(Duration::from_millis(50)) {
+            return Err(Failure::new(Kind::Interrupted, "interrupted before it was ready"));
+        }
+    }
+}
+
+/// For requests whose events interest nobody.
+struct Silent;
+
+impl Sink for Silent {
+    fn event(&self, _: Event) -> Result<(), Gone> {
+        Ok(())
+    }
+}

@@ -1,0 +1,60 @@
+//! `ares umount`: takes a mount away through the daemon that has it; one whose daemon is of another state directory, or dead, by the kernel.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::{Context, mount_point};
+use crate::admin::proto::{Force, Outcome, Raw, Request};
+use crate::error::{Failure, Kind};
+use crate::lowargs::UmountArgs;
+use crate::session::Session;
+use crate::unmount::{fstype_at, unmount};
+
+/// What the kernel says about the mounts that this process sees (proc_pid_mountinfo(5)).
+const MOUNTINFO: &str = "/proc/self/mountinfo";
+
+pub(super) fn run(context: &Context, args: UmountArgs) -> Result<(), Failure> {
+    let dir = mount_point(&args.dir)?;
+    let force = if args.lazy { Force::Lazy } else { Force::IfIdle };
+    if let Ok(mut session) = Session::attach(&context.config) {
+        let request = Request::Umount {
+            dir: Raw::from(dir.as_path()),
+            force,
+        };
+        match session.run(request, &context.sink(), &context.cancel) {
+            Ok(Outcome::Unmounted { .. }) => return done(context, &dir),
+            Ok(other) => return Err(super::unexpected(&other)),
+            // Not its mount: perhaps another's.
+            Err(failure) if failure.kind == Kind::NotFound => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    let table = std::fs::read(MOUNTINFO).map_err(|e| Failure::io("reading", Path::new(MOUNTINFO), &e))?;
+    match fstype_at(&table, &dir) {
+        None => {
+            return Err(Failure::new(
+                Kind::NotFound,
+                format!("{} is not a mount point: nothing is mounted there", dir.display()),
+            )
+            .help("`ares status` and /proc/mounts list mounts"));
+        }
+        Some(fstype) if !fstype.starts_with("fuse") => {
+            return Err(Failure::new(
+                Kind::Usage,
+                format!("{} is no mount of ares but of type {fstype}", dir.display()),
+            )
+            .help("use umount(8)"));
+        }
+        Some(_) => {}
+    }
+    // One whose server is dead cannot be busy with anything worth waiting for.
+    let is_dead = std::fs::metadata(&dir).is_err_and(|e| e.raw_os_error() == Some(rustix::io::Errno::NOTCONN.raw_os_error()));
+    let force = if is_dead { Force::Lazy } else { force };
+    unmount(&dir, force)?;
+    done(context, &dir)
+}
+
+fn done(context: &Context, dir: &Path) -> Result<(), Failure> {
+    context.print(&format!("unmounted {}", dir.display()), &json!({"dir": Raw::from(dir)}))
+}

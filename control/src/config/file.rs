@@ -1,0 +1,292 @@
+//! The config file as written: TOML to typed fields, or an error that names the line and the nearest known key. Applies no default.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// What the file says; `None` where it says nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FileConfig {
+    pub(crate) state: Option<PathBuf>,
+    pub(crate) listen: Option<Vec<SocketAddr>>,
+    pub(crate) log: Option<String>,
+    pub(crate) shards: Option<usize>,
+    pub(crate) workers: Option<usize>,
+    pub(crate) dial_timeout: Option<Duration>,
+    pub(crate) stall_timeout: Option<Duration>,
+    pub(crate) patience: Option<Duration>,
+    pub(crate) allow_other: Option<bool>,
+}
+
+/// Every key a config file may have, table and key. One row per setting; README's table and the suggestion come from it.
+pub(crate) const KEYS: [(&str, &str); 9] = [
+    ("state", "directory of identity, store and admin socket"),
+    ("listen", "addresses to serve on, [\"IP:PORT\", ..]"),
+    ("log", "log filter, as in ARES_LOG"),
+    ("node.shards", "threads that drive sockets"),
+    ("node.workers", "threads that hash and write"),
+    ("node.dial_timeout", "how long an address may take to answer, \"5s\""),
+    ("node.stall_timeout", "silence after which another source is asked, \"500ms\""),
+    ("mount.patience", "how long a read waits for a source, \"30s\""),
+    ("mount.allow_other", "let other users into mounts"),
+];
+
+/// What is wrong with a config file.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FileError {
+    /// Cannot be read.
+    #[error("config {}: {why}", path.display())]
+    Unreadable { path: PathBuf, why: String },
+    /// Not TOML.
+    #[error("config {}, line {line}: {why}", path.display())]
+    Syntax { path: PathBuf, line: usize, why: String },
+    /// A key that does not exist.
+    #[error("config {}, line {line}: unknown key `{key}`", path.display())]
+    UnknownKey {
+        path: PathBuf,
+        line: usize,
+        key: String,
+        nearest: Option<&'static str>,
+    },
+    /// A key with a value that cannot be meant.
+    #[error("config {}, line {line}: `{key}` must be {expected}", path.display())]
+    BadValue {
+        path: PathBuf,
+        line: usize,
+        key: String,
+        expected: &'static str,
+    },
+}
+
+impl FileError {
+    /// What to do about it.
+    pub(crate) fn help(&self) -> Option<String> {
+        match self {
+            FileError::UnknownKey { nearest: Some(key), .. } => Some(format!("did you mean `{key}`?")),
+            FileError::UnknownKey { nearest: None, .. } => {
+                let keys: Vec<&str> = KEYS.iter().map(|(key, _)| *key).collect();
+                Some(format!("known keys: {}", keys.join(", ")))
+            }
+            FileError::Unreadable { .. } => Some("give another file with --config, or make it readable".to_owned()),
+            FileError::Syntax { .. } | FileError::BadValue { .. } => None,
+        }
+    }
+}
+
+/// Reads `path`.
+pub(crate) fn read(path: &Path) -> Result<FileConfig, FileError> {
+    let text = std::fs::read_to_string(path).map_err(|e| FileError::Unreadable {
+        path: path.to_owned(),
+        why: crate::error::plain(&e),
+    })?;
+    parse(path, &text)
+}
+
+/// Parses the text of `path`, which is only named in errors.
+pub(crate) fn parse(path: &Path, text: &str) -> Result<FileConfig, FileError> {
+    let source = Source { path, text };
+    let root = DeTable::parse(text).map_err(|e| FileError::Syntax {
+        path: path.to_owned(),
+        line: source.line(e.span().map_or(0, |s| s.start)),
+        why: e.message().lines().next().unwrap_or("not TOML").to_owned(),
+    })?;
+    let mut config = FileConfig::default();
+    source.table("", root.get_ref(), &mut config)?;
+    Ok(config)
+}
+
+struct Source<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Source<'_> {
+    fn line(&self, offset: usize) -> usize {
+        self.text.bytes().take(offset).filter(|b| *b == b'\n').count() + 1
+    }
+
+    /// Walks one table; `prefix` is its dotted name with a trailing dot, or empty.
+    fn table(&self, prefix: &str, table: &DeTable<'_>, config: &mut FileConfig) -> Result<(), FileError> {
+        for (name, value) in table.iter() {
+            let key = format!("{prefix}{}", name.get_ref());
+            let is_table_name = KEYS.iter().any(|(known, _)| known.starts_with(&format!("{key}.")));
+            match value.get_ref() {
+                DeValue::Table(inner) if is_table_name => self.table(&format!("{key}."), inner, config)?,
+                _ if is_table_name => return Err(self.bad(&key, value, "a table")),
+                _ => self.setting(&key, name.span().start, value, config)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn setting(&self, key: &str, at: usize, value: &Spanned<DeValue<'_>>, config: &mut FileConfig) -> Result<(), FileError> {
+        match key {
+            "state" => config.state = Some(PathBuf::from(self.string(key, value)?)),
+            "listen" => config.listen = Some(self.addrs(key, value)?),
+            "log" => config.log = Some(self.string(key, value)?.to_owned()),
+            "node.shards" => config.shards = Some(self.count(key, value)?),
+            "node.workers" => config.workers = Some(self.count(key, value)?),
+            "node.dial_timeout" => config.dial_timeout = Some(self.duration(key, value)?),
+            "node.stall_timeout" => config.stall_timeout = Some(self.duration(key, value)?),
+            "mount.patience" => config.patience = Some(self.duration(key, value)?),
+            "mount.allow_other" => match value.get_ref() {
+                DeValue::Boolean(b) => config.allow_other = Some(*b),
+                _ => return Err(self.bad(key, value, "true or false")),
+            },
+            _ => {
+                return Err(FileError::UnknownKey {
+                    path: self.path.to_owned(),
+                    line: self.line(at),
+                    key: key.to_owned(),
+                    nearest: nearest(key),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn bad(&self, key: &str, value: &Spanned<DeValue<'_>>, expected: &'static str) -> FileError {
+        FileError::BadValue {
+            path: self.path.to_owned(),
+            line: self.line(value.span().start),
+            key: key.to_owned(),
+            expected,
+        }
+    }
+
+    fn string<'v>(&self, key: &str, value: &'v Spanned<DeValue<'_>>) -> Result<&'v str, FileError> {
+        value
+            .get_ref()
+            .as_str()
+            .filter(|s| !s.is_empty())
+            .ok_or_else(|| self.bad(key, value, "a string that is not empty"))
+    }
+
+    fn duration(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Duration, FileError> {
+        let expected = "a time such as \"30s\" or \"500ms\"";
+        let text = value.get_ref().as_str().ok_or_else(|| self.bad(key, value, expected))?;
+        super::parse_duration(text).map_err(|_| self.bad(key, value, expected))
+    }
+
+    fn count(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<usize, FileError> {
+        let integer = value.get_ref().as_integer().and_then(|i| i.as_str().parse::<usize>().ok());
+        integer
+            .filter(|n| (1..=1024).contains(n))
+            .ok_or_else(|| self.bad(key, value, "a number from 1 to 1024"))
+    }
+
+    fn addrs(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<SocketAddr>, FileError> {
+        let expected = "a list of addresses such as [\"0.0.0.0:4227\"]";
+        let list = value.get_ref().as_array().ok_or_else(|| self.bad(key, value, expected))?;
+        let parse = |item: &Spanned<DeValue<'_>>| {
+            let addr = item.get_ref().as_str().and_then(|s| s.parse().ok());
+            addr.ok_or_else(|| self.bad(key, item, expected))
+        };
+        list.iter().map(parse).collect()
+    }
+}
+
+/// The known key that was most likely meant: close in spelling, or right but in another table.
+fn nearest(key: &str) -> Option<&'static str> {
+    let last = key.rsplit('.').next().unwrap_or(key);
+    let score = |known: &str| {
+        let whole = strsim::jaro_winkler(key, known);
+        let tail = strsim::jaro_winkler(last, known.rsplit('.').next().unwrap_or(known));
+        whole.max(tail)
+    };
+    let best = KEYS
+        .iter()
+        .map(|(known, _)| (score(known), *known))
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    best.filter(|(score, _)| *score > 0.8).map(|(_, known)| known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fails(text: &str) -> FileError {
+        parse(Path::new("f"), text).expect_err(text)
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let text = "state = \"/s\"\nlisten = [\"0.0.0.0:1\", \"[::]:2\"]\nlog = \"debug\"\n[node]\nshards = 2\nworkers = 3\n\
+                    dial_timeout = \"5s\"\nstall_timeout = \"500ms\"\n[mount]\npatience = \"1m\"\nallow_other = true\n";
+        let config = parse(Path::new("f"), text).unwrap();
+        let expect = FileConfig {
+            state: Some("/s".into()),
+            listen: Some(vec!["0.0.0.0:1".parse().unwrap(), "[::]:2".parse().unwrap()]),
+            log: Some("debug".into()),
+            shards: Some(2),
+            workers: Some(3),
+            dial_timeout: Some(Duration::from_secs(5)),
+            stall_timeout: Some(Duration::from_millis(500)),
+            patience: Some(Duration::from_secs(60)),
+            allow_other: Some(true),
+        };
+        assert_eq!(config, expect);
+        assert_eq!(
+            parse(Path::new("f"), "node.shards = 2").unwrap().shards,
+            Some(2),
+            "dotted keys are the same keys"
+        );
+        assert_eq!(parse(Path::new("f"), "").unwrap(), FileConfig::default());
+        for (key, _) in KEYS {
+            let error = fails(&format!("{key} = 1979-05-27"));
+            assert!(
+                matches!(&error, FileError::BadValue { key: k, .. } if k == key),
+                "{key} is known: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_neighbour() {
+        let check = |text: &str, line: usize, key: &str, nearest: Option<&str>| {
+            let FileError::UnknownKey {
+                line: l,
+                key: k,
+                nearest: n,
+                ..
+            } = fails(text)
+            else {
+                panic!("{text}: another error");
+            };
+            assert_eq!((l, k.as_str(), n), (line, key, nearest), "{text}");
+        };
+        check("\n\nlisen = []", 3, "lisen", Some("listen"));
+        check("[node]\nshard = 2", 2, "node.shard", Some("node.shards"));
+        check("shards = 2", 1, "shards", Some("node.shards"));
+        check("[mount]\npatients = \"1s\"", 2, "mount.patients", Some("mount.patience"));
+        check("zzz = 1", 1, "zzz", None);
+        check("[xyzzy]\na = 1", 1, "xyzzy", None);
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_its_line() {
+        let check = |text: &str, line: usize, key: &str| {
+            let error = fails(text);
+            assert!(
+                matches!(&error, FileError::BadValue { line: l, key: k, .. } if *l == line && k == key),
+                "{text}: {error}"
+            );
+        };
+        check("listen = [\"0.0.0.0:1\",\n \"nonsense\"]", 2, "listen");
+        check("listen = \"0.0.0.0:1\"", 1, "listen");
+        check("[node]\nshards = 0", 2, "node.shards");
+        check("[node]\nshards = -1", 2, "node.shards");
+        check("[node]\nshards = \"2\"", 2, "node.shards");
+        check("node = 1", 1, "node");
+        check("[mount]\npatience = 5", 2, "mount.patience");
+        check("state = \"\"", 1, "state");
+        assert!(matches!(fails("a = \nb = 1"), FileError::Syntax { line: 1, .. }));
+        assert!(matches!(
+            fails("state = \"a\"\nstate = \"b\""),
+            FileError::Syntax { line: 2, .. }
+        ));
+    }
+}

@@ -1,0 +1,206 @@
+//! Settings: file, environment and flags, merged once into a `Config` that cannot be wrong. What the user typed is in `lowargs`,
+//! what the file says in `file`; nobody else reads either.
+
+mod file;
+mod paths;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::{Failure, Kind};
+use crate::lowargs::GlobalArgs;
+
+pub(crate) use file::KEYS;
+
+/// UDP port of `ares serve` where nobody chose another: fixed, so that a link stays valid when the daemon restarts.
+pub(crate) const DEFAULT_PORT: u16 = 4227;
+
+/// How much is logged where ARES_LOG and the file say nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verbosity {
+    Quiet,
+    Normal,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Whether progress is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bars {
+    /// Where stderr is a terminal.
+    Auto,
+    Always,
+    Never,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+/// What a command prints and how much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Output {
+    pub(crate) format: Format,
+    pub(crate) bars: Bars,
+    pub(crate) verbosity: Verbosity,
+}
+
+impl Output {
+    /// From the flags alone: known before the config file is read, so that its errors are printed as asked.
+    pub(crate) fn of(args: &GlobalArgs) -> Self {
+        let format = if args.json { Format::Json } else { Format::Text };
+        let bars = match (args.progress, args.no_progress || args.quiet) {
+            (true, _) => Bars::Always,
+            (false, true) => Bars::Never,
+            (false, false) => Bars::Auto,
+        };
+        let verbosity = match (args.quiet, args.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, 0) => Verbosity::Normal,
+            (false, 1) => Verbosity::Info,
+            (false, 2) => Verbosity::Debug,
+            (false, _) => Verbosity::Trace,
+        };
+        Self { format, bars, verbosity }
+    }
+}
+
+/// Everything the program needs to know, resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// State directory, absolute.
+    pub(crate) state: PathBuf,
+    /// Where `serve` listens: `--listen`, else the file, else the default port on all addresses.
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Filter for log lines; `None` leaves it to the verbosity.
+    pub(crate) log: Option<String>,
+    /// Shard threads.
+    pub(crate) shards: usize,
+    /// Hash-and-write threads.
+    pub(crate) workers: usize,
+    /// How long an address may take to answer a dial.
+    pub(crate) dial_timeout: Duration,
+    /// Silence with asks outstanding after which they are asked elsewhere.
+    pub(crate) stall_timeout: Duration,
+    /// How long a read of a mount waits for a source.
+    pub(crate) patience: Duration,
+    /// Whether other users are let into mounts.
+    pub(crate) allow_other: bool,
+    /// What is printed.
+    pub(crate) output: Output,
+}
+
+/// Merges flags (which clap has filled from ARES_STATE and ARES_CONFIG), the config file and the defaults.
+pub(crate) fn resolve(args: &GlobalArgs, env: &dyn Fn(&str) -> Option<std::ffi::OsString>) -> Result<Config, Failure> {
+    let file = match paths::config_file(args.config.as_deref(), env) {
+        Some(path) => file::read(&path).map_err(|error| {
+            let failure = Failure::new(Kind::Usage, error.to_string());
+            match error.help() {
+                Some(help) => failure.help(help),
+                None => failure,
+            }
+        })?,
+        None => file::FileConfig::default(),
+    };
+    let state = paths::state_dir(args.state.clone().or(file.state), env)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let output = Output::of(args);
+    let log = env("ARES_LOG").and_then(|v| v.into_string().ok()).filter(|v| !v.is_empty());
+    Ok(Config {
+        state,
+        listen: file.listen.filter(|l| !l.is_empty()).unwrap_or_else(default_listen),
+        // -v and -q are closer to the user than the file, the environment is closer than both.
+        log: log.or(file.log.filter(|_| output.verbosity == Verbosity::Normal)),
+        shards: file.shards.unwrap_or(cores.min(8)),
+        workers: file.workers.unwrap_or(cores.clamp(2, 8)),
+        dial_timeout: file.dial_timeout.unwrap_or(Duration::from_secs(5)),
+        stall_timeout: file.stall_timeout.unwrap_or(Duration::from_millis(500)),
+        patience: file.patience.unwrap_or(Duration::from_secs(30)),
+        allow_other: file.allow_other.unwrap_or(false),
+        output,
+    })
+}
+
+/// All IPv4 addresses, and all IPv6 addresses where the kernel has IPv6 at all: binding `[::]` without it is an error.
+fn default_listen() -> Vec<SocketAddr> {
+    let mut listen = vec![SocketAddr::from((IpAddr::from(Ipv4Addr::UNSPECIFIED), DEFAULT_PORT))];
+    if std::fs::metadata("/proc/net/if_inet6").is_ok() {
+        listen.push(SocketAddr::from((IpAddr::from(Ipv6Addr::UNSPECIFIED), DEFAULT_PORT)));
+    }
+    listen
+}
+
+/// `30s`, `500ms`, `2m`, `1.5s`, `1h`: a number and a unit, more than zero and at most a day.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let scale_s = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("`{text}` is no time: write a number and ms, s, m or h, such as 30s")),
+    };
+    match number.trim_end().parse::<f64>().ok().map(|n| n * scale_s) {
+        Some(seconds) if (0.001..=86_400.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        Some(_) => Err(format!("`{text}` is out of range: 1ms to 24h")),
+        None => Err(format!("`{text}` is no time: write a number and ms, s, m or h, such as 30s")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_numbers_with_units() {
+        let check = |text: &str, ms: Option<u128>| assert_eq!(parse_duration(text).ok().map(|d| d.as_millis()), ms, "{text}");
+        check("30s", Some(30_000));
+        check("500ms", Some(500));
+        check("1.5s", Some(1_500));
+        check("2m", Some(120_000));
+        check("24h", Some(86_400_000));
+        check("25h", None);
+        check("0s", None);
+        check("-1s", None);
+        check("nans", None);
+        check("infs", None);
+        check("30", None);
+        check("", None);
+        check("s", None);
+        check("3 days", None);
+    }
+
+    #[test]
+    fn flags_beat_the_file_and_the_file_beats_defaults() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.toml");
+        std::fs::write(&path, "state = \"/from-file\"\nlog = \"debug\"\n[node]\nshards = 3\n").unwrap();
+        let mut args = GlobalArgs {
+            config: Some(path),
+            ..GlobalArgs::default()
+        };
+        let no_env = |_: &str| None;
+        let config = resolve(&args, &no_env).unwrap();
+        assert_eq!(
+            (config.state, config.shards, config.log.as_deref()),
+            ("/from-file".into(), 3, Some("debug"))
+        );
+        assert!(config.listen.iter().all(|a| a.port() == DEFAULT_PORT));
+        args.state = Some("/from-flag".into());
+        args.verbose = 1;
+        let config = resolve(&args, &no_env).unwrap();
+        assert_eq!(
+            (config.state, config.log),
+            ("/from-flag".into(), None),
+            "-v beats the file's log"
+        );
+        let config = resolve(&args, &|name| (name == "ARES_LOG").then(|| "trace".into())).unwrap();
+        assert_eq!(config.log.as_deref(), Some("trace"));
+    }
+}

@@ -1,0 +1,150 @@
+//! The one place where fs meets node: owns the node, the mounts and the admin server of a state directory, and takes them down in
+//! order. What commands do with them is in `jobs`, how fs and export get their chunks in `daemon/source.rs`.
+
+mod guests;
+mod seam;
+mod source;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ares_core::link::Link;
+use ares_node::api::{NodeConfig, PeerHint};
+use ares_node::store::StoreError;
+use ares_node::{Handle, Node, StartError};
+
+use self::guests::Guests;
+pub(crate) use self::seam::{ImportProgress, publish};
+pub(crate) use self::source::NodeSource;
+use crate::admin::proto::{Outcome, Request, SharedSink};
+use crate::admin::server::Server;
+use crate::cancel::Cancel;
+use crate::config::Config;
+use crate::error::Failure;
+use crate::mounts::Mounts;
+
+/// What a daemon in this process is for: decides where it listens and whether it may outlive the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// `ares serve`: listens where the config says, stays until told to end.
+    Serve,
+    /// `ares mount`: listens on any port, stays while something is mounted.
+    Mount,
+    /// Another command: listens on any port, ends with it.
+    Passing,
+}
+
+/// Why no daemon could be started.
+pub(crate) enum StartFailure {
+    /// Another process holds the state directory: it may answer soon, or end soon.
+    Locked(Failure),
+    /// Trying again would not help.
+    Failed(Failure),
+}
+
+/// A running daemon.
+pub(crate) struct Daemon {
+    // Dropped in this order: no new commands, then no mounts, then no node.
+    server: Server,
+    shared: Arc<Shared>,
+    node: Node,
+}
+
+/// What jobs see of it.
+pub(crate) struct Shared {
+    /// Settings.
+    pub(crate) config: Arc<Config>,
+    /// What this daemon is for.
+    pub(crate) role: Role,
+    /// The node.
+    pub(crate) handle: Handle,
+    /// What is mounted.
+    pub(crate) mounts: Mounts,
+    guests: Guests,
+}
+
+impl Daemon {
+    /// Locks the state directory, starts the node and opens the admin socket.
+    pub(crate) fn start(config: &Arc<Config>, role: Role) -> Result<Self, StartFailure> {
+        let listen = match role {
+            Role::Serve => config.listen.clone(),
+            Role::Mount | Role::Passing => Vec::new(),
+        };
+        let node = Node::start(NodeConfig {
+            state: config.state.clone(),
+            listen,
+            shards: config.shards,
+            workers: config.workers,
+            dial_timeout: config.dial_timeout,
+            stall_timeout: config.stall_timeout,
+        })
+        .map_err(|error| match error {
+            StartError::Store(StoreError::Locked { .. }) => StartFailure::Locked(error.into()),
+            error => StartFailure::Failed(error.into()),
+        })?;
+        let shared = Arc::new(Shared {
+            config: Arc::clone(config),
+            role,
+            handle: node.handle(),
+            mounts: Mounts::default(),
+            guests: Guests::default(),
+        });
+        let for_guests = Arc::clone(&shared);
+        let handler = Arc::new(move |request: Request, sink: SharedSink, cancel: &Cancel| {
+            let _guest = for_guests.guests.enter();
+            crate::jobs::run(&for_guests, request, sink, cancel)
+        });
+        match Server::start(&config.state, handler) {
+            Ok(server) => Ok(Self { server, shared, node }),
+            Err(failure) => {
+                node.stop();
+                Err(StartFailure::Failed(failure))
+            }
+        }
+    }
+
+    /// What jobs see.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Runs a command of this very process.
+    pub(crate) fn run(&self, request: Request, sink: SharedSink, cancel: &Cancel) -> Result<Outcome, Failure> {
+        crate::jobs::run(&self.shared, request, sink, cancel)
+    }
+
+    /// Waits for commands of other processes and for detached mounts, then stops. `cancel` cuts the waiting short.
+    pub(crate) fn finish(self, cancel: &Cancel) {
+        let others = || self.shared.guests.count() + self.shared.mounts.count();
+        if others() > 0 && !cancel.is_cancelled() {
+            let count = others();
+            tracing::warn!(
+                "{count} other command(s) or mount(s) use this process as their daemon: waiting for them; Ctrl-C ends them"
+            );
+        }
+        while others() > 0 {
+            if cancel.wait(Duration::from_millis(100)) {
+                break;
+            }
+        }
+        self.stop();
+    }
+
+    /// Takes no more commands, ends the running ones, unmounts, closes connections with a reason, flushes the store.
+    pub(crate) fn stop(mut self) {
+        self.server.stop();
+        self.shared.mounts.end_all();
+        self.node.stop();
+    }
+}
+
+impl Shared {
+    /// Tells the node where a link says its release is.
+    pub(crate) fn hint(&self, link: &Link) {
+        let hints = link.peers.iter().map(|p| PeerHint {
+            peer: p.peer,
+            addrs: p.addrs.clone(),
+        });
+        self.handle.add_hints(link.release, hints.collect());
+    }
+}

@@ -1,0 +1,106 @@
+//! The ways of others to the node's chunks: `tree` and `export` wait for them, fs is called back.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use ares_core::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, ReleaseId, VerifiedChunk};
+use ares_core::swarm::{BlobPlace, Class, Want};
+use ares_fs::{Reply, Source};
+use ares_node::Handle;
+use ares_node::store::Taken;
+use bytes::Bytes;
+
+use super::Shared;
+use crate::error::{Failure, Kind};
+use crate::export::{Blobs, Took};
+use crate::tree::Chunks;
+
+impl Shared {
+    /// Chunks of `release`, from the store or the swarm.
+    pub(crate) fn chunks(&self, release: ReleaseId) -> NodeChunks<'_> {
+        NodeChunks {
+            handle: &self.handle,
+            release,
+            patience: self.config.patience,
+        }
+    }
+}
+
+/// Chunks of one release, for a thread that waits.
+pub(crate) struct NodeChunks<'a> {
+    handle: &'a Handle,
+    release: ReleaseId,
+    patience: Duration,
+}
+
+impl NodeChunks<'_> {
+    fn get(&self, chunk: ChunkRef, place: Option<BlobPlace>) -> Result<Bytes, Failure> {
+        let want = Want {
+            chunk,
+            place,
+            class: Class::Deadline,
+            release: self.release,
+            patience: self.patience,
+        };
+        Ok(self.handle.fetch_blocking(want)?)
+    }
+}
+
+impl Chunks for NodeChunks<'_> {
+    fn root(&self, release: ReleaseId) -> Result<VerifiedChunk, Failure> {
+        self.node(ChunkRef {
+            id: release.0,
+            len: LEN_UNKNOWN,
+        })
+    }
+
+    fn node(&self, chunk: ChunkRef) -> Result<VerifiedChunk, Failure> {
+        let bytes = self.get(chunk, None)?;
+        // The node has verified them; hashing a manifest node or a pack once more is what the type costs.
+        VerifiedChunk::verify(chunk.id, bytes).map_err(|e| Failure::new(Kind::Content, e.to_string()))
+    }
+
+    fn placed(&self, chunk: ChunkRef, place: BlobPlace) -> Result<Bytes, Failure> {
+        self.get(chunk, Some(place))
+    }
+}
+
+impl Blobs for NodeChunks<'_> {
+    fn take(
+        &self,
+        blob: &ChunkId,
+        dest: &Path,
+        dress: &mut dyn FnMut(&std::fs::File) -> io::Result<()>,
+    ) -> Result<Took, Failure> {
+        Ok(match self.handle.store().take_blob(blob, dest, dress)? {
+            Taken::Moved => Took::Moved,
+            Taken::MustCopy => Took::MustCopy,
+        })
+    }
+}
+
+/// Chunks of one release, for a mount.
+pub(crate) struct NodeSource {
+    handle: Handle,
+    /// What peers know it by: a mounted subdirectory has a root of its own that nobody else has heard of.
+    release: ReleaseId,
+}
+
+impl NodeSource {
+    /// Of `release`, whatever the wants say.
+    pub(crate) fn new(handle: Handle, release: ReleaseId) -> Self {
+        Self { handle, release }
+    }
+}
+
+impl Source for NodeSource {
+    fn chunk(&self, mut want: Want, reply: Reply) {
+        want.release = self.release;
+        self.handle.fetch(want, reply);
+    }
+
+    fn is_held(&self, want: &Want) -> bool {
+        self.handle.store().has(&want.chunk.id)
+    }
+}

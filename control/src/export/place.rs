@@ -1,0 +1,132 @@
+//! Where DEST is: opened before anything is fetched, so that a place that cannot be written to is told at once.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use ares_core::link::Link;
+use ares_core::manifest::{EntryKind, Meta, Name};
+
+use super::dir::Dir;
+use crate::error::{Failure, Kind};
+use crate::tree::Found;
+
+/// An opened destination.
+pub(crate) enum Place {
+    /// For the entries of a directory.
+    Directory {
+        /// It.
+        dir: Dir,
+        /// Whether it is all ours, so that its mode and time are the release's.
+        ours: Ours,
+    },
+    /// For one file or symlink.
+    Entry {
+        /// The directory that it will stand in.
+        dir: Dir,
+        /// Its name there.
+        name: Name,
+    },
+}
+
+/// Whose the destination directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ours {
+    /// Made by us, or empty.
+    Yes,
+    /// There before, with other things in it.
+    No,
+}
+
+impl Place {
+    /// Opens `dest` for `found`. A directory is made where it is absent; a file lands in `dest` where that is a directory, else at it.
+    pub(crate) fn open(dest: &Path, found: &Found, link: &Link) -> Result<Self, Failure> {
+        if matches!(found.kind, EntryKind::Dir(_)) {
+            let made = make(dest)?;
+            let dir = Dir::open(dest)?;
+            let ours = if made == Made::Now || dir.is_empty()? {
+                Ours::Yes
+            } else {
+                Ours::No
+            };
+            dir.check_writable()?;
+            return Ok(Place::Directory { dir, ours });
+        }
+        let (parent, name) = match (dest.is_dir(), dest.file_name(), dest.parent()) {
+            (true, _, _) => (dest, own_name(found, link)?),
+            // `out/` that is no directory: the user meant one.
+            _ if dest.as_os_str().as_bytes().ends_with(b"/") => {
+                return Err(Failure::new(Kind::Disk, format!("{} is not a directory", dest.display()))
+                    .help("make it first, or leave out the slash"));
+            }
+            (false, Some(name), Some(parent)) => {
+                let name = Name::new(name.as_bytes().to_vec());
+                (
+                    parent,
+                    name.map_err(|e| Failure::new(Kind::Usage, format!("{}: {e}", dest.display())))?,
+                )
+            }
+            _ => return Err(Failure::new(Kind::Usage, format!("{} cannot be a file", dest.display()))),
+        };
+        make(parent)?;
+        let dir = Dir::open(parent)?;
+        dir.check_writable()?;
+        Ok(Place::Entry { dir, name })
+    }
+
+    /// As a directory with `meta`, ready to be written into.
+    pub(super) fn directory(self, meta: &Meta) -> Result<Dir, Failure> {
+        match self {
+            Place::Directory { dir, ours: Ours::Yes } => Ok(dir.owned(meta)),
+            Place::Directory { dir, ours: Ours::No } => Ok(dir),
+            Place::Entry { .. } => Err(super::twice()),
+        }
+    }
+
+    /// As a name in a directory.
+    pub(super) fn entry(self) -> Result<(Dir, Name), Failure> {
+        match self {
+            Place::Entry { dir, name } => Ok((dir, name)),
+            Place::Directory { .. } => Err(super::twice()),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Made {
+    Now,
+    Before,
+}
+
+fn make(dir: &Path) -> Result<Made, Failure> {
+    if dir.is_dir() {
+        return Ok(Made::Before);
+    }
+    std::fs::create_dir_all(dir).map(|()| Made::Now).map_err(|e| {
+        // `create_dir_all` says EEXIST of a file in the way.
+        let is_file = dir.ancestors().find(|a| a.exists()).filter(|a| !a.is_dir());
+        match is_file {
+            Some(file) => Failure::new(
+                Kind::Disk,
+                format!("making {}: {} is not a directory", dir.display(), file.display()),
+            )
+            .help("choose another destination"),
+            None => Failure::io("making", dir, &e),
+        }
+    })
+}
+
+/// What the file is called in the release; the name in a link comes from a stranger and must be one component.
+fn own_name(found: &Found, link: &Link) -> Result<Name, Failure> {
+    if let Some(name) = &found.name {
+        return Ok(name.clone());
+    }
+    let name = Name::new(link.name.clone().into_bytes());
+    name.map_err(|e| {
+        Failure::new(Kind::Usage, format!("the link's name cannot be a file's: {e}")).help("name a file as DEST, not a directory")
+    })
+}
+
+/// For errors: where an entry is.
+pub(super) fn at(dir: &Path, name: &Name) -> PathBuf {
+    dir.join(super::meta::os(name))
+}

@@ -1,0 +1,64 @@
+//! What the daemon does for a command, one file per request. Runs on a thread of the daemon, whether the command is in this
+//! process or behind the admin socket, so a command works alike in both.
+
+mod cat;
+mod get;
+mod ls;
+mod mount;
+mod progress;
+mod publish;
+mod status;
+mod umount;
+
+use std::sync::Arc;
+
+use ares_core::link::Link;
+
+use crate::admin::proto::{Outcome, Request, SharedSink, WireLink};
+use crate::cancel::Cancel;
+use crate::daemon::Shared;
+use crate::error::Failure;
+
+/// Carries `request` out. Blocks until it is done, failed or cancelled.
+pub(crate) fn run(daemon: &Arc<Shared>, request: Request, sink: SharedSink, cancel: &Cancel) -> Result<Outcome, Failure> {
+    tracing::debug!(job = request.name(), "begins");
+    let name = request.name();
+    let result = match request {
+        Request::Status => status::run(daemon),
+        Request::Publish { path, name } => publish::run(daemon, &path.to_path(), name, &sink, cancel),
+        Request::Get { link, dest, overwrite } => get::run(daemon, &read_link(&link)?, &dest.to_path(), overwrite, &sink, cancel),
+        Request::Mount {
+            link,
+            dir,
+            stay,
+            audience,
+            patience_ms,
+            name,
+        } => {
+            let ask = mount::Ask {
+                link: read_link(&link)?,
+                dir: dir.to_path(),
+                stay,
+                audience,
+                patience: std::time::Duration::from_millis(patience_ms),
+                name,
+            };
+            mount::run(daemon, ask, &sink, cancel)
+        }
+        Request::Umount { dir, force } => umount::run(daemon, &dir.to_path(), force),
+        Request::Ls { link } => ls::run(daemon, &read_link(&link)?, &sink),
+        Request::Cat { link } => cat::run(daemon, &read_link(&link)?, &sink, cancel),
+    };
+    match &result {
+        Ok(_) => tracing::debug!(job = name, "done"),
+        Err(failure) => tracing::debug!(job = name, error = failure.message, "failed"),
+    }
+    result
+}
+
+/// The link of a request. The command has parsed it already; another client of the socket may not have.
+fn read_link(wire: &WireLink) -> Result<Link, Failure> {
+    let mut link: Link = wire.link.parse()?;
+    link.inside = wire.inside.0.clone();
+    Ok(link)
+}

@@ -1,0 +1,231 @@
+//! What the user typed, as typed. Nothing here reads a file or the environment beyond clap's `env`; `config` turns it into what
+//! the program needs.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ares",
+    version,
+    about = "Publish, serve, mount and get content over a verified swarm",
+    after_help = "Exit codes: `ares help exit-codes`. First steps: `ares demo`, `ares doctor`.",
+    disable_help_subcommand = true,
+    propagate_version = true
+)]
+pub(crate) struct LowArgs {
+    /// Flags of every subcommand.
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every subcommand; they may stand before or after its name.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct GlobalArgs {
+    /// State directory: identity, store, admin socket. Commands on one state directory share one daemon
+    #[arg(long, value_name = "DIR", env = "ARES_STATE", global = true)]
+    pub(crate) state: Option<PathBuf>,
+    /// Config file (TOML) instead of the default one
+    #[arg(long, value_name = "FILE", env = "ARES_CONFIG", global = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Print results and errors as JSON on stdout
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Log errors only, no notes
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Log more: -v info, -vv debug, -vvv trace. ARES_LOG takes a full filter
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// No progress bars, even on a terminal
+    #[arg(long, global = true)]
+    pub(crate) no_progress: bool,
+    /// Progress bars even where stderr is no terminal
+    #[arg(long, global = true, conflicts_with = "no_progress")]
+    pub(crate) progress: bool,
+}
+
+/// The subcommands, in the order a new user meets them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Publish, serve, mount and compare a directory between two nodes on this machine
+    Demo(DemoArgs),
+    /// Add a file or a directory to the store and print its link
+    Publish(PublishArgs),
+    /// Run the daemon: serve what was published, carry out other commands
+    Serve(ServeArgs),
+    /// Copy what a link names to DEST
+    Get(GetArgs),
+    /// Show what a link names as a directory; bytes come when they are read
+    Mount(MountArgs),
+    /// Take a mount away, also a dead one
+    Umount(UmountArgs),
+    /// List a directory of a release
+    Ls(LsArgs),
+    /// Write a file of a release to stdout
+    Cat(CatArgs),
+    /// What the daemon is doing
+    Status,
+    /// Check this machine: kernel, limits, FUSE, disk, port
+    Doctor,
+    /// Help on a subcommand, or on `exit-codes`
+    Help(HelpArgs),
+}
+
+/// `ares demo`
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// What to publish; without it a sample tree is made
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// `ares publish`
+#[derive(Debug, Args)]
+pub(crate) struct PublishArgs {
+    /// A file or a directory
+    pub(crate) path: PathBuf,
+    /// Name in the link; without it the last part of PATH
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Stay in the foreground and serve it, where no daemon runs
+    #[arg(long)]
+    pub(crate) serve: bool,
+}
+
+/// `ares serve`
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Address to listen on (UDP); may be given several times
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) listen: Vec<SocketAddr>,
+}
+
+/// `ares get`
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// A link, with an optional /path inside the release
+    pub(crate) link: OsString,
+    /// A file lands at DEST (in it, if DEST is a directory); the entries of a directory land in DEST
+    pub(crate) dest: PathBuf,
+    /// Replace existing files that differ
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// `ares mount`
+#[derive(Debug, Args)]
+pub(crate) struct MountArgs {
+    /// A link, with an optional /path to a directory inside the release
+    pub(crate) link: OsString,
+    /// An empty directory
+    pub(crate) dir: PathBuf,
+    /// Return once the mount answers, and leave it to the background
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// Let other users in (needs root, or user_allow_other in /etc/fuse.conf)
+    #[arg(long)]
+    pub(crate) allow_other: bool,
+    /// How long a read may wait for a source before it fails with EIO [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = crate::config::parse_duration)]
+    pub(crate) patience: Option<std::time::Duration>,
+    /// Name shown by `df` and in /proc/mounts; without it the release's name
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Set by --detach on the process it starts; not for people.
+    #[arg(long, hide = true)]
+    pub(crate) detached_child: bool,
+}
+
+/// `ares umount`
+#[derive(Debug, Args)]
+pub(crate) struct UmountArgs {
+    /// The mount point
+    pub(crate) dir: PathBuf,
+    /// Take it away even where files are open: they stay readable, no new ones can be opened
+    #[arg(long, short = 'z')]
+    pub(crate) lazy: bool,
+}
+
+/// `ares ls`
+#[derive(Debug, Args)]
+pub(crate) struct LsArgs {
+    /// A link, with an optional /path inside the release
+    pub(crate) link: OsString,
+    /// Mode, size and time before each name
+    #[arg(short, long)]
+    pub(crate) long: bool,
+}
+
+/// `ares cat`
+#[derive(Debug, Args)]
+pub(crate) struct CatArgs {
+    /// A link, with the /path of a file where the release is not a single file
+    pub(crate) link: OsString,
+}
+
+/// `ares help`
+#[derive(Debug, Args)]
+pub(crate) struct HelpArgs {
+    /// A subcommand, or `exit-codes`
+    pub(crate) topic: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<LowArgs, clap::error::ErrorKind> {
+        LowArgs::try_parse_from(line.split_whitespace()).map_err(|e| e.kind())
+    }
+
+    #[test]
+    fn what_people_type_parses() {
+        let ok = [
+            "ares --state /s serve --listen 10.0.0.1:4227 --listen [::1]:4227",
+            "ares serve --state /s --json",
+            "ares publish /srv/x --name v1 --json",
+            "ares publish --serve /srv/x",
+            "ares get ares:abc out --force --no-progress",
+            "ares mount ares:abc /mnt --detach --allow-other --patience 500ms",
+            "ares umount -z /mnt",
+            "ares ls -l ares:abc/dir",
+            "ares cat ares:abc/file -vv",
+            "ares status --json",
+            "ares -q doctor",
+            "ares demo",
+            "ares help exit-codes",
+        ];
+        for line in ok {
+            assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        use clap::error::ErrorKind as E;
+        let check = |line: &str, kind: E| assert_eq!(parse(line).err(), Some(kind), "{line}");
+        check("ares", E::DisplayHelpOnMissingArgumentOrSubcommand);
+        check("ares sevre", E::InvalidSubcommand);
+        check("ares publish", E::MissingRequiredArgument);
+        check("ares serve --listen 10.0.0.1", E::ValueValidation);
+        check("ares serve --listen host:1", E::ValueValidation);
+        check("ares mount a b --patience 5", E::ValueValidation);
+        check("ares mount a b --patience=-5s", E::ValueValidation);
+        check("ares status --quiet -v", E::ArgumentConflict);
+        check("ares get ares:abc", E::MissingRequiredArgument);
+        check("ares get a b c", E::UnknownArgument);
+    }
+
+    #[test]
+    fn definitions_are_sound() {
+        use clap::CommandFactory as _;
+        LowArgs::command().debug_assert();
+    }
+}

@@ -1,0 +1,117 @@
+//! Tells systemd how the service is (sd_notify(3)): datagrams of `NAME=VALUE` lines to the socket in NOTIFY_SOCKET. Without one it
+//! does nothing.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+/// The line to systemd, if there is one.
+pub(crate) struct Notify {
+    socket: Option<(UnixDatagram, SocketAddr)>,
+    watchdog: Option<Duration>,
+}
+
+impl Notify {
+    /// From NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID.
+    pub(crate) fn from_env(env: &dyn Fn(&str) -> Option<OsString>) -> Self {
+        let socket = env("NOTIFY_SOCKET").and_then(|name| match open(&name) {
+            Ok(socket) => Some(socket),
+            Err(e) => {
+                tracing::warn!(
+                    "systemd cannot be told how the service is: NOTIFY_SOCKET {}: {e}",
+                    name.to_string_lossy()
+                );
+                None
+            }
+        });
+        let number = |name: &str| env(name).and_then(|v| v.to_str().and_then(|v| v.parse::<u64>().ok()));
+        let is_ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
+        let watchdog = number("WATCHDOG_USEC")
+            .filter(|us| *us > 0 && is_ours && socket.is_some())
+            .map(Duration::from_micros);
+        Self { socket, watchdog }
+    }
+
+    /// How often to say `WATCHDOG=1`: half of what systemd waits; `None` where it does not.
+    pub(crate) fn watchdog_interval(&self) -> Option<Duration> {
+        self.watchdog.map(|w| w / 2)
+    }
+
+    /// Sends one message.
+    pub(crate) fn say(&self, message: &str) {
+        if let Some((socket, to)) = &self.socket
+            && let Err(e) = socket.send_to_addr(message.as_bytes(), to)
+        {
+            tracing::warn!("systemd was not told {message:?}: {e}");
+        }
+    }
+}
+
+/// The name is a path, or `@` and an abstract name (unix(7)).
+fn open(name: &std::ffi::OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
+    let addr = match name.as_bytes() {
+        [b'@', rest @ ..] => SocketAddr::from_abstract_name(rest)?,
+        [b'/', ..] => SocketAddr::from_pathname(name)?,
+        _ => {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "neither a path nor an abstract name",
+            ));
+        }
+    };
+    Ok((UnixDatagram::unbound()?, addr))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env<'a>(vars: &'a [(&'a str, OsString)]) -> impl Fn(&str) -> Option<OsString> + 'a {
+        move |name| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| v.clone())
+    }
+
+    #[test]
+    fn systemd_hears_over_a_path_and_an_abstract_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let by_path = UnixDatagram::bind(&path).unwrap();
+        let name = format!("ares-notify-test-{}", std::process::id());
+        let by_name = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        for (socket, value) in [(by_path, path.into_os_string()), (by_name, format!("@{name}").into())] {
+            let vars = [("NOTIFY_SOCKET", value), ("WATCHDOG_USEC", "30000000".into())];
+            let notify = Notify::from_env(&env(&vars));
+            notify.say("READY=1");
+            let mut buf = [0; 64];
+            let n = socket.recv(&mut buf).unwrap();
+            assert_eq!(&buf[..n], b"READY=1");
+            assert_eq!(notify.watchdog_interval(), Some(Duration::from_secs(15)));
+        }
+    }
+
+    #[test]
+    fn the_watchdog_is_fed_only_where_it_is_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let _socket = UnixDatagram::bind(&path).unwrap();
+        let check = |usec: &str, pid: &str, expect: Option<Duration>| {
+            let vars = [
+                ("NOTIFY_SOCKET", path.clone().into_os_string()),
+                ("WATCHDOG_USEC", usec.into()),
+                ("WATCHDOG_PID", pid.into()),
+            ];
+            assert_eq!(Notify::from_env(&env(&vars)).watchdog_interval(), expect, "{usec} {pid}");
+        };
+        check("2000000", &std::process::id().to_string(), Some(Duration::from_secs(1)));
+        check("2000000", "1", None);
+        check("0", "", None);
+        check("nonsense", "", None);
+        assert_eq!(
+            Notify::from_env(&env(&[("WATCHDOG_USEC", "5".into())])).watchdog_interval(),
+            None,
+            "nobody to tell"
+        );
+    }
+}

@@ -1,0 +1,64 @@
+//! What the user sees: results on stdout, everything else on stderr. Nothing here decides what happens.
+
+mod bars;
+mod plain;
+mod status;
+mod units;
+
+use std::io::{self, Write as _};
+
+pub(crate) use bars::{Listing, Terminal};
+pub(crate) use status::status;
+pub(crate) use units::{Bytes, Seconds, rate};
+
+use crate::config::{Format, Output};
+use crate::error::Failure;
+
+/// Prints a result: `text` for people, or `json` on one line. A closed stdout is no failure: nobody reads any more.
+pub(crate) fn result(output: Output, text: &str, json: &serde_json::Value) -> Result<(), Failure> {
+    let line = match output.format {
+        Format::Text => text.to_owned(),
+        Format::Json => json.to_string(),
+    };
+    stdout(format!("{}\n", line.trim_end_matches('\n')).as_bytes()).map(|_open| ())
+}
+
+/// Whether anybody reads stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stdout {
+    Open,
+    Closed,
+}
+
+/// Writes to stdout at once. EPIPE is told as `Closed`; a full disk is a failure.
+pub(crate) fn stdout(bytes: &[u8]) -> Result<Stdout, Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => Ok(Stdout::Open),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Stdout::Closed),
+        Err(e) => Err(Failure::io("writing to", std::path::Path::new("stdout"), &e)),
+    }
+}
+
+/// How stdout ended, where it did not end well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StdoutEnd {
+    /// The reader left.
+    Closed,
+    /// It takes no bytes.
+    Failed(Failure),
+}
+
+/// Prints how it failed: in words on stderr; with --json also as an object on stdout, so that a script reads one stream.
+pub(crate) fn failure(format: Format, failure: &Failure) {
+    note_line(&failure.to_string());
+    if format == Format::Json {
+        // Stdout may be closed, too: the exit code says it all the same.
+        drop(stdout(format!("{}\n", failure.to_json()).as_bytes()));
+    }
+}
+
+/// One line on stderr; a closed stderr is nobody's failure.
+pub(crate) fn note_line(text: &str) {
+    drop(writeln!(io::stderr(), "{text}"));
+}

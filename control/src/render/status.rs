@@ -1,0 +1,126 @@
+//! `ares status` for people. The JSON is the daemon's own object and passes through untouched.
+
+use serde_json::Value;
+
+use super::{Bytes, Seconds};
+
+/// The status object as a few lines.
+pub(crate) fn status(status: &Value) -> String {
+    let mut lines = Vec::new();
+    let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let short = |value: &Value| text(value).chars().take(10).collect::<String>();
+    let plural = |n: u64, noun: &str| {
+        if n == 1 {
+            format!("{n} {noun}")
+        } else {
+            format!("{n} {noun}s")
+        }
+    };
+
+    let listen: Vec<String> = list(&status["listen"]).iter().map(text).collect();
+    let uptime = Seconds(status["uptime_s"].as_f64().unwrap_or(0.0));
+    lines.push(format!(
+        "ares {} pid {} up {uptime}",
+        text(&status["version"]),
+        number(&status["pid"])
+    ));
+    lines.push(format!("  state   {}", text(&status["state"])));
+    lines.push(format!("  peer    {}", text(&status["peer"])));
+    lines.push(format!(
+        "  listen  {}",
+        if listen.is_empty() {
+            "nothing".to_owned()
+        } else {
+            listen.join(" ")
+        }
+    ));
+    let store = &status["store"];
+    let mut held = format!(
+        "  store   {} in {}",
+        Bytes(number(&store["bytes"])),
+        plural(number(&store["chunks"]), "chunk")
+    );
+    match &store["intake_stopped"] {
+        Value::Bool(true) => held.push_str("; INTAKE STOPPED: the disk is full"),
+        Value::String(why) => held.push_str(&format!("; INTAKE STOPPED: {why}")),
+        _ => {}
+    }
+    lines.push(held);
+    let counters = &status["counters"];
+    lines.push(format!(
+        "  moved   {} fetched, {} served, {} refused, {}",
+        Bytes(number(&counters["fetched_bytes"])),
+        Bytes(number(&counters["served_bytes"])),
+        plural(number(&counters["bad_chunks"]), "bad chunk"),
+        plural(number(&counters["failed_wants"]), "failed want"),
+    ));
+    for release in list(&status["releases"]) {
+        let state = if release["complete"] == Value::Bool(true) {
+            "complete"
+        } else {
+            "partial"
+        };
+        lines.push(format!(
+            "  release {} {state} {}",
+            short(&release["release"]),
+            text(&release["name"])
+        ));
+    }
+    for mount in list(&status["mounts"]) {
+        lines.push(format!(
+            "  mount   {} {}",
+            short(&mount["release"]),
+            mount["dir"].as_str().unwrap_or("(not UTF-8)")
+        ));
+    }
+    for peer in list(&status["peers"]) {
+        lines.push(format!("  peer    {}", short(&peer["peer"])));
+        for path in list(&peer["paths"]) {
+            lines.push(format!(
+                "    path {} {} rtt {:.2} ms mtu {} rx {} tx {} lost {} in flight {}",
+                number(&path["path"]),
+                text(&path["remote"]),
+                path["rtt_ms"].as_f64().unwrap_or(0.0),
+                number(&path["mtu"]),
+                Bytes(number(&path["rx_bytes"])),
+                Bytes(number(&path["tx_bytes"])),
+                number(&path["lost_packets"]),
+                Bytes(number(&path["inflight_bytes"])),
+            ));
+        }
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_shown_and_what_is_missing_harms_nobody() {
+        let full = serde_json::json!({
+            "version": "0.1.0", "pid": 7, "state": "/s", "peer": "ab", "listen": ["127.0.0.1:4227"], "uptime_s": 1.5,
+            "store": {"chunks": 1, "bytes": 1000, "intake_stopped": true},
+            "counters": {"fetched_bytes": 1, "served_bytes": 2, "bad_chunks": 0, "failed_wants": 1},
+            "releases": [{"release": "0123456789abcdef", "name": "n", "complete": true}],
+            "mounts": [{"dir": "/mnt", "release": "0123456789abcdef"}],
+            "peers": [{"peer": "fedcba987654", "paths": [{"path": 1, "remote": "127.0.0.1:1", "rtt_ms": 0.5, "mtu": 1452}]}],
+        });
+        let text = status(&full);
+        for expect in [
+            "pid 7",
+            "127.0.0.1:4227",
+            "1 chunk;",
+            "INTAKE STOPPED",
+            "0123456789 complete n",
+            "/mnt",
+            "rtt 0.50 ms",
+            "fedcba9876",
+        ] {
+            assert!(text.contains(expect), "{expect} in {text}");
+        }
+        assert!(status(&Value::Null).contains("nothing"));
+    }
+}

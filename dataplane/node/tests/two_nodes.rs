@@ -55,12 +55,29 @@ fn publish(handle: &Handle, chunks: u64, chunk_len: usize) -> ReleaseId {
     for number in 0..chunks {
         let chunk = verified(chunk_bytes(number, chunk_len));
         put(&mut writer, &chunk);
-        list.push(ChunkRef { id: chunk.id(), len: chunk_len as u32 }, &mut |node| nodes.push(node));
+        list.push(
+            ChunkRef {
+                id: chunk.id(),
+                len: chunk_len as u32,
+            },
+            &mut |node| nodes.push(node),
+        );
     }
     let (bytes, content) = list.finish(&mut |node| nodes.push(node));
-    let meta = Meta { mode: 0o644, mtime: Mtime { secs: 1, nanos: 2 }, xattrs: Vec::new() };
-    let file = ares_core::manifest::File { bytes, content, b3: None };
-    let root = Root { cutter: CutterId::CURRENT, top: Top::File { meta, file } };
+    let meta = Meta {
+        mode: 0o644,
+        mtime: Mtime { secs: 1, nanos: 2 },
+        xattrs: Vec::new(),
+    };
+    let file = ares_core::manifest::File {
+        bytes,
+        content,
+        b3: None,
+    };
+    let root = Root {
+        cutter: CutterId::CURRENT,
+        top: Top::File { meta, file },
+    };
     nodes.push(root.encode());
     for node in &nodes {
         put(&mut writer, node);
@@ -71,13 +88,20 @@ fn publish(handle: &Handle, chunks: u64, chunk_len: usize) -> ReleaseId {
 }
 
 fn hint(handle: &Handle) -> PeerHint {
-    PeerHint { peer: handle.peer_id(), addrs: handle.listen_addrs() }
+    PeerHint {
+        peer: handle.peer_id(),
+        addrs: handle.listen_addrs(),
+    }
 }
 
 /// Downloads the release into the node's store and returns the file bytes that came from peers.
 fn download(handle: &Handle, release: ReleaseId) -> Result<(), DownloadError> {
     let root = fetch_root(handle, release, PATIENCE)?;
-    let job = DownloadJob { release, bytes: root.totals().bytes, patience: PATIENCE };
+    let job = DownloadJob {
+        release,
+        bytes: root.totals().bytes,
+        patience: PATIENCE,
+    };
     let progress = DownloadProgress::default();
     let walk = Walk::new(&root, NODES_AHEAD);
     download::download(handle, &job, walk, &progress, &Arc::new(AtomicBool::new(false)))?;
@@ -91,7 +115,10 @@ fn fetched_bytes(handle: &Handle) -> u64 {
 
 #[test]
 fn a_release_moves_whole_and_is_not_fetched_twice() {
-    let dirs = [tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory")];
+    let dirs = [
+        tempfile::tempdir().expect("a directory"),
+        tempfile::tempdir().expect("a directory"),
+    ];
     let (chunks, len) = (400, 200_000);
     let seeder = start(dirs[0].path());
     let release = publish(&seeder.handle(), chunks, len);
@@ -100,7 +127,10 @@ fn a_release_moves_whole_and_is_not_fetched_twice() {
     download(&reader.handle(), release).expect("the seeder has it");
     for number in 0..chunks {
         let expect = chunk_bytes(number, len);
-        let chunk = ChunkRef { id: ChunkId::of(&expect), len: len as u32 };
+        let chunk = ChunkRef {
+            id: ChunkId::of(&expect),
+            len: len as u32,
+        };
         let held = reader.handle().store().read(chunk).expect("held after the download");
         assert_eq!(held.bytes(), &expect, "chunk {number}");
     }
@@ -118,14 +148,23 @@ fn a_release_moves_whole_and_is_not_fetched_twice() {
 
 #[test]
 fn what_nobody_has_ends_in_time_with_the_reason() {
-    let dirs = [tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory")];
+    let dirs = [
+        tempfile::tempdir().expect("a directory"),
+        tempfile::tempdir().expect("a directory"),
+    ];
     let seeder = start(dirs[0].path());
     let reader = start(dirs[1].path());
     let patience = Duration::from_secs(1);
     let release = ReleaseId(ChunkId::of(b"nobody has this"));
     let right = hint(&seeder.handle());
-    let wrong_key = PeerHint { peer: PeerId::from_bytes([9; 32]), addrs: right.addrs.clone() };
-    let silent = PeerHint { peer: PeerId::from_bytes([8; 32]), addrs: vec![SocketAddr::from(([127, 0, 0, 1], 9))] };
+    let wrong_key = PeerHint {
+        peer: PeerId::from_bytes([9; 32]),
+        addrs: right.addrs.clone(),
+    };
+    let silent = PeerHint {
+        peer: PeerId::from_bytes([8; 32]),
+        addrs: vec![SocketAddr::from(([127, 0, 0, 1], 9))],
+    };
     for (hints, expect) in [
         (vec![], "no peer"),
         (vec![right], "none of the peers connected"),
@@ -134,7 +173,9 @@ fn what_nobody_has_ends_in_time_with_the_reason() {
     ] {
         reader.handle().add_hints(release, hints);
         let error = fetch_root(&reader.handle(), release, patience).expect_err("nobody has it");
-        let DownloadError::Fetch(FetchError::Deadline { why, .. }) = &error else { panic!("{error}") };
+        let DownloadError::Fetch(FetchError::Deadline { why, .. }) = &error else {
+            panic!("{error}")
+        };
         assert!(why.contains(expect), "expected {expect:?} in {why:?}");
     }
 }

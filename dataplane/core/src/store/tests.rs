@@ -417,6 +417,11 @@ fn a_journal_goes_on_behind_its_last_whole_record() {
 
 #[test]
 fn a_rewritten_journal_says_the_same() {
+    // Places in objects that are gone are looked through, and a rewrite leaves them out.
+    let live = |index: &Index| IndexTotals {
+        other_places: 0,
+        ..index.totals()
+    };
     for cut in 0..=sample().ends.len() {
         let mut index = Index::default();
         sample().ends[..cut]
@@ -426,7 +431,7 @@ fn a_rewritten_journal_says_the_same() {
         let (rewritten, tail) = replay(&again.bytes, BOOT).unwrap();
         assert_eq!(tail.end, TailEnd::Clean);
         assert_eq!(held_by(&rewritten), held_by(&index), "after {cut} records");
-        assert_eq!(rewritten.totals(), index.totals(), "after {cut} records");
+        assert_eq!(live(&rewritten), live(&index), "after {cut} records");
         assert_eq!(rewritten.releases(), index.releases());
         for blob in [100, 102] {
             let coverage = |i: &Index| i.blob(&id(blob)).map(|(_, _, c)| c.clone());

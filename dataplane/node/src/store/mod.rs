@@ -18,7 +18,8 @@
 //! lock on the index is held while a disk works; a file that is not ours is only ever opened for reading.
 
 use std::fs::File;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
@@ -27,9 +28,9 @@ use ares_core::store::{BlobRef, Guard, Record, ReleaseInfo, ReleaseState};
 use ares_core::swarm::BlobPlace;
 
 mod error;
+mod file_io;
 mod flush;
 mod hand_over;
-mod io;
 mod journal;
 mod object;
 mod open;
@@ -148,10 +149,14 @@ impl Store {
 
     /// Where the chunk's bytes are. After reading them, ask `Extent::still_valid` before they are sent.
     pub fn locate(&self, chunk: &ChunkId) -> Option<Extent> {
-        self.shared.locate(chunk)
+        let refused = |(path, e): (PathBuf, io::Error)| {
+            tracing::warn!(path = %path.display(), "cannot open a file that chunks lie in for now: {e}");
+            None
+        };
+        self.shared.locate(chunk).unwrap_or_else(refused)
     }
 
-    /// Reads and verifies. A place whose bytes are bad is no longer believed, and the next one is tried.
+    /// Reads and verifies; a length of `LEN_UNKNOWN` fits any. A place whose bytes are bad is no longer believed, and the next one is tried.
     pub fn read(&self, chunk: ChunkRef) -> Result<VerifiedChunk, ReadError> {
         self.shared.read(chunk)
     }
@@ -167,11 +172,18 @@ impl Store {
         self.shared.add_in_place(path, guard, blob, chunks)
     }
 
-    /// No longer believes the chunk's bytes (a receiver found them wrong). Another place of it, where there is one, steps in.
+    /// No longer believes the bytes of the chunk at the place it is read from. Who has an [`Extent`] in hand says `forget_at`: meanwhile
+    /// another, good place may have stepped in.
     pub fn forget(&self, chunk: &ChunkId) {
-        if let Some(extent) = self.shared.locate(chunk)
-            && extent.still_valid()
-        {
+        if let Some(extent) = self.locate(chunk) {
+            self.forget_at(chunk, &extent);
+        }
+    }
+
+    /// No longer believes the bytes of the chunk at this place: they were short, or hash to something else. Where the file itself has changed
+    /// all of it is dropped, as `Extent::still_valid` does. Another place of the chunk, where there is one, steps in.
+    pub fn forget_at(&self, chunk: &ChunkId, extent: &Extent) {
+        if extent.still_valid() {
             let named = ChunkRef {
                 id: *chunk,
                 len: extent.len,
@@ -230,7 +242,7 @@ impl Store {
         &self,
         blob: &ChunkId,
         dest: &Path,
-        dress: &mut dyn FnMut(&File) -> std::io::Result<()>,
+        dress: &mut dyn FnMut(&File) -> io::Result<()>,
     ) -> Result<Taken, StoreError> {
         self.shared.take_blob(blob, dest, dress)
     }

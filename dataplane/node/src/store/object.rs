@@ -40,7 +40,7 @@ impl ObjectFile {
             return true;
         }
         if let Some(store) = self.store.upgrade() {
-            store.lose(self.object, &self.path, "changed");
+            store.lose(self.object, &self.path, "it changed");
         }
         false
     }

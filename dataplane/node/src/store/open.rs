@@ -263,7 +263,7 @@ fn arrived(object: ObjectNo, blob: BlobRef, was: &Guard, path: &[u8]) -> Option<
 
 fn must_rewrite(index: &Index, tail: &Tail) -> bool {
     let totals = index.totals();
-    let live_bytes = totals.chunks * 44 + totals.objects * 200;
+    let live_bytes = (totals.chunks + totals.other_places) * 44 + totals.objects * 200;
     tail.encoder.is_none()
         || tail.dropped_records > 0
         || matches!(tail.end, TailEnd::Nonsense(_))

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use ares_core::chunk::{ChunkRef, Mismatch, VerifiedChunk};
+use ares_core::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, Mismatch, VerifiedChunk};
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
@@ -18,8 +18,17 @@ impl Shared {
     pub(super) fn read(&self, chunk: ChunkRef) -> Result<VerifiedChunk, ReadError> {
         let mut first = None;
         // Each turn ends or drops one place of the chunk.
-        while let Some(extent) = self.locate(&chunk.id).filter(|e| e.len == chunk.len) {
-            match self.read_at(&chunk, &extent) {
+        loop {
+            let located = self.locate(&chunk.id).map_err(|(path, source)| ReadError::Disk {
+                chunk: chunk.id,
+                path,
+                source,
+            })?;
+            let fits = |extent: &Extent| extent.len == chunk.len || chunk.len == LEN_UNKNOWN;
+            let Some(extent) = located.filter(fits) else {
+                return Err(first.unwrap_or(ReadError::NotHeld(chunk.id)));
+            };
+            match self.read_at(&chunk.id, &extent) {
                 Ok(verified) => return Ok(verified),
                 Err(error @ ReadError::Disk { .. }) => return Err(first.unwrap_or(error)),
                 Err(error) => {
@@ -28,12 +37,20 @@ impl Shared {
                 }
             }
         }
-        Err(first.unwrap_or(ReadError::NotHeld(chunk.id)))
     }
 
-    fn read_at(&self, chunk: &ChunkRef, extent: &Extent) -> Result<VerifiedChunk, ReadError> {
+    fn read_at(&self, chunk: &ChunkId, extent: &Extent) -> Result<VerifiedChunk, ReadError> {
         let path = || extent.file.path.clone();
-        let forget = || self.forget_at(extent.file.object, extent.offset, *chunk);
+        let forget = || {
+            self.forget_at(
+                extent.file.object,
+                extent.offset,
+                ChunkRef {
+                    id: *chunk,
+                    len: extent.len,
+                },
+            )
+        };
         let bytes = match read_exact(extent) {
             Ok(bytes) => bytes,
             Err(errno) => {
@@ -41,33 +58,33 @@ impl Shared {
                     forget(); // a bad sector: fetched again, it is written elsewhere or heals
                 }
                 return Err(ReadError::Disk {
-                    chunk: chunk.id,
+                    chunk: *chunk,
                     path: path(),
                     source: io::Error::from(errno),
                 });
             }
         };
-        let actual = match VerifiedChunk::verify(chunk.id, bytes) {
+        let actual = match VerifiedChunk::verify(*chunk, bytes) {
             Ok(verified) => return Ok(verified),
             Err(Mismatch::Hash { actual, .. }) => Some(actual),
             Err(Mismatch::Length { .. }) => None,
         };
         if !extent.still_valid() {
             return Err(ReadError::Changed {
-                chunk: chunk.id,
+                chunk: *chunk,
                 path: path(),
             });
         }
         forget();
         Err(match actual {
             Some(actual) => ReadError::Bad {
-                chunk: chunk.id,
+                chunk: *chunk,
                 path: path(),
                 offset: extent.offset,
                 actual,
             },
             None => ReadError::Short {
-                chunk: chunk.id,
+                chunk: *chunk,
                 path: path(),
                 offset: extent.offset,
             },

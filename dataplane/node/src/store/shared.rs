@@ -6,10 +6,10 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
@@ -18,6 +18,7 @@ use ares_core::chunk::{ChunkId, ChunkRef};
 use ares_core::store::{Admit, Guard, HeldChunk, Index, Intake, ObjectKind, ObjectNo, Record, Unsynced, layout};
 use ares_core::time::Instant;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::journal::Journal;
 use super::object::{Extent, ObjectFile, OpenFiles, guard_of};
@@ -79,7 +80,7 @@ pub(super) struct SignalState {
 pub(super) enum Unusable {
     /// It vanished or changed, and is dropped from the index.
     Gone,
-    /// The kernel refuses for now (no descriptor left, no permission, I/O error).
+    /// The kernel refuses for now (no descriptor left, no memory).
     Refused(PathBuf, io::Error),
 }
 
@@ -137,23 +138,22 @@ impl Shared {
         }
     }
 
-    /// Where a chunk is, its file opened. Places that turn out to be lost are dropped on the way.
-    pub(super) fn locate(&self, chunk: &ChunkId) -> Option<Extent> {
+    /// Where a chunk is, its file opened; `None` if it is not held. Places that turn out to be lost are dropped on the way.
+    pub(super) fn locate(&self, chunk: &ChunkId) -> Result<Option<Extent>, (PathBuf, io::Error)> {
         loop {
-            let extent = self.index().lookup(chunk)?;
+            let Some(extent) = self.index().lookup(chunk) else {
+                return Ok(None);
+            };
             match self.file(extent.object) {
                 Ok(file) => {
-                    return Some(Extent {
+                    return Ok(Some(Extent {
                         file,
                         offset: extent.offset,
                         len: extent.len,
-                    });
+                    }));
                 }
                 Err(Unusable::Gone) => {} // and with it this place: each turn has one fewer
-                Err(Unusable::Refused(path, e)) => {
-                    tracing::warn!(path = %path.display(), "cannot open a file that chunks lie in: {e}");
-                    return None;
-                }
+                Err(Unusable::Refused(path, e)) => return Err((path, e)),
             }
         }
     }
@@ -164,14 +164,14 @@ impl Shared {
             return Ok(file);
         }
         match self.open(object) {
-            Err(Unusable::Refused(_, e)) if is_absence(&e) => {
-                // Perhaps it was being renamed just then; once nobody renames, what is absent is gone.
+            Err(Unusable::Refused(_, e)) if !is_passing(&e) => {
+                // Perhaps it was being renamed just then; what cannot be opened while nobody renames is lost.
                 let names = locked(&self.names);
                 let again = self.open(object);
                 drop(names);
                 match again {
-                    Err(Unusable::Refused(path, e)) if is_absence(&e) => {
-                        self.lose(object, &path, "vanished");
+                    Err(Unusable::Refused(path, e)) if !is_passing(&e) => {
+                        self.lose(object, &path, &e.to_string());
                         Err(Unusable::Gone)
                     }
                     other => other,
@@ -196,7 +196,7 @@ impl Shared {
                 match guard_of(&file) {
                     Ok(now) if now == guard => (file, path, Some(guard)),
                     Ok(_) => {
-                        self.lose(object, &path, "changed");
+                        self.lose(object, &path, "it changed");
                         return Err(Unusable::Gone);
                     }
                     Err(e) => return Err(Unusable::Refused(path, e)),
@@ -233,7 +233,7 @@ impl Shared {
     }
 
     /// Drops an object whose file is not what it was, with all chunks that are only there, and says so once.
-    pub(super) fn lose(&self, object: ObjectNo, path: &Path, how: &'static str) {
+    pub(super) fn lose(&self, object: ObjectNo, path: &Path, how: &str) {
         let mut index = self.index_mut();
         let kind = match index.object(object).map(|o| &o.kind) {
             None | Some(ObjectKind::Gone) => return,
@@ -245,7 +245,7 @@ impl Shared {
         drop(index);
         self.gone_objects.fetch_add(1, Ordering::Relaxed);
         let path = path.display();
-        tracing::warn!(%path, "{kind} {how}: its chunks are no longer held here (publish again, or they are fetched when needed)");
+        tracing::warn!(%path, "{kind} is lost ({how}): its chunks are no longer held here; publish it again, or they are fetched when needed");
     }
 
     /// No longer believes one place of a chunk.
@@ -360,14 +360,9 @@ pub(super) fn own_names(object: ObjectNo, kind: &ObjectKind) -> Option<Vec<Strin
 fn open_own(paths: &[PathBuf]) -> Result<(File, PathBuf), Unusable> {
     let mut absent = None;
     for path in paths {
-        let both = OpenOptions::new().read(true).write(true).open(path);
-        let opened = match both {
-            Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => File::open(path),
-            other => other,
-        };
-        match opened {
+        match open_one(path) {
             Ok(file) => return Ok((file, path.clone())),
-            Err(e) if is_absence(&e) => absent = absent.or(Some((path.clone(), e))),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => absent = absent.or(Some((path.clone(), e))),
             Err(e) => return Err(Unusable::Refused(path.clone(), e)),
         }
     }
@@ -375,10 +370,21 @@ fn open_own(paths: &[PathBuf]) -> Result<(File, PathBuf), Unusable> {
     Err(Unusable::Refused(path, e))
 }
 
-/// Whether the kernel says that there is no such file (rather than that we may not look).
-fn is_absence(e: &io::Error) -> bool {
-    matches!(
-        e.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::StaleNetworkFileHandle
-    )
+fn open_one(path: &Path) -> io::Result<File> {
+    let both = || OpenOptions::new().read(true).write(true).open(path);
+    match both() {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            // A crash may have left it with the mode it was to have as the user's file (see `hand_over`).
+            fs::set_permissions(path, Permissions::from_mode(0o600))?;
+            both()
+        }
+        Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => File::open(path),
+        other => other,
+    }
+}
+
+/// Whether an error says nothing about the file: no descriptor or memory left, interrupted.
+fn is_passing(e: &io::Error) -> bool {
+    let passing = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR, Errno::AGAIN];
+    Errno::from_io_error(e).is_some_and(|errno| passing.contains(&errno))
 }

@@ -1,4 +1,4 @@
-//! Writes chunks: to their place in a backing file, or to a pack segment. Decides where; `io` does the writing.
+//! Writes chunks: to their place in a backing file, or to a pack segment. Decides where; `file_io` does the writing.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -10,7 +10,7 @@ use ares_core::store::{BlobRef, HeldChunk, ObjectNo, Record, fits_segment, layou
 use ares_core::swarm::BlobPlace;
 use rustix::fs::FallocateFlags;
 
-use super::io::FileIo;
+use super::file_io::FileIo;
 use super::object::ObjectFile;
 use super::shared::{Completed, Shared, Unusable};
 use super::{Filled, ReadError, Store, StoreError, locked};
@@ -195,7 +195,9 @@ impl Shared {
             let (object, offset) = self.reserve(chunk.len)?;
             match self.file(object) {
                 Ok(file) => return Ok(Some(Target { object, file, offset })),
-                Err(Unusable::Gone) => *locked(&self.pack) = None,
+                Err(Unusable::Gone) => {
+                    locked(&self.pack).take_if(|(open, _)| *open == object);
+                }
                 Err(Unusable::Refused(path, source)) => {
                     return Err(StoreError::Disk {
                         path,

@@ -302,3 +302,35 @@ fn thousands_of_published_files_are_served_with_few_open() {
     let open = open.filter(|path| path.starts_with(dir.path().join("tree"))).count();
     assert!(open <= 512, "{open} files open");
 }
+
+#[test]
+fn what_a_crash_left_with_the_users_mode_is_still_ours() {
+    let dir = TempDir::new();
+    let (store, chunks, blob) = with_blob(&dir.path().join("s"));
+    let path = store.blob_file(&blob).unwrap().path().to_owned();
+    drop(store);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+    let store = Store::open(&dir.path().join("s")).unwrap();
+    assert_eq!(store.read(named(&chunks[0])).unwrap().bytes(), chunks[0].bytes());
+}
+
+#[test]
+fn forgetting_one_place_keeps_the_others() {
+    let dir = TempDir::new();
+    let first = PublishedFile::make(dir.path().join("v1"), 0);
+    let second = PublishedFile::make(dir.path().join("v2"), 0);
+    let store = Store::open(&dir.path().join("s")).unwrap();
+    first.add(&store).unwrap();
+    second.add(&store).unwrap();
+    let c = &first.chunks[0];
+    let extent = store.locate(&c.id()).unwrap();
+    fs::write(&first.path, b"changed").unwrap();
+    assert!(!extent.still_valid());
+    store.forget_at(&c.id(), &extent);
+    assert_eq!(store.locate(&c.id()).unwrap().file.path(), second.path);
+    let unknown = ChunkRef {
+        id: c.id(),
+        len: ares_core::chunk::LEN_UNKNOWN,
+    };
+    assert_eq!(store.read(unknown).unwrap().bytes(), c.bytes());
+}

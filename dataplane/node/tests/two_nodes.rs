@@ -82,8 +82,11 @@ fn publish(handle: &Handle, chunks: u64, chunk_len: usize) -> ReleaseId {
     for node in &nodes {
         put(&mut writer, node);
     }
-    handle.store().add_release(root.release(), "test", bytes, 1);
-    handle.store().mark_complete(root.release());
+    handle
+        .store()
+        .add_release(root.release(), "test", bytes, 1)
+        .expect("the journal takes it");
+    handle.store().mark_complete(root.release()).expect("the journal takes it");
     root.release()
 }
 

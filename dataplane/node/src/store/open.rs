@@ -352,7 +352,9 @@ fn go_on(path: PathBuf, tail: Tail, boot: BootId) -> Result<Journal, StoreError>
         file.set_len(tail.valid_bytes)
             .map_err(|e| StoreError::of_write(&path, "truncate it", 0, e))?;
     }
+    // A process killed between its last Sync record and the fsync behind it left a Sync that only the page cache has.
+    let covered = tail.all_covered && rustix::fs::fdatasync(&file).is_ok();
     let boot = (!tail.boot_is_current).then_some(boot);
     let encoder = tail.encoder.expect("a journal without a header is rewritten");
-    Ok(Journal::new(path, file, encoder, tail.valid_bytes, boot, tail.all_covered))
+    Ok(Journal::new(path, file, encoder, tail.valid_bytes, boot, covered))
 }

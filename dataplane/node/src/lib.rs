@@ -7,6 +7,7 @@ pub mod download;
 mod handle;
 mod hub;
 pub mod identity;
+pub mod import;
 mod lane;
 mod mailbox;
 mod node;

@@ -1,0 +1,84 @@
+//! Why a publish ended without a release. Nothing of it is known to peers then; chunks already stored only save the next try some work.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ares_core::manifest::BuildError;
+
+use crate::store::StoreError;
+
+/// Why something was not published.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The kernel does not let us read it.
+    #[error("{}: cannot {what}: {source}{}", .path.display(), remedy(.source))]
+    Unreadable {
+        /// What was to be read.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// Somebody writes to it.
+    #[error("{}: changed or vanished each of the {tries} times it was read; publish when nobody writes to it, publish a snapshot, or leave it out with --skip-changed", .path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// How often it was tried.
+        tries: u32,
+    },
+    /// Neither a file nor a directory.
+    #[error("{}: is {what}; only a directory or a regular file can be published", .path.display())]
+    Kind {
+        /// What was to be published.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// Directories in directories in directories.
+    #[error("{}: directories nest deeper than {limit} levels here; a release holds no more", .path.display())]
+    Deep {
+        /// The first that is too deep.
+        path: PathBuf,
+        /// How deep is allowed.
+        limit: usize,
+    },
+    /// The kernel lists what a release cannot hold: a fault of the filesystem.
+    #[error("{}: {error}", .path.display())]
+    Entry {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong.
+        error: BuildError,
+    },
+    /// The store takes no more.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// `ImportProgress::cancel` was called.
+    #[error("cancelled; nothing was published")]
+    Cancelled,
+}
+
+fn remedy(source: &io::Error) -> &'static str {
+    match source.raw_os_error() {
+        Some(libc_emfile::EMFILE) => "; raise the limit of open files (ulimit -n)",
+        _ if source.kind() == io::ErrorKind::PermissionDenied => "; run as who may read it, or leave it out with --skip-changed",
+        _ => "",
+    }
+}
+
+mod libc_emfile {
+    /// Too many open files (Linux, all architectures).
+    pub(super) const EMFILE: i32 = 24;
+}
+
+impl ImportError {
+    pub(super) fn unreadable(path: &Path, what: &'static str, source: impl Into<io::Error>) -> Self {
+        Self::Unreadable {
+            path: path.to_owned(),
+            what,
+            source: source.into(),
+        }
+    }
+}

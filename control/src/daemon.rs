@@ -2,7 +2,6 @@
 //! order. What commands do with them is in `jobs`, how fs and export get their chunks in `daemon/source.rs`.
 
 mod guests;
-mod seam;
 mod source;
 
 use std::sync::Arc;
@@ -14,7 +13,6 @@ use ares_node::store::StoreError;
 use ares_node::{Handle, Node, StartError};
 
 use self::guests::Guests;
-pub(crate) use self::seam::{ImportProgress, publish};
 pub(crate) use self::source::NodeSource;
 use crate::admin::proto::{Outcome, Request, SharedSink};
 use crate::admin::server::Server;

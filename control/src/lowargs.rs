@@ -97,6 +97,15 @@ pub(crate) struct PublishArgs {
     /// Stay in the foreground and serve it, where no daemon runs
     #[arg(long)]
     pub(crate) serve: bool,
+    /// Copy large files into the store instead of serving them from where they are
+    #[arg(long)]
+    pub(crate) copy: bool,
+    /// Leave out files that change while they are read or may not be read, instead of failing
+    #[arg(long)]
+    pub(crate) skip_changed: bool,
+    /// Record each file's BLAKE3 (what b3sum prints) in the release; `ares ls --json` shows it
+    #[arg(long)]
+    pub(crate) b3: bool,
 }
 
 /// `ares serve`
@@ -191,7 +200,7 @@ mod tests {
             "ares --state /s serve --listen 10.0.0.1:4227 --listen [::1]:4227",
             "ares serve --state /s --json",
             "ares publish /srv/x --name v1 --json",
-            "ares publish --serve /srv/x",
+            "ares publish --serve --copy --skip-changed --b3 /srv/x",
             "ares get ares:abc out --force --no-progress",
             "ares mount ares:abc /mnt --detach --allow-other --patience 500ms",
             "ares umount -z /mnt",

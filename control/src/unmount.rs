@@ -9,6 +9,9 @@ use rustix::mount::UnmountFlags;
 use crate::admin::proto::Force;
 use crate::error::{Failure, Kind};
 
+/// What the kernel says about the mounts that this process sees (proc_pid_mountinfo(5)).
+pub(crate) const MOUNTINFO: &str = "/proc/self/mountinfo";
+
 /// Takes the mount at `dir` away.
 pub(crate) fn unmount(dir: &Path, force: Force) -> Result<(), Failure> {
     let flags = match force {

@@ -6,11 +6,47 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use super::codec::{Decoder, encode_request};
-use super::proto::{Outcome, Reply, Request, Sink};
+use super::codec::{CodecError, Decoder, encode_request};
+use super::proto::{Gone, Outcome, Reply, Request, Sink};
 use super::socket;
 use crate::cancel::Cancel;
 use crate::error::{Failure, Kind};
+
+/// A daemon that does not even take a request of a few hundred bytes for so long is stuck.
+const WRITE_MAX: Duration = Duration::from_secs(30);
+
+/// Why a request has no outcome.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// It was carried out, and failed.
+    #[error("{0}")]
+    Failed(Failure),
+    /// The daemon stops.
+    #[error("the daemon is shutting down")]
+    Stopping,
+    /// The user, a signal, or nobody there to take what comes.
+    #[error("interrupted")]
+    Interrupted,
+    /// The daemon died or was killed.
+    #[error("the daemon went away: {}", crate::error::plain(.0))]
+    Lost(#[from] std::io::Error),
+    /// It speaks otherwise.
+    #[error("admin socket: {0}")]
+    Codec(#[from] CodecError),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let text = error.to_string();
+        match error {
+            Error::Failed(failure) => failure,
+            Error::Stopping => Failure::new(Kind::Interrupted, text).help("run the command again; what is held stays held"),
+            Error::Interrupted => Failure::interrupted(),
+            Error::Lost(_) => Failure::new(Kind::Interrupted, text).help("look at its log, and run the command again"),
+            Error::Codec(_) => Failure::new(Kind::Failed, text).help("restart the daemon with this `ares`"),
+        }
+    }
+}
 
 /// A connection to a daemon.
 pub(crate) struct Client {
@@ -31,43 +67,35 @@ impl Client {
     }
 
     /// Asks and waits for the end. Raising `cancel` closes the connection, which ends the job on the other side.
-    pub(crate) fn run(&mut self, request: &Request, sink: &dyn Sink, cancel: &Cancel) -> Result<Outcome, Failure> {
-        let broken = |e: &std::io::Error| {
-            if cancel.is_cancelled() {
-                return Failure::interrupted();
-            }
-            Failure::new(Kind::Interrupted, format!("the daemon went away: {}", crate::error::plain(e)))
-                .help("look at its log, and run the command again")
-        };
-        let closer = self.stream.try_clone().map_err(|e| broken(&e))?;
+    pub(crate) fn run(&mut self, request: &Request, sink: &dyn Sink, cancel: &Cancel) -> Result<Outcome, Error> {
+        let result = self.converse(request, sink, cancel);
+        match result {
+            Err(Error::Lost(_)) if cancel.is_cancelled() => Err(Error::Interrupted),
+            other => other,
+        }
+    }
+
+    fn converse(&mut self, request: &Request, sink: &dyn Sink, cancel: &Cancel) -> Result<Outcome, Error> {
+        let closer = self.stream.try_clone()?;
         // A connection that is closed already cannot be closed: nothing is lost.
         cancel.on_cancel(move || drop(closer.shutdown(Shutdown::Both)));
-        // A daemon that does not even take a request of a few hundred bytes is stuck.
-        self.stream
-            .set_write_timeout(Some(Duration::from_secs(30)))
-            .map_err(|e| broken(&e))?;
-        self.stream.write_all(&encode_request(request)).map_err(|e| broken(&e))?;
+        self.stream.set_write_timeout(Some(WRITE_MAX))?;
+        self.stream.write_all(&encode_request(request))?;
         let mut bytes = vec![0; 256 << 10];
         loop {
             while let Some(reply) = self.decoder.reply()? {
                 match reply {
                     Reply::Done { ok } => return Ok(ok),
-                    Reply::Failed { error } => return Err(error),
-                    Reply::Event(event) => {
-                        if sink.event(event).is_err() {
-                            return Err(Failure::interrupted());
-                        }
-                    }
+                    Reply::Failed { error } => return Err(Error::Failed(error)),
+                    Reply::Stopping { .. } => return Err(Error::Stopping),
+                    Reply::Event(event) => sink.event(event).map_err(|Gone| Error::Interrupted)?,
                 }
             }
             match self.stream.read(&mut bytes) {
-                Ok(0) => {
-                    let end = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-                    return Err(broken(&end));
-                }
+                Ok(0) => return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),
                 Ok(n) => self.decoder.on_bytes(&bytes[..n]),
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(broken(&e)),
+                Err(e) => return Err(e.into()),
             }
         }
     }

@@ -121,6 +121,46 @@ pub(crate) enum Force {
     Lazy,
 }
 
+/// Where the bytes of large published files are served from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LargeFiles {
+    /// From the files themselves.
+    #[default]
+    InPlace,
+    /// From a copy in the store.
+    Copy,
+}
+
+/// What becomes of a file that changes while it is published, or may not be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Troubled {
+    /// Nothing is published.
+    #[default]
+    Fail,
+    /// It is left out.
+    Skip,
+}
+
+/// Whether the release records what `b3sum` prints for each file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum FileHash {
+    #[default]
+    Leave,
+    Record,
+}
+
+/// How something is published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct ImportHow {
+    pub(crate) large_files: LargeFiles,
+    pub(crate) troubled: Troubled,
+    pub(crate) file_hash: FileHash,
+}
+
 /// What a command wants of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "cmd", rename_all = "kebab-case")]
@@ -128,7 +168,11 @@ pub(crate) enum Request {
     /// What is going on.
     Status,
     /// Take a file or directory into the store and make a link.
-    Publish { path: Raw, name: Option<String> },
+    Publish {
+        path: Raw,
+        name: Option<String>,
+        options: ImportHow,
+    },
     /// Bring what a link names into the store and write it to `dest`, which is absolute.
     Get {
         link: WireLink,
@@ -322,6 +366,8 @@ pub(crate) enum Reply {
     Done { ok: Outcome },
     /// The end.
     Failed { error: Failure },
+    /// The end: the daemon stops. What was asked may be asked of the next one.
+    Stopping { stopping: String },
 }
 
 /// Nobody listens to a job any more; it should stop.

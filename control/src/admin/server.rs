@@ -1,7 +1,7 @@
 //! The answering side of the admin socket, on a thread with a `tokio-uring` runtime of its own: takes requests, runs each on a
 //! thread, sends what it says. Bounds connections, lines and idle time; knows nothing of what a request does.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +36,7 @@ pub(crate) type Handler = Arc<dyn Fn(Request, SharedSink, &Cancel) -> Result<Out
 /// A running server; stops when dropped.
 pub(crate) struct Server {
     stop: watch::Sender<bool>,
+    path: PathBuf,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -67,6 +68,7 @@ impl Server {
         is_ready.recv().map_err(|_| dead())?.map_err(no_ring)?;
         Ok(Self {
             stop,
+            path: socket::path(state),
             thread: Some(thread),
         })
     }
@@ -77,6 +79,8 @@ impl Server {
         if let Some(thread) = self.thread.take() {
             // A panic there has been printed already; the rest of the shutdown goes on.
             drop(thread.join());
+            // One that stays is recognised as dead by the next daemon.
+            drop(std::fs::remove_file(&self.path));
         }
     }
 }
@@ -265,9 +269,8 @@ async fn run(
 }
 
 fn stopping() -> Reply {
-    Reply::Failed {
-        error: Failure::new(Kind::Interrupted, "the daemon is shutting down")
-            .help("run the command again; what is held stays held"),
+    Reply::Stopping {
+        stopping: "the daemon is shutting down".to_owned(),
     }
 }
 

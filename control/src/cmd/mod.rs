@@ -183,7 +183,7 @@ impl Context {
     /// Runs one request by the daemon, or by one started here for it.
     fn run(&self, request: Request, role: Role) -> Result<Outcome, Failure> {
         let mut session = Session::open(&self.config, role, &self.cancel)?;
-        let result = session.run(request, &self.sink(), &self.cancel);
+        let result = session.run(&request, &self.sink(), &self.cancel);
         self.terminal.clear();
         session.close(&self.cancel);
         result

@@ -4,18 +4,19 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
 
 use super::{Context, mount_point, parse_link, unexpected};
 use crate::admin::client::Client;
-use crate::admin::proto::{Audience, Event, Gone, Outcome, Raw, Request, SharedSink, Sink, Stay, WireLink};
+use crate::admin::proto::{Audience, Event, Force, Gone, Outcome, Raw, Request, SharedSink, Sink, Stay, WireLink};
 use crate::daemon::Role;
 use crate::error::{Failure, Kind};
 use crate::lowargs::MountArgs;
 use crate::render;
 use crate::session::Session;
+use crate::unmount::{MOUNTINFO, fstype_at};
 
 pub(super) fn run(context: &Context, args: MountArgs) -> Result<(), Failure> {
     let (_, link) = parse_link(&args.link)?;
@@ -51,16 +52,22 @@ fn request(context: &Context, args: &MountArgs, link: WireLink, dir: &Path, stay
 }
 
 fn in_foreground(context: &Context, request: Request, is_detached_child: bool) -> Result<(), Failure> {
-    let sink: SharedSink = match is_detached_child {
+    let mut session = Session::open(&context.config, Role::Mount, &context.cancel)?;
+    let inner: SharedSink = match is_detached_child {
         true => Arc::new(ToParent),
         false => context.sink(),
     };
-    let mut session = Session::open(&context.config, Role::Mount, &context.cancel)?;
-    let result = session.run(request, &sink, &context.cancel);
+    let checked = Arc::new(Visible {
+        inner,
+        fault: Mutex::default(),
+    });
+    let sink: SharedSink = checked.clone();
+    let result = session.run(&request, &sink, &context.cancel);
     session.close(&context.cancel);
     match result {
         Ok(Outcome::Mounted { .. }) => Ok(()),
         Ok(other) => Err(unexpected(&other)),
+        Err(failure) if failure.kind == Kind::Interrupted && checked.fault().is_some() => Err(checked.fault().unwrap_or(failure)),
         // The signal is how one ends a foreground mount: it was unmounted cleanly, nothing failed.
         Err(failure) if failure.kind == Kind::Interrupted && context.cancel.is_cancelled() => Ok(()),
         Err(failure) => Err(failure),
@@ -73,6 +80,15 @@ fn in_daemon(context: &Context, request: Request, dir: &Path) -> Result<(), Fail
     let Outcome::Mounted { release, .. } = outcome else {
         return Err(unexpected(&outcome));
     };
+    if let Some(failure) = hidden(dir) {
+        // Of no use to anybody.
+        let undo = Request::Umount {
+            dir: Raw::from(dir),
+            force: Force::Lazy,
+        };
+        drop(context.run(undo, Role::Passing));
+        return Err(failure);
+    }
     context.print(
         &format!("mounted on {}", dir.display()),
         &json!({"dir": Raw::from(dir), "release": release}),
@@ -155,6 +171,46 @@ fn read_failure(error: &serde_json::Value) -> Option<Failure> {
         Some(help) => failure.help(help),
         None => failure,
     })
+}
+
+/// Why a mount that a daemon has made is not seen here; `None` where it is, or where the kernel does not tell.
+fn hidden(dir: &Path) -> Option<Failure> {
+    let table = std::fs::read(MOUNTINFO).ok()?;
+    if fstype_at(&table, dir).is_some_and(|fstype| fstype.starts_with("fuse")) {
+        return None;
+    }
+    let message = format!(
+        "the daemon has mounted {}, but out of sight of this process: its mounts are private to it",
+        dir.display()
+    );
+    Some(
+        Failure::new(Kind::Mount, message)
+            .help("mount with a node of your own (another --state): a hardened service mounts for itself alone"),
+    )
+}
+
+/// Ends a mount that nobody but its daemon sees.
+struct Visible {
+    inner: SharedSink,
+    fault: Mutex<Option<Failure>>,
+}
+
+impl Visible {
+    fn fault(&self) -> Option<Failure> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Sink for Visible {
+    fn event(&self, event: Event) -> Result<(), Gone> {
+        if let Event::Mounted { dir, .. } = &event
+            && let Some(failure) = hidden(&dir.to_path())
+        {
+            *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+            return Err(Gone);
+        }
+        self.inner.event(event)
+    }
 }
 
 /// Tells the command that started us that the mount answers.

@@ -1,9 +1,10 @@
 //! `ares publish`: adds a file or directory to the store and prints its link; with --serve it stays and serves it.
 
+use ares_core::link::Link;
 use serde_json::json;
 
 use super::{Context, absolute, unexpected};
-use crate::admin::proto::{Outcome, Raw, Request};
+use crate::admin::proto::{FileHash, ImportHow, LargeFiles, Outcome, Raw, Request, Troubled};
 use crate::daemon::Role;
 use crate::error::{Failure, Kind};
 use crate::lowargs::PublishArgs;
@@ -16,16 +17,28 @@ pub(super) fn run(context: &Context, args: PublishArgs) -> Result<(), Failure> {
     if let Err(e) = std::fs::symlink_metadata(&path) {
         return Err(Failure::io("publishing", &path, &e));
     }
-    if args.name.as_ref().is_some_and(|name| name.is_empty() || name.len() > 255) {
-        return Err(Failure::new(Kind::Usage, "--name must have 1 to 255 bytes"));
+    if args
+        .name
+        .as_ref()
+        .is_some_and(|name| name.is_empty() || Link::name_from(name.as_bytes()) != *name)
+    {
+        return Err(Failure::new(
+            Kind::Usage,
+            "--name must be what a file can be called: one line, no slash, at most 255 bytes",
+        ));
     }
     let request = Request::Publish {
         path: Raw::from(path.as_path()),
         name: args.name,
+        options: ImportHow {
+            large_files: if args.copy { LargeFiles::Copy } else { LargeFiles::InPlace },
+            troubled: if args.skip_changed { Troubled::Skip } else { Troubled::Fail },
+            file_hash: if args.b3 { FileHash::Record } else { FileHash::Leave },
+        },
     };
     let role = if args.serve { Role::Serve } else { Role::Passing };
     let mut session = Session::open(&context.config, role, &context.cancel)?;
-    let result = session.run(request, &context.sink(), &context.cancel);
+    let result = session.run(&request, &context.sink(), &context.cancel);
     context.terminal.clear();
     let printed = result.and_then(|outcome| print(context, &outcome));
     match (&printed, session.is_remote(), args.serve) {

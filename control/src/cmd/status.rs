@@ -7,8 +7,8 @@ use crate::render;
 use crate::session::Session;
 
 pub(super) fn run(context: &Context) -> Result<(), Failure> {
-    let mut session = Session::attach(&context.config)?;
-    match session.run(Request::Status, &context.sink(), &context.cancel)? {
+    let mut daemon = Session::attach(&context.config)?;
+    match daemon.run(&Request::Status, &*context.sink(), &context.cancel)? {
         Outcome::Status { status } => context.print(&render::status(&status), &status),
         other => Err(unexpected(&other)),
     }

@@ -9,20 +9,17 @@ use crate::admin::proto::{Force, Outcome, Raw, Request};
 use crate::error::{Failure, Kind};
 use crate::lowargs::UmountArgs;
 use crate::session::Session;
-use crate::unmount::{fstype_at, unmount};
-
-/// What the kernel says about the mounts that this process sees (proc_pid_mountinfo(5)).
-const MOUNTINFO: &str = "/proc/self/mountinfo";
+use crate::unmount::{MOUNTINFO, fstype_at, unmount};
 
 pub(super) fn run(context: &Context, args: UmountArgs) -> Result<(), Failure> {
     let dir = mount_point(&args.dir)?;
     let force = if args.lazy { Force::Lazy } else { Force::IfIdle };
-    if let Ok(mut session) = Session::attach(&context.config) {
+    if let Ok(mut daemon) = Session::attach(&context.config) {
         let request = Request::Umount {
             dir: Raw::from(dir.as_path()),
             force,
         };
-        match session.run(request, &context.sink(), &context.cancel) {
+        match daemon.run(&request, &*context.sink(), &context.cancel).map_err(Failure::from) {
             Ok(Outcome::Unmounted { .. }) => return done(context, &dir),
             Ok(other) => return Err(super::unexpected(&other)),
             // Not its mount: perhaps another's.

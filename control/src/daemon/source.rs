@@ -2,27 +2,33 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, ReleaseId, VerifiedChunk};
-use ares_core::swarm::{BlobPlace, Class, Want};
+use ares_core::swarm::{BlobPlace, Class, FetchError, Want};
 use ares_fs::{Reply, Source};
 use ares_node::Handle;
 use ares_node::store::Taken;
 use bytes::Bytes;
 
 use super::Shared;
+use crate::cancel::Cancel;
 use crate::error::{Failure, Kind};
 use crate::export::{Blobs, Took};
 use crate::tree::Chunks;
 
+/// How often a thread that waits for a chunk looks whether anybody still wants it.
+const CANCEL_LOOK: Duration = Duration::from_millis(50);
+
 impl Shared {
     /// Chunks of `release`, from the store or the swarm.
-    pub(crate) fn chunks(&self, release: ReleaseId) -> NodeChunks<'_> {
+    pub(crate) fn chunks(&self, release: ReleaseId, cancel: &Cancel) -> NodeChunks<'_> {
         NodeChunks {
             handle: &self.handle,
             release,
             patience: self.config.patience,
+            cancel: cancel.clone(),
         }
     }
 }
@@ -32,6 +38,7 @@ pub(crate) struct NodeChunks<'a> {
     handle: &'a Handle,
     release: ReleaseId,
     patience: Duration,
+    cancel: Cancel,
 }
 
 impl NodeChunks<'_> {
@@ -43,7 +50,27 @@ impl NodeChunks<'_> {
             release: self.release,
             patience: self.patience,
         };
-        Ok(self.handle.fetch_blocking(want)?)
+        self.wait(want)
+    }
+
+    /// As `Handle::fetch_blocking`, but a signal or a client that leaves ends it at once.
+    fn wait(&self, want: Want) -> Result<Bytes, Failure> {
+        let (answered, answer) = sync_channel(1);
+        // Whoever has given up takes no answer.
+        let id = self
+            .handle
+            .fetch(want, Box::new(move |result| drop(answered.try_send(result))));
+        loop {
+            match answer.recv_timeout(CANCEL_LOOK) {
+                Ok(result) => return Ok(result?),
+                Err(RecvTimeoutError::Disconnected) => return Err(FetchError::Shutdown.into()),
+                Err(RecvTimeoutError::Timeout) if self.cancel.is_cancelled() => {
+                    self.handle.cancel(id);
+                    return Err(Failure::interrupted());
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
     }
 }
 

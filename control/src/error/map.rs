@@ -7,6 +7,7 @@ use ares_fs::{MountError, UnmountError};
 use ares_node::StartError;
 use ares_node::download::DownloadError;
 use ares_node::identity::IdentityError;
+use ares_node::import::ImportError;
 use ares_node::store::{ReadError, StateError, StoreError};
 
 use super::{Failure, Kind};
@@ -67,6 +68,21 @@ impl From<StoreError> for Failure {
     }
 }
 
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Self {
+        let text = error.to_string();
+        let kind = match error {
+            ImportError::Store(error) => return error.into(),
+            ImportError::Cancelled => return Failure::interrupted(),
+            ImportError::Unreadable { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Kind::NotFound,
+            ImportError::Unreadable { .. } => Kind::Disk,
+            ImportError::Changed { .. } => Kind::InputChanged,
+            _ => Kind::Usage,
+        };
+        Failure::told(kind, &text)
+    }
+}
+
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
         Failure::told(Kind::Disk, &error.to_string())
@@ -77,7 +93,7 @@ impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
         let kind = match &error {
             ReadError::NotHeld(_) => Kind::Network,
-            ReadError::Bad { .. } => Kind::Content,
+            ReadError::Bad { .. } | ReadError::Short { .. } => Kind::Content,
             ReadError::Changed { .. } => Kind::InputChanged,
             _ => Kind::Disk,
         };

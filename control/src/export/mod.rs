@@ -269,3 +269,6 @@ impl Export<'_> {
 fn twice() -> Failure {
     Failure::new(Kind::Failed, "the manifest walk gave an entry out of order; please report it")
 }
+
+#[cfg(test)]
+mod tests;

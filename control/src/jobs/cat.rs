@@ -25,7 +25,7 @@ const AHEAD_NODES: usize = 4;
 
 pub(super) fn run(daemon: &Shared, link: &Link, sink: &std::sync::Arc<dyn Sink>, cancel: &Cancel) -> Result<Outcome, Failure> {
     daemon.hint(link);
-    let chunks = daemon.chunks(link.release);
+    let chunks = daemon.chunks(link.release, cancel);
     let found = tree::find(&chunks, link.release, &link.inside)?;
     let file = match &found.kind {
         EntryKind::File(file) => file,
@@ -83,7 +83,7 @@ struct Coming {
 }
 
 fn stream(daemon: &Shared, link: &Link, root: &Root, sender: &mut Sender<'_>, cancel: &Cancel) -> Result<(), Failure> {
-    let chunks = daemon.chunks(link.release);
+    let chunks = daemon.chunks(link.release, cancel);
     let mut walk = Walk::new(root, AHEAD_NODES);
     let mut coming: VecDeque<Coming> = VecDeque::new();
     let mut ahead = 0;

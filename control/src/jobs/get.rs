@@ -27,7 +27,7 @@ pub(super) fn run(
 ) -> Result<Outcome, Failure> {
     let start = Instant::now();
     daemon.hint(link);
-    let chunks = daemon.chunks(link.release);
+    let chunks = daemon.chunks(link.release, cancel);
     let found = tree::find(&chunks, link.release, &link.inside)?;
     // A destination that cannot be written to is found before hours of fetching, not after.
     let place = export::Place::open(dest, &found, link)?;

@@ -3,14 +3,15 @@
 use ares_core::link::Link;
 use ares_core::manifest::{EntryKind, Meta};
 
-use crate::admin::proto::{Event, Listed, ListedKind, Outcome, Raw, Sink};
+use crate::admin::proto::{Event, Listed, ListedKind, Outcome, Raw, SharedSink};
+use crate::cancel::Cancel;
 use crate::daemon::Shared;
 use crate::error::Failure;
 use crate::tree;
 
-pub(super) fn run(daemon: &Shared, link: &Link, sink: &std::sync::Arc<dyn Sink>) -> Result<Outcome, Failure> {
+pub(super) fn run(daemon: &Shared, link: &Link, sink: &SharedSink, cancel: &Cancel) -> Result<Outcome, Failure> {
     daemon.hint(link);
-    let chunks = daemon.chunks(link.release);
+    let chunks = daemon.chunks(link.release, cancel);
     let found = tree::find(&chunks, link.release, &link.inside)?;
     let mut entries = 0;
     let mut show = |name: &[u8], meta: &Meta, kind: &EntryKind| {

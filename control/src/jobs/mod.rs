@@ -25,7 +25,10 @@ pub(crate) fn run(daemon: &Arc<Shared>, request: Request, sink: SharedSink, canc
     let name = request.name();
     let result = match request {
         Request::Status => status::run(daemon),
-        Request::Publish { path, name } => publish::run(daemon, &path.to_path(), name, &sink, cancel),
+        Request::Publish { path, name, options } => {
+            let path = path.to_path();
+            publish::run(daemon, publish::Ask { path, name, options }, &sink, cancel)
+        }
         Request::Get { link, dest, overwrite } => get::run(daemon, &read_link(&link)?, &dest.to_path(), overwrite, &sink, cancel),
         Request::Mount {
             link,
@@ -46,7 +49,7 @@ pub(crate) fn run(daemon: &Arc<Shared>, request: Request, sink: SharedSink, canc
             mount::run(daemon, ask, &sink, cancel)
         }
         Request::Umount { dir, force } => umount::run(daemon, &dir.to_path(), force),
-        Request::Ls { link } => ls::run(daemon, &read_link(&link)?, &sink),
+        Request::Ls { link } => ls::run(daemon, &read_link(&link)?, &sink, cancel),
         Request::Cat { link } => cat::run(daemon, &read_link(&link)?, &sink, cancel),
     };
     match &result {

@@ -41,7 +41,7 @@ pub(super) fn run(daemon: &Shared, ask: Ask, sink: &SharedSink, cancel: &Cancel)
         .help("try again when it has ended, or name another --state"));
     }
     let release = ask.link.release.to_string();
-    let mount = Arc::new(start(daemon, &ask)?);
+    let mount = Arc::new(start(daemon, &ask, cancel)?);
     let dir = mount.dir().to_owned();
     let entry = MountEntry {
         release: release.clone(),
@@ -76,9 +76,9 @@ pub(super) fn run(daemon: &Shared, ask: Ask, sink: &SharedSink, cancel: &Cancel)
     }
 }
 
-fn start(daemon: &Shared, ask: &Ask) -> Result<Mount, Failure> {
+fn start(daemon: &Shared, ask: &Ask, cancel: &Cancel) -> Result<Mount, Failure> {
     daemon.hint(&ask.link);
-    let chunks = daemon.chunks(ask.link.release);
+    let chunks = daemon.chunks(ask.link.release, cancel);
     let found = tree::find(&chunks, ask.link.release, &ask.link.inside)?;
     let name = found.name.as_ref().map(ToString::to_string);
     let root = match (&found.kind, found.as_root()) {

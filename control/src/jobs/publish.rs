@@ -1,55 +1,95 @@
 //! Takes a file or directory into the store, lets peers know, and makes the link.
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::atomic::Ordering::Relaxed;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use ares_core::link::{Link, LinkPeer};
+use ares_node::import::{self, ImportProgress, PublishOptions};
 
 use super::progress::sampled;
-use crate::admin::proto::{Event, Outcome, Phase, Progress, SharedSink};
+use crate::admin::proto::{Event, FileHash, ImportHow, LargeFiles, Outcome, Phase, Progress, SharedSink, Troubled};
 use crate::cancel::Cancel;
-use crate::daemon::{ImportProgress, Role, Shared, publish};
+use crate::daemon::{Role, Shared};
 use crate::error::Failure;
 
-pub(super) fn run(
-    daemon: &Shared,
-    path: &Path,
-    name: Option<String>,
-    sink: &SharedSink,
-    cancel: &Cancel,
-) -> Result<Outcome, Failure> {
+/// Entries left out that are named; the rest is counted.
+const WARNINGS_SHOWN: usize = 50;
+
+/// What is to be published, and how.
+pub(super) struct Ask {
+    pub(super) path: PathBuf,
+    pub(super) name: Option<String>,
+    pub(super) options: ImportHow,
+}
+
+pub(super) fn run(daemon: &Shared, ask: Ask, sink: &SharedSink, cancel: &Cancel) -> Result<Outcome, Failure> {
     let start = Instant::now();
-    let progress = ImportProgress::default();
-    let sample = || Progress {
-        phase: Phase::Publish,
-        bytes_done: progress.bytes_done.load(Relaxed),
-        bytes_total: progress.bytes_total.load(Relaxed),
-        items_done: progress.files_done.load(Relaxed),
-        items_total: progress.files_total.load(Relaxed),
+    let options = PublishOptions {
+        large_files: match ask.options.large_files {
+            LargeFiles::InPlace => import::LargeFiles::InPlace,
+            LargeFiles::Copy => import::LargeFiles::Copy,
+        },
+        troubled: match ask.options.troubled {
+            Troubled::Fail => import::Troubled::Fail,
+            Troubled::Skip => import::Troubled::Skip,
+        },
+        file_hash: match ask.options.file_hash {
+            FileHash::Leave => import::FileHash::Leave,
+            FileHash::Record => import::FileHash::Record,
+        },
+        // A release that holds the store that holds the release would never end.
+        without: vec![daemon.config.state.clone()],
+        ..PublishOptions::default()
     };
+    let progress = Arc::new(ImportProgress::new());
+    let stop = Arc::clone(&progress);
+    cancel.on_cancel(move || stop.cancel());
+    let sample = || {
+        let counts = progress.counts();
+        Progress {
+            // Until the walk is done nobody knows how much there is.
+            phase: if counts.walked { Phase::Publish } else { Phase::Scan },
+            bytes_done: counts.bytes_done,
+            bytes_total: if counts.walked {
+                counts.bytes_found.max(counts.bytes_done)
+            } else {
+                0
+            },
+            items_done: counts.files_done,
+            items_total: if counts.walked { counts.files_found } else { 0 },
+        }
+    };
+    let store = daemon.handle.store();
     let published = sampled(&**sink, cancel, &sample, || {
-        publish(&daemon.handle, path, name, &progress, cancel)
+        import::publish(store, &ask.path, &options, &progress)
     });
-    let published = published?;
-    let addrs = addrs_for_link(daemon);
     let note = |text: String| sink.event(Event::Note { text }).map_err(|_| Failure::interrupted());
+    // Said also where it failed: what was left out may be the reason.
+    let (warnings, skipped) = progress.warnings();
+    for warning in warnings.iter().take(WARNINGS_SHOWN) {
+        note(format!("note: {warning}"))?;
+    }
+    if skipped > warnings.len().min(WARNINGS_SHOWN) as u64 {
+        note(format!(
+            "note: {} more like these",
+            skipped - warnings.len().min(WARNINGS_SHOWN) as u64
+        ))?;
+    }
+    let published = published?;
+    daemon.handle.announce(published.release);
+    let addrs = addrs_for_link(daemon);
     if addrs.iter().all(|a| a.ip().is_loopback()) {
         note(match addrs.is_empty() {
             true => "note: this machine has no network address, so the link names none: others cannot find it".to_owned(),
             false => "note: the link names only loopback addresses: it works on this machine alone".to_owned(),
         })?;
     }
-    if published.skipped > 0 {
-        note(format!(
-            "note: {} entries left out: neither file nor directory nor symlink",
-            published.skipped
-        ))?;
-    }
+    let name = ask.name.unwrap_or_else(|| Link::name_from(published.name.as_bytes()));
     let link = Link {
         release: published.release,
-        name: published.name.clone(),
+        name: name.clone(),
         peers: vec![LinkPeer {
             peer: daemon.handle.peer_id(),
             addrs: addrs.clone(),
@@ -59,11 +99,11 @@ pub(super) fn run(
     Ok(Outcome::Published {
         link: link.to_string(),
         release: published.release.to_string(),
-        name: published.name,
+        name,
         bytes: published.bytes,
         entries: published.entries,
         elapsed_s: start.elapsed().as_secs_f64(),
-        skipped: published.skipped,
+        skipped,
         addrs: addrs.iter().map(ToString::to_string).collect(),
     })
 }

@@ -93,6 +93,11 @@ impl Terminal {
             Phase::Write => "write",
         };
         let mut state = self.state();
+        if progress.phase == Phase::Publish
+            && let Some(scan) = state.bars.remove("scan")
+        {
+            scan.finish_and_clear();
+        }
         let bar = state.bars.entry(label).or_insert_with(|| {
             let bar = bars.add(ProgressBar::new(0).with_prefix(label));
             bar.enable_steady_tick(Duration::from_millis(250));

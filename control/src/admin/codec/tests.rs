@@ -13,6 +13,10 @@ fn requests() -> Vec<Request> {
         Request::Publish {
             path: Raw(b"/srv/\xfe\x00x".to_vec()),
             name: None,
+            options: ImportHow {
+                troubled: Troubled::Skip,
+                ..ImportHow::default()
+            },
         },
         Request::Get {
             link: link.clone(),
@@ -103,10 +107,11 @@ fn golden_lines() {
     let check = |line: &str, request: Request| assert_eq!(encode_request(&request), format!("{line}\n").into_bytes());
     check(r#"{"v":1,"request":{"cmd":"status"}}"#, Request::Status);
     check(
-        r#"{"v":1,"request":{"cmd":"publish","path":{"hex":"2fff"},"name":null}}"#,
+        r#"{"v":1,"request":{"cmd":"publish","path":{"hex":"2fff"},"name":null,"options":{"large_files":"in-place","troubled":"fail","file_hash":"leave"}}}"#,
         Request::Publish {
             path: Raw(b"/\xff".to_vec()),
             name: None,
+            options: ImportHow::default(),
         },
     );
     let (line, data) = encode_reply(&Reply::Event(Event::Data {

@@ -5,6 +5,7 @@
 
 pub mod compare;
 pub mod daemon;
+pub mod hostile;
 pub mod lab;
 pub mod mount;
 pub mod procfs;

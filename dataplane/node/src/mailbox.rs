@@ -1,7 +1,9 @@
 //! What the threads of a node say to each other. One message a chunk, not a packet.
 //!
-//! The hub decides, shards talk to peers, workers hash and touch the disk. Mailboxes are bounded; the bounds are never met in
-//! health, because asks in flight are bounded by credit, so a full one says that its reader is stuck and the sender may wait.
+//! The hub decides, shards talk to peers, workers hash and touch the disk. Who may wait for whom is what keeps them from waiting
+//! in a circle: shards wait for workers (a slow disk slows the network), the hub waits for shards and workers, and nobody waits
+//! for the hub. So the mailboxes of shards and workers are bounded queues, and the hub's is not; what is in it is bounded by what
+//! its senders may have under way: asks by credit, wants by their callers, frames by the conversation's limits.
 
 use std::net::SocketAddr;
 use std::time::Duration;

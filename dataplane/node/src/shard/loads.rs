@@ -81,7 +81,7 @@ impl Loads {
             Ok(_) if whole && extent.still_valid() => Ok(buf.freeze()),
             Ok(_) => {
                 tracing::warn!(chunk = %item.id.short(), "held bytes have changed or vanished on disk; not served any more");
-                store.forget(&item.id);
+                store.forget_at(&item.id, &extent);
                 Err(AnswerHead::Gone)
             }
             Err(error) => {

@@ -1,0 +1,133 @@
+//! A peer that proves its key and then misbehaves: the transfer ends right through another peer, or with a clear error in time, and never
+//! with a wrong byte or a full memory.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use ares_core::link::Link;
+use ares_tests::hostile::{Hostile, MISDEEDS, Misdeed};
+use ares_tests::{Daemon, Lab, Node, Outcome, compare, daemon, procfs, tree};
+
+/// Longest a transfer may take with a peer that does its worst.
+const BOUND: Duration = Duration::from_secs(75);
+
+/// Memory of a fetching process, bytes.
+const RSS_MAX: u64 = 256 << 20;
+
+struct Scene {
+    lab: Lab,
+    _server: Daemon,
+    release: std::path::PathBuf,
+    honest: Link,
+}
+
+/// An honest publisher, on the first of `2 + rows` machines: one for a reader of each row, one for its hostile peer.
+fn scene(test: &str, rows: usize) -> Scene {
+    let lab = Lab::on_loopback(test, 1 + 2 * rows as u8);
+    let release = lab.node(0).dir().join("release");
+    tree::source(&release, 40, 111);
+    tree::big_file(&release.join("big"), 6 << 20, 112);
+    let server = Daemon::serve(lab.node(0));
+    let honest = server.publish(&release).link.parse().expect("a link as core reads it");
+    Scene {
+        lab,
+        _server: server,
+        release,
+        honest,
+    }
+}
+
+/// Fetches, and watches the process's memory meanwhile.
+fn fetch(node: &Node, link: &Link, dest: &Path) -> (Outcome, u64) {
+    let running = node.start(daemon::get(node, &link.to_string(), dest));
+    let (mut peak, start) = (0, Instant::now());
+    while !running.ended_within(Duration::from_millis(20)) && start.elapsed() < BOUND {
+        peak = procfs::peak_rss_bytes(running.pid()).unwrap_or(0).max(peak);
+    }
+    (running.wait(Duration::from_millis(1)), peak)
+}
+
+/// Runs all misdeeds at once: most of their time is waiting.
+fn each_misdeed(test: &str, judge: impl Fn(&Scene, Misdeed, &Node, &Hostile) + Sync) {
+    let scene = scene(test, MISDEEDS.len());
+    let (scene, judge) = (&scene, &judge);
+    std::thread::scope(|scope| {
+        let rows = MISDEEDS.iter().enumerate().map(|(i, misdeed)| {
+            let (reader, place) = (scene.lab.node(1 + 2 * i), scene.lab.node(2 + 2 * i));
+            let row = std::thread::Builder::new().name(format!("{misdeed:?}"));
+            row.spawn_scoped(scope, move || {
+                let hostile = Hostile::start(place.listen(), *misdeed, &scene.honest);
+                judge(scene, *misdeed, reader, &hostile);
+            })
+        });
+        let rows: Vec<_> = rows.map(|row| row.expect("a thread")).collect();
+        let failed: Vec<Misdeed> = rows
+            .into_iter()
+            .zip(MISDEEDS)
+            .filter_map(|(row, m)| row.join().is_err().then_some(m))
+            .collect();
+        assert!(failed.is_empty(), "see above: {failed:?}");
+    });
+}
+
+#[test]
+fn a_transfer_ends_right_beside_a_hostile_peer() {
+    each_misdeed("hostile-and-honest", |scene, misdeed, reader, hostile| {
+        let mut link = scene.honest.clone();
+        link.peers.insert(0, hostile.hint());
+        let dest = reader.dir().join("dest");
+        let (outcome, peak) = fetch(reader, &link, &dest);
+        outcome.expect_ok();
+        compare::assert_same(&scene.release, &dest);
+        assert!(peak < RSS_MAX, "{misdeed:?}: {peak} bytes resident");
+    });
+}
+
+#[test]
+fn a_hostile_peer_alone_is_told_by_name() {
+    each_misdeed("hostile-alone", |scene, misdeed, reader, hostile| {
+        let mut link = scene.honest.clone();
+        link.peers = vec![hostile.hint()];
+        let dest = reader.dir().join("dest");
+        let (outcome, peak) = fetch(reader, &link, &dest);
+        assert!(peak < RSS_MAX, "{misdeed:?}: {peak} bytes resident");
+        // Nothing may come from control frames or streams alone that would undo right answers; the connection may be dropped for it.
+        let harmless = matches!(
+            misdeed,
+            Misdeed::FrameFlood | Misdeed::HugeFrame | Misdeed::ControlNoise | Misdeed::StreamFlood
+        );
+        if harmless && outcome.status.success() {
+            compare::assert_same(&scene.release, &dest);
+            return;
+        }
+        let name = format!("{}|{}", hostile.peer.short(), hostile.address);
+        outcome.expect_error(&[&name]);
+        for file in compare::files_below(&dest) {
+            let inside = file.strip_prefix(&dest).expect("below the destination");
+            let original = scene.release.join(inside);
+            assert!(
+                compare::differences(&original, &file).is_empty(),
+                "{misdeed:?}: a wrong file at {}",
+                file.display()
+            );
+        }
+        assert!(
+            hostile.asked() > 0 || misdeed == Misdeed::ControlNoise,
+            "{misdeed:?}: nobody asked the hostile peer"
+        );
+    });
+}
+
+#[test]
+fn a_mount_reads_right_beside_a_hostile_peer() {
+    let scene = scene("hostile-mount", 1);
+    let hostile = Hostile::start(scene.lab.node(2).listen(), Misdeed::WrongByte, &scene.honest);
+    let mut link = scene.honest.clone();
+    link.peers.insert(0, hostile.hint());
+    let reader = scene.lab.node(1);
+    let dir = reader.dir().join("mounted");
+    std::fs::create_dir(&dir).expect("a mount point");
+    let mounted = ares_tests::mount::Mounted::new(reader, &link.to_string(), &dir);
+    compare::assert_same(&scene.release, &dir);
+    mounted.end_by(rustix::process::Signal::TERM).expect_ok();
+}

@@ -188,9 +188,14 @@ impl Maker {
         self.dir(&root.join("empty/inside"), 0o711)?;
         self.deep(&root.join("deep"))?;
         self.twins(&root.join("twins"))?;
-        fs::create_dir(root.join("sparse"))?;
-        sparse_file(&root.join("sparse/middle"), 8 << 20, self.rng.word());
-        File::create(root.join("sparse/all-hole"))?.set_len(3 << 20)?;
+        let [dir, middle, hole] = ["sparse", "sparse/middle", "sparse/all-hole"].map(|n| root.join(n));
+        self.dir(&dir, 0o755)?;
+        sparse_file(&middle, 8 << 20, self.rng.word());
+        File::create(&hole)?.set_len(3 << 20)?;
+        for path in [middle, hole] {
+            set_mode(&path, 0o644);
+            self.note(path);
+        }
         self.settle()
     }
 
@@ -290,10 +295,10 @@ impl Maker {
     fn twins(&mut self, dir: &Path) -> io::Result<()> {
         self.dir(dir, 0o755)?;
         let mut content = self.rng.bytes(700_000);
-        fs::write(dir.join("one"), &content)?;
-        fs::write(dir.join("same"), &content)?;
+        self.content(&dir.join("one"), &content, 0o644)?;
+        self.content(&dir.join("same"), &content, 0o644)?;
         content[350_000] ^= 1;
-        fs::write(dir.join("almost"), &content)?;
+        self.content(&dir.join("almost"), &content, 0o644)?;
         fs::hard_link(dir.join("one"), dir.join("hard"))
     }
 
@@ -305,7 +310,12 @@ impl Maker {
     }
 
     fn file(&mut self, path: &Path, len: usize, mode: u32) -> io::Result<()> {
-        fs::write(path, self.rng.bytes(len))?;
+        let content = self.rng.bytes(len);
+        self.content(path, &content, mode)
+    }
+
+    fn content(&mut self, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+        fs::write(path, content)?;
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
         self.note(path.to_owned());
         Ok(())

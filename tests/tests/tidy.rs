@@ -230,7 +230,7 @@ fn opening(file: &File) -> Vec<String> {
     }
 }
 
-/// A pause says beside it, or on the line above, why no condition can be waited for.
+/// A pause says beside it, or just above, why no condition can be waited for; or it is a named constant, which says it where it stands.
 fn unexplained_pause(file: &File) -> Vec<String> {
     let lines: Vec<&str> = file.text.lines().collect();
     let code = File {
@@ -239,8 +239,10 @@ fn unexplained_pause(file: &File) -> Vec<String> {
     };
     lines_that(&code, |i, line| {
         let pauses = line.contains("sleep(") && !line.contains("fn ");
-        let explained = lines[i].contains("// ") || (i > 0 && lines[i - 1].trim_start().starts_with("// "));
-        (pauses && !explained).then(|| "a pause instead of a condition, and no comment says why".to_owned())
+        let explained = lines[i.saturating_sub(2)..=i].iter().any(|l| l.contains("// "));
+        let argument = line.split("sleep(").nth(1).unwrap_or_default();
+        let named = argument.starts_with(|c: char| c.is_ascii_uppercase()) && !argument.contains("::");
+        (pauses && !explained && !named).then(|| "a pause instead of a condition, and no comment says why".to_owned())
     })
 }
 
@@ -436,6 +438,8 @@ fn the_rules_see_what_they_are_for() {
         "// The kernel has no event for it.\nthread::sleep(x);",
         0,
     );
+    check(&unexplained_pause, "a.rs", "thread::sleep(LOOK);", 0);
+    check(&unexplained_pause, "a.rs", "thread::sleep(Duration::from_secs(1));", 1);
     check(&unexplained_pause, "a.rs", "\"sleep(1)\"", 0);
     check(&unexplained_dependency, "Cargo.toml", "[dependencies]\nserde = \"1\"\n", 1);
     check(

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ares_core::manifest::BuildError;
+use rustix::io::Errno;
 
 use crate::store::StoreError;
 
@@ -61,16 +62,11 @@ pub enum ImportError {
 }
 
 fn remedy(source: &io::Error) -> &'static str {
-    match source.raw_os_error() {
-        Some(libc_emfile::EMFILE) => "; raise the limit of open files (ulimit -n)",
-        _ if source.kind() == io::ErrorKind::PermissionDenied => "; run as who may read it, or leave it out with --skip-changed",
+    match Errno::from_io_error(source) {
+        Some(Errno::MFILE) => "; raise the limit of open files (ulimit -n)",
+        Some(Errno::ACCESS | Errno::PERM) => "; run as who may read it, or leave it out with --skip-changed",
         _ => "",
     }
-}
-
-mod libc_emfile {
-    /// Too many open files (Linux, all architectures).
-    pub(super) const EMFILE: i32 = 24;
 }
 
 impl ImportError {

@@ -2,14 +2,35 @@
 //!
 //! It never follows a symlink below the top, never writes to what it publishes, and makes the release known last.
 
+use std::fs::FileType;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use ares_core::chunk::{CutterId, ReleaseId};
+use ares_core::link::Link;
+use ares_core::manifest::{Root, Top};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::api::Published;
 use crate::store::Store;
 
+mod big;
+mod buffers;
 mod error;
+mod look;
+mod pool;
 mod progress;
+mod small;
+mod tree;
+mod work;
+
+use big::BigJob;
+use tree::DirJob;
+use work::{Job, Work, Worker};
 
 pub use error::ImportError;
 pub use progress::{ImportCounts, ImportProgress, LeftOut, Warning};
@@ -66,6 +87,89 @@ pub fn publish(
     options: &PublishOptions,
     progress: &ImportProgress,
 ) -> Result<Published, ImportError> {
-    let _ = (store, path, options, progress);
-    Err(ImportError::Cancelled)
+    let real = path.canonicalize().map_err(|e| ImportError::unreadable(path, "find it", e))?;
+    let kind = real.metadata().map_err(|e| ImportError::unreadable(&real, "look at it", e))?;
+    let first = match kind.file_type() {
+        kind if kind.is_dir() => Job::Dir(DirJob::Top { path: real.clone() }),
+        kind if kind.is_file() => {
+            progress.walked.store(true, Relaxed);
+            progress.files_found.fetch_add(1, Relaxed);
+            progress
+                .bytes_found
+                .fetch_add(real.metadata().map_or(0, |meta| meta.len()), Relaxed);
+            Job::Open(BigJob::top(real.clone()))
+        }
+        kind => {
+            return Err(ImportError::Kind {
+                path: real,
+                what: kind_of(kind),
+            });
+        }
+    };
+    let threads = match options.threads {
+        0 => std::thread::available_parallelism().map_or(1, |cores| cores.get()),
+        threads => threads,
+    };
+    raise_open_files();
+    let without = options
+        .without
+        .iter()
+        .filter_map(|dir| dir.metadata().ok())
+        .map(|meta| (meta.dev(), meta.ino()));
+    let work = Work::new(store, options, progress, threads, without.collect(), first);
+    let top = run(work, threads)?;
+    let root = Root {
+        cutter: CutterId::CURRENT,
+        top,
+    };
+    let chunk = root.encode();
+    store.writer().put(&chunk, None)?;
+
+    // Known last: before this, nobody is told of the release.
+    let name = Link::name_from(real.file_name().map_or(b"root", |name| name.as_bytes()));
+    let (release, totals) = (ReleaseId(chunk.id()), root.totals());
+    store.add_release(release, &name, totals.bytes, totals.entries)?;
+    store.mark_complete(release)?;
+    store.settle()?;
+    Ok(Published {
+        release,
+        name,
+        bytes: totals.bytes,
+        entries: totals.entries,
+    })
 }
+
+/// A directory is open while anything in it is published, and directories may nest as deep as 1,024, which is what most systems allow a process
+/// to open unless it asks for more. Where that is refused the error names the limit.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum {
+        let _ = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: limit.maximum,
+                ..limit
+            },
+        );
+    }
+}
+
+fn kind_of(kind: FileType) -> &'static str {
+    match kind {
+        kind if kind.is_fifo() => "a named pipe",
+        kind if kind.is_socket() => "a socket",
+        _ => "a device",
+    }
+}
+
+fn run(work: Work<'_>, threads: usize) -> Result<Top, ImportError> {
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| Worker::new(&work).run());
+        }
+    });
+    work.outcome()
+}
+
+#[cfg(test)]
+mod tests;

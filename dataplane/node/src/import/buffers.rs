@@ -1,0 +1,66 @@
+//! Buffers of the publish workers, used again and again: a fresh megabyte costs 256 page faults.
+
+use std::sync::Arc;
+
+use ares_core::chunk::LOOKBACK;
+use ares_core::limits::CHUNK_BYTES_MAX;
+use crossbeam::queue::ArrayQueue;
+
+/// Bytes of a big file that are read and searched at once: what stays in a core's own cache until it is hashed, and no less than the longest
+/// chunk, so that a chunk lies in two windows at most.
+pub(super) const WINDOW: usize = CHUNK_BYTES_MAX as usize;
+
+/// A window with what is looked back at, or a pack and the byte that tells that a file grew; whole pages.
+const BUFFER_BYTES: usize = WINDOW + 4096;
+const _: () = assert!(LOOKBACK <= 4096);
+
+/// Those not in use, up to a number that is plenty for the workers.
+pub(super) struct Buffers {
+    free: ArrayQueue<Box<[u8]>>,
+}
+
+/// One buffer, ours until it is dropped; then it goes back.
+pub(super) struct Buffer {
+    /// Empty only while it is dropped.
+    bytes: Box<[u8]>,
+    /// How much of it `as_ref` shows.
+    pub(super) len: usize,
+    home: Arc<Buffers>,
+}
+
+impl Buffers {
+    pub(super) fn new(threads: usize) -> Arc<Self> {
+        Arc::new(Self {
+            free: ArrayQueue::new(threads * 4),
+        })
+    }
+
+    pub(super) fn take(self: &Arc<Self>) -> Buffer {
+        let bytes = self.free.pop().unwrap_or_else(|| vec![0; BUFFER_BYTES].into());
+        Buffer {
+            bytes,
+            len: 0,
+            home: self.clone(),
+        }
+    }
+}
+
+impl Buffer {
+    /// All of it, to be written to.
+    pub(super) fn space(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        // More than fit were in use at once: this one is freed.
+        let _ = self.home.free.push(std::mem::take(&mut self.bytes));
+    }
+}

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ares_core::link::Link;
+use ares_core::manifest::Root;
 use ares_node::api::{NodeConfig, PeerHint};
 use ares_node::store::StoreError;
 use ares_node::{Handle, Node, StartError};
@@ -144,5 +145,22 @@ impl Shared {
             addrs: p.addrs.clone(),
         });
         self.handle.add_hints(link.release, hints.collect());
+    }
+
+    /// Takes part in a release from now on: what is held of it is served to peers that ask, also after a restart.
+    pub(crate) fn adopt(&self, link: &Link, root: &Root) -> Result<(), Failure> {
+        let totals = root.totals();
+        self.handle
+            .store()
+            .add_release(link.release, &link.name, totals.bytes, totals.entries)?;
+        self.handle.announce(link.release);
+        Ok(())
+    }
+
+    /// All of a release is held.
+    pub(crate) fn complete(&self, link: &Link) -> Result<(), Failure> {
+        self.handle.store().mark_complete(link.release)?;
+        self.handle.announce(link.release);
+        Ok(())
     }
 }

@@ -209,6 +209,10 @@ impl Sink for Visible {
             *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
             return Err(Gone);
         }
+        if let Event::Mounted { dir, .. } = &event {
+            let text = format!("mounted on {}; Ctrl-C unmounts", dir.lossy());
+            self.inner.event(Event::Note { text })?;
+        }
         self.inner.event(event)
     }
 }

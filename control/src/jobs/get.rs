@@ -13,9 +13,14 @@ use super::progress::sampled;
 use crate::admin::proto::{Outcome, Overwrite, Phase, Progress, SharedSink};
 use crate::cancel::Cancel;
 use crate::daemon::Shared;
-use crate::error::Failure;
+use crate::error::{Failure, Kind};
 use crate::export::{self, Counters};
 use crate::tree;
+
+/// Entries and bytes beyond which a release is taken for hostile: a few nodes that name each other over and over say any number, and
+/// walking them would never end.
+const ENTRIES_MAX: u64 = 1 << 30;
+const BYTES_MAX: u64 = 1 << 50;
 
 pub(super) fn run(
     daemon: &Shared,
@@ -29,8 +34,16 @@ pub(super) fn run(
     daemon.hint(link);
     let chunks = daemon.chunks(link.release, cancel);
     let found = tree::find(&chunks, link.release, &link.inside)?;
+    let totals = export::totals(&found);
+    if totals.entries > ENTRIES_MAX || totals.bytes > BYTES_MAX {
+        let (entries, bytes) = (totals.entries, totals.bytes);
+        let message = format!("the release says that it has {entries} entries of {bytes} bytes: more than can be meant");
+        return Err(Failure::new(Kind::Content, message).help("get the part that you need: LINK/path"));
+    }
     // A destination that cannot be written to is found before hours of fetching, not after.
     let place = export::Place::open(dest, &found, link)?;
+
+    daemon.adopt(link, &found.root)?;
 
     let progress = DownloadProgress::default();
     let sample = || Progress {
@@ -54,10 +67,12 @@ pub(super) fn run(
         sampled(&**sink, cancel, &sample, || {
             download(&daemon.handle, &job, walk, &progress, &stop)
         })?;
+        if link.inside.is_empty() {
+            daemon.complete(link)?;
+        }
     }
 
     let counters = Counters::default();
-    let totals = export::totals(&found);
     let sample = || Progress {
         phase: Phase::Write,
         bytes_done: counters.bytes.load(Relaxed),

@@ -80,6 +80,7 @@ fn start(daemon: &Shared, ask: &Ask, cancel: &Cancel) -> Result<Mount, Failure> 
     daemon.hint(&ask.link);
     let chunks = daemon.chunks(ask.link.release, cancel);
     let found = tree::find(&chunks, ask.link.release, &ask.link.inside)?;
+    daemon.adopt(&ask.link, &found.root)?;
     let name = found.name.as_ref().map(ToString::to_string);
     let root = match (&found.kind, found.as_root()) {
         (EntryKind::Dir(_) | EntryKind::File(_), Some(root)) => root.encode(),

@@ -218,7 +218,8 @@ impl Sink for Terminal {
         match event {
             Event::Progress(progress) => self.progress(progress),
             Event::Note { text } => self.note(&text),
-            Event::Mounted { dir, .. } => self.note(&format!("mounted on {}", dir.lossy())),
+            // The command that mounts says so itself: on stderr where it stays, as its result where it does not.
+            Event::Mounted { .. } => {}
             Event::Entry(entry) => return self.entry(&entry),
             Event::Data { data } => return self.write(&data),
         }

@@ -13,7 +13,7 @@ use crossbeam::channel::{Sender, bounded};
 use crate::api::{Done, Held, PeerHint, Status, WantId};
 use crate::hub::Waiter;
 use crate::lane;
-use crate::mailbox::{Job, ToHub};
+use crate::mailbox::ToHub;
 use crate::store::Store;
 use crate::want_ids::WantIds;
 
@@ -31,7 +31,6 @@ pub(crate) struct Inner {
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) store: Arc<Store>,
     pub(crate) hub: Sender<ToHub>,
-    pub(crate) jobs: Sender<Job>,
     pub(crate) want_ids: Arc<WantIds>,
 }
 
@@ -68,35 +67,18 @@ impl Handle {
 
     /// Gets a chunk's bytes, from the store where it is held, else from peers. `done` is called exactly once.
     pub fn fetch(&self, want: Want, done: Done) -> WantId {
-        let id = self.inner.want_ids.next();
-        if self.inner.store.has(&want.chunk.id) {
-            if let Err(refused) = self.inner.jobs.send(Job::Read { want, done })
-                && let Job::Read { done, .. } = refused.0
-            {
-                done(Err(FetchError::Shutdown));
-            }
-        } else if let Err(refused) = self.inner.hub.send(ToHub::Fetch {
-            id,
-            want,
-            waiter: Waiter::Bytes(done),
-        }) && let ToHub::Fetch { waiter, .. } = refused.0
-        {
-            waiter.fail(FetchError::Shutdown);
-        }
-        id
+        self.want(want, Waiter::for_bytes(done))
     }
 
     /// Sees to it that a chunk is in the store at its place. `held` is called exactly once.
     pub fn hold(&self, want: Want, held: Held) -> WantId {
+        self.want(want, Waiter::for_held(held))
+    }
+
+    /// A node that has stopped drops the message, and with it the waiter, which is an answer too.
+    fn want(&self, want: Want, waiter: Waiter) -> WantId {
         let id = self.inner.want_ids.next();
-        if let Err(refused) = self.inner.hub.send(ToHub::Fetch {
-            id,
-            want,
-            waiter: Waiter::Held(held),
-        }) && let ToHub::Fetch { waiter, .. } = refused.0
-        {
-            waiter.fail(FetchError::Shutdown);
-        }
+        self.tell(ToHub::Fetch { id, want, waiter });
         id
     }
 

@@ -16,7 +16,7 @@ use ares_ring::Waker;
 use bytes::Bytes;
 use crossbeam::channel::Sender;
 
-use crate::api::{Done, PathStatus, PeerHint, Status, WantId};
+use crate::api::{PathStatus, PeerHint, Status, WantId};
 use crate::hub::Waiter;
 
 /// Messages a mailbox holds before its senders wait.
@@ -71,7 +71,7 @@ pub(crate) enum Job {
     /// A chunk has arrived: verify it, hand it to those who wait, write it.
     Land { ask: PathAsk, bytes: Bytes },
     /// Read a held chunk; the rest of the want serves to fetch it should the disk have lost it.
-    Read { want: Want, done: Done },
+    Read { id: WantId, want: Want, waiter: Waiter },
     /// Look whether the held bytes of a chunk are still right; forget them if not.
     Check(ChunkId),
     /// A held chunk belongs at one more place.
@@ -80,8 +80,6 @@ pub(crate) enum Job {
         chunk: ChunkRef,
         place: BlobPlace,
     },
-    /// End the thread.
-    Stop,
 }
 
 /// To the hub, from everybody.
@@ -128,6 +126,10 @@ pub(crate) enum ToHub {
     Filled { want: WantId, result: Result<(), FetchError> },
     /// Somebody needs a chunk.
     Fetch { id: WantId, want: Want, waiter: Waiter },
+    /// A held chunk could not be read: ask peers for it.
+    Lost { id: WantId, want: Want, waiter: Waiter },
+    /// `Job::Check` is done.
+    Checked(ChunkId),
     /// Nobody waits for that want any more.
     CancelWant(WantId),
     /// Peers that may have a release.

@@ -24,6 +24,9 @@ use crate::worker::Worker;
 /// Socket buffers asked for, in bytes: a few milliseconds of a fast link, so that a busy moment of the thread costs no datagram.
 const SOCKET_BUFFER_BYTES: u32 = 4 << 20;
 
+/// What the secret for stateless resets is derived for: any other use of the identity gives other bytes (BLAKE3 section 6.2).
+const RESET_CONTEXT: &str = "ares 2026-11-23 QUIC stateless reset and connection ids";
+
 /// A running node. Dropping it stops it.
 pub struct Node {
     handle: Handle,
@@ -70,18 +73,18 @@ impl Node {
             clock: Clock::new(),
             store: store.clone(),
             totals: Arc::default(),
-            want_ids: Arc::default(),
             path_ids: Arc::default(),
             tls,
             nonce: random(),
+            reset_secret: blake3::derive_key(RESET_CONTEXT, &identity.pkcs8),
         };
+        let want_ids: Arc<WantIds> = Arc::default();
         let inner = Inner {
             peer: identity.peer,
             listen: listen.clone(),
             store,
             hub: hub_post.clone(),
-            jobs: jobs.clone(),
-            want_ids: parts.want_ids.clone(),
+            want_ids: want_ids.clone(),
         };
         let mut node = Self {
             handle: Handle { inner: Arc::new(inner) },
@@ -102,6 +105,7 @@ impl Node {
                 totals: parts.totals.clone(),
                 tls: parts.tls.clone(),
                 nonce: parts.nonce,
+                reset_secret: parts.reset_secret,
                 path_ids: parts.path_ids.clone(),
             };
             let waker = node.spawn_shard(shard)?;
@@ -113,7 +117,6 @@ impl Node {
                 hub: hub_post.clone(),
                 store: parts.store.clone(),
                 totals: parts.totals.clone(),
-                want_ids: parts.want_ids.clone(),
             };
             node.spawn(format!("ares-work-{index}"), move || worker.run())?;
         }
@@ -196,10 +199,10 @@ struct Common {
     clock: Clock,
     store: Arc<Store>,
     totals: Arc<Totals>,
-    want_ids: Arc<WantIds>,
     path_ids: Arc<PathIds>,
     tls: Tls,
     nonce: u64,
+    reset_secret: [u8; 32],
 }
 
 /// One socket per shard and lane: the first shard has the configured port, the others tell theirs in the hello.

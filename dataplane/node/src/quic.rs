@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ares_core::limits::CHUNK_BYTES_MAX;
+use aws_lc_rs::hmac;
 use quinn_proto::congestion::CubicConfig;
-use quinn_proto::{EndpointConfig, MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn_proto::{EndpointConfig, HashedConnectionIdGenerator, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 /// Streams a peer may have open at once: asks it may have outstanding, and its control stream.
 pub(crate) const STREAMS_MAX: u32 = 256;
@@ -25,9 +26,14 @@ const UDP_PAYLOAD_MAX: u16 = 65_527;
 
 const _: () = assert!(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES);
 
-/// For the endpoint of a shard.
-pub(crate) fn endpoint_config() -> EndpointConfig {
-    let mut config = EndpointConfig::default();
+/// For the endpoint of a shard. `reset_secret` is the same after a restart, so that peers of the node's earlier life learn from
+/// the first packet that their connections are gone (RFC 9000 section 10.3) and do not wait for a timeout.
+pub(crate) fn endpoint_config(reset_secret: &[u8; 32]) -> EndpointConfig {
+    let reset_key = hmac::Key::new(hmac::HMAC_SHA256, reset_secret);
+    let mut config = EndpointConfig::new(Arc::new(reset_key));
+    let [b0, b1, b2, b3, b4, b5, b6, b7, ..] = *reset_secret;
+    let cid_key = u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, b7]);
+    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(cid_key)));
     config
         .max_udp_payload_size(UDP_PAYLOAD_MAX)
         .expect("within what RFC 9000 section 18.2 allows");

@@ -7,12 +7,11 @@ use ares_core::swarm::{FetchError, Want};
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender};
 
-use crate::api::Done;
+use crate::api::WantId;
 use crate::counters::{Totals, add};
 use crate::hub::Waiter;
 use crate::mailbox::{Job, PathAsk, ToHub};
 use crate::store::{Filled, Store, StoreWriter};
-use crate::want_ids::WantIds;
 
 /// One worker thread.
 pub(crate) struct Worker {
@@ -20,18 +19,20 @@ pub(crate) struct Worker {
     pub(crate) hub: Sender<ToHub>,
     pub(crate) store: Arc<Store>,
     pub(crate) totals: Arc<Totals>,
-    pub(crate) want_ids: Arc<WantIds>,
 }
 
 impl Worker {
-    /// Runs until told to stop.
+    /// Runs until nobody is left who could have a job.
     pub(crate) fn run(self) {
         let mut writer = self.store.writer();
         while let Ok(job) = self.jobs.recv() {
             match job {
                 Job::Land { ask, bytes } => self.land(&mut writer, &ask, bytes),
-                Job::Read { want, done } => self.read(want, done),
-                Job::Check(chunk) => self.check(&chunk),
+                Job::Read { id, want, waiter } => self.read(id, want, waiter),
+                Job::Check(chunk) => {
+                    self.check(&chunk);
+                    self.tell(ToHub::Checked(chunk));
+                }
                 Job::Fill { want, chunk, place } => {
                     let failed = |why: String| FetchError::Store { chunk: chunk.id, why };
                     let result = match writer.fill(chunk, place) {
@@ -41,7 +42,6 @@ impl Worker {
                     };
                     self.tell(ToHub::Filled { want, result });
                 }
-                Job::Stop => return,
             }
         }
     }
@@ -72,20 +72,16 @@ impl Worker {
         }
     }
 
-    fn read(&self, want: Want, done: Done) {
+    fn read(&self, id: WantId, want: Want, waiter: Waiter) {
         let mut chunk = want.chunk;
         if chunk.len == LEN_UNKNOWN {
             chunk.len = self.store.locate(&chunk.id).map_or(LEN_UNKNOWN, |extent| extent.len);
         }
         match self.store.read(chunk) {
-            Ok(verified) => done(Ok(verified.bytes().clone())),
+            Ok(verified) => waiter.give(verified.bytes().clone()),
             Err(error) => {
                 tracing::warn!(chunk = %want.chunk.id.short(), %error, "a held chunk was lost; fetching it");
-                self.tell(ToHub::Fetch {
-                    id: self.want_ids.next(),
-                    want,
-                    waiter: Waiter::Bytes(done),
-                });
+                self.tell(ToHub::Lost { id, want, waiter });
             }
         }
     }

@@ -3,7 +3,7 @@
 //! A peer's addresses are tried best first, each a little after the one before while none has answered (RFC 8305's idea);
 //! a peer that cannot be reached is tried again with growing pauses for as long as somebody wants something from it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -16,6 +16,9 @@ const STAGGER: Duration = Duration::from_millis(300);
 /// Pause after all addresses of a peer have failed: the first one, and what it doubles up to.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(4);
+
+/// A path that has lived this long was a good one: its end is no reason to wait before the next dial.
+const LIVED_MIN: Duration = Duration::from_secs(5);
 
 /// Peers and addresses per peer that are remembered; more are ignored, oldest kept.
 const PEERS_MAX: usize = 1024;
@@ -44,9 +47,15 @@ struct Target {
     next_at: Instant,
     pause: Duration,
     attempts: Vec<Attempt>,
-    paths_up: BTreeSet<PathId>,
+    paths_up: BTreeMap<PathId, Up>,
     failures: BTreeMap<SocketAddr, String>,
-    barred: Option<String>,
+}
+
+/// A path that is up.
+struct Up {
+    /// Where it was dialed; `None` where the peer came by itself.
+    remote: Option<SocketAddr>,
+    since: Instant,
 }
 
 struct Attempt {
@@ -73,10 +82,8 @@ impl Dialer {
         for addr in addrs {
             if target.addrs.len() < ADDRS_MAX && !target.addrs.contains(addr) {
                 target.addrs.push(*addr);
+                target.next_at = target.next_at.min(now);
             }
-        }
-        if target.paths_up.is_empty() && target.attempts.is_empty() {
-            target.restart(now);
         }
     }
 
@@ -92,14 +99,17 @@ impl Dialer {
     }
 
     /// A path to the peer is up. Returns attempts that are no longer needed.
-    pub(super) fn on_up(&mut self, peer: PeerId, path: PathId) -> Vec<PathId> {
+    pub(super) fn on_up(&mut self, now: Instant, peer: PeerId, path: PathId) -> Vec<PathId> {
         // A stranger that came by itself has no addresses to keep.
         let Some(target) = self.peers.get_mut(&peer) else {
             return Vec::new();
         };
-        target.paths_up.insert(path);
-        target.pause = Duration::ZERO;
-        target.failures.clear();
+        let remote = target
+            .attempts
+            .iter()
+            .find(|attempt| attempt.path == path)
+            .map(|attempt| attempt.remote);
+        target.paths_up.insert(path, Up { remote, since: now });
         target.attempts.retain(|attempt| attempt.path != path);
         target.attempts.drain(..).map(|attempt| attempt.path).collect()
     }
@@ -113,19 +123,19 @@ impl Dialer {
             // The next address need not wait for its turn.
             target.next_at = target.next_at.min(now);
             target.end_round_if_over(now);
-        } else if target.paths_up.remove(&path) && target.paths_up.is_empty() {
-            target.restart(now);
+        } else if let Some(up) = target.paths_up.remove(&path) {
+            if now.since(up.since) >= LIVED_MIN {
+                target.pause = Duration::ZERO;
+                target.failures.clear();
+            }
+            // Remembered for the reason of a failed want, and so that a peer that lets us in only to close is not stormed.
+            if let Some(remote) = up.remote {
+                target.failures.insert(remote, why.to_owned());
+            }
+            if target.paths_up.is_empty() {
+                target.restart(now);
+            }
         }
-    }
-
-    /// Never dial this peer again: it has misbehaved.
-    pub(super) fn bar(&mut self, peer: PeerId, why: &str) {
-        self.peers.entry(peer).or_default().barred = Some(why.to_owned());
-    }
-
-    /// Why this peer is never dialed again or let in, if so.
-    pub(super) fn barred(&self, peer: PeerId) -> Option<&str> {
-        self.peers.get(&peer)?.barred.as_deref()
     }
 
     /// What to do now. `wanted`: whether somebody waits for something from that peer; unwanted peers are not tried again.
@@ -166,9 +176,7 @@ impl Dialer {
         let mut said = Vec::new();
         for peer in peers {
             let Some(target) = self.peers.get(&peer) else { continue };
-            if let Some(why) = &target.barred {
-                said.push(format!("peer {} was dropped: {why}", peer.short()));
-            } else if target.addrs.is_empty() && target.paths_up.is_empty() {
+            if target.addrs.is_empty() && target.paths_up.is_empty() {
                 said.push(format!("peer {} has no known address", peer.short()));
             }
             said.extend(
@@ -190,7 +198,7 @@ impl Dialer {
 
 impl Target {
     fn may_dial(&self) -> bool {
-        self.barred.is_none() && self.paths_up.is_empty() && self.next < self.addrs.len()
+        self.paths_up.is_empty() && self.next < self.addrs.len()
     }
 
     fn restart(&mut self, now: Instant) {
@@ -289,15 +297,32 @@ mod tests {
             };
             d.on_started(now, PEER, remote, PathId(path));
         }
-        assert_eq!(d.on_up(PEER, PathId(2)), [PathId(1)]);
+        assert_eq!(d.on_up(Instant::ZERO, PEER, PathId(2)), [PathId(1)]);
         assert_eq!(d.poll(Instant::ZERO + TIMEOUT, |_| true), None);
     }
 
     #[test]
-    fn a_barred_peer_is_not_dialed() {
+    fn a_peer_that_lets_us_in_only_to_close_is_not_stormed() {
         let mut d = dialer(&[addr(1)]);
-        d.bar(PEER, "wrong bytes");
-        assert_eq!(d.poll(Instant::ZERO, |_| true), None);
-        assert_eq!(d.barred(PEER), Some("wrong bytes"));
+        let mut now = Instant::ZERO;
+        let mut pauses = Vec::new();
+        for path in 1..5 {
+            let at = d.deadline(|_| true).expect("it is wanted");
+            pauses.push(at.since(now));
+            now = at;
+            assert_eq!(
+                d.poll(now, |_| true),
+                Some(Action::Dial {
+                    peer: PEER,
+                    remote: addr(1)
+                })
+            );
+            d.on_started(now, PEER, addr(1), PathId(path));
+            assert_eq!(d.on_up(now, PEER, PathId(path)), []);
+            d.on_down(now, PEER, PathId(path), "go away");
+            assert_eq!(d.deadline(|_| false), None, "nobody wants anything of it");
+        }
+        assert_eq!(pauses, [0, 0, 250, 500].map(Duration::from_millis));
+        assert_eq!(d.explain([PEER]).as_deref(), Some("peer 0707070707 at 127.0.0.1:1: go away"));
     }
 }

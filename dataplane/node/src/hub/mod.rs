@@ -5,7 +5,7 @@ mod dialer;
 mod interest;
 mod waiting;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +39,9 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// How long a shard may take to answer for its paths before `status` goes on without it.
 const SHARD_REPLY_MAX: Duration = Duration::from_millis(500);
 
+/// Held chunks checked at a time on the word of peers.
+const CHECKS_MAX: usize = 4;
+
 /// What a hub needs from the rest of the node.
 pub(crate) struct Parts {
     pub(crate) config: NodeConfig,
@@ -69,6 +72,9 @@ pub(crate) struct Hub {
     dialer: Dialer,
     interests: Interests,
     waiting: Waiting,
+    /// Verified bytes on their way to the disk; bounded by the scheduler's in-flight bytes, which count until they are stored.
+    landing: HashMap<ChunkId, Bytes>,
+    checking: BTreeSet<ChunkId>,
     paths: BTreeMap<PathId, Path>,
     next_shard: usize,
     stopping: bool,
@@ -85,6 +91,8 @@ impl Hub {
             dialer: Dialer::new(parts.config.dial_timeout),
             interests: Interests::default(),
             waiting: Waiting::default(),
+            landing: HashMap::new(),
+            checking: BTreeSet::new(),
             paths: BTreeMap::new(),
             next_shard: 0,
             stopping: false,
@@ -114,13 +122,7 @@ impl Hub {
         for shard in &self.parts.shards {
             shard.send(ToShard::Stop);
         }
-        for waiter in self.waiting.drain() {
-            waiter.fail(FetchError::Shutdown);
-        }
-        for _ in 0..self.parts.config.workers {
-            // Fails only where the workers have ended already.
-            let _ = self.parts.jobs.send(Job::Stop);
-        }
+        // Workers end when the last sender of jobs is gone: this one, and the shards'.
     }
 
     fn now(&self) -> Instant {
@@ -151,17 +153,16 @@ impl Hub {
                 self.scheduler.on_claim(now, release, peer, state);
                 self.tell_claim(path, release);
             }
-            ToHub::PeerSawBad { peer, chunk } => {
-                tracing::warn!(peer = %peer.short(), chunk = %chunk.short(), "a peer found bytes of ours wrong; checking them");
-                self.send_job(Job::Check(chunk));
-            }
+            ToHub::PeerSawBad { peer, chunk } => self.check(peer, chunk),
+            ToHub::Checked(chunk) => drop(self.checking.remove(&chunk)),
             ToHub::Progress { ask, bytes } => self.scheduler.on_progress(now, ask, bytes),
             ToHub::Arrived { ask } => self.scheduler.on_arrived(now, ask),
             ToHub::Refused { ask, refusal } => self.scheduler.on_refused(now, ask, refusal),
             ToHub::AskFailed { ask, why } => self.scheduler.on_failed(now, ask, why),
             ToHub::Stats { source, stats } => self.scheduler.on_source_stats(now, source, stats),
-            ToHub::Verified { chunk, bytes } => self.on_verified(chunk, &bytes),
+            ToHub::Verified { chunk, bytes } => self.on_verified(chunk, bytes),
             ToHub::Stored { chunk, place } => {
+                self.landing.remove(&chunk);
                 self.scheduler.on_verified(now, chunk);
                 for fill in self.waiting.on_stored(chunk, place) {
                     self.send_job(fill);
@@ -178,13 +179,17 @@ impl Hub {
                 self.scheduler.on_bad(now, ask.ask);
             }
             ToHub::Violation { peer, error } => self.scheduler.on_violation(now, peer, error),
-            ToHub::StoreFailed { chunk, why } => self.scheduler.on_store_failed(now, chunk, why),
+            ToHub::StoreFailed { chunk, why } => {
+                self.landing.remove(&chunk);
+                self.scheduler.on_store_failed(now, chunk, why);
+            }
             ToHub::Filled { want, result } => {
                 if let Some(waiter) = self.waiting.take(want) {
-                    waiter.finish(result, None);
+                    waiter.tell(result);
                 }
             }
             ToHub::Fetch { id, want, waiter } => self.on_fetch(now, id, want, waiter),
+            ToHub::Lost { id, want, waiter } => self.want(now, id, want, waiter),
             ToHub::CancelWant(id) => {
                 if let Some(waiter) = self.waiting.take(id) {
                     waiter.fail(FetchError::Cancelled);
@@ -217,9 +222,11 @@ impl Hub {
                 }
                 swarm::Action::Cancel { ask, source } => self.send_path(source.path, |path| ToShard::Cancel { path, ask }),
                 swarm::Action::Done { want } => {
-                    // Waiters for bytes were answered when the chunk was verified; what is left waits for it to be held.
-                    if let Some(waiter) = self.waiting.take_unless_filling(WantId(want.0)) {
-                        waiter.finish(Ok(()), None);
+                    let id = WantId(want.0);
+                    match self.waiting.take_unless_filling(id) {
+                        Some((want, waiter)) if waiter.wants_bytes() => self.send_job(Job::Read { id, want, waiter }),
+                        Some((_, waiter)) => waiter.tell(Ok(())),
+                        None => {}
                     }
                 }
                 swarm::Action::Fail { want, error } => self.fail(WantId(want.0), error),
@@ -229,7 +236,8 @@ impl Hub {
         loop {
             let interests = &self.interests;
             let waiting = &self.waiting;
-            let wanted = |peer: &PeerId| waiting.has_any() && interests.is_hinted(peer);
+            let scheduler = &self.scheduler;
+            let wanted = |peer: &PeerId| waiting.has_any() && interests.is_hinted(peer) && !scheduler.is_dropped(peer);
             match self.dialer.poll(now, wanted) {
                 Some(dialer::Action::Dial { peer, remote }) => self.dial(now, peer, remote),
                 Some(dialer::Action::GiveUp { path }) => {
@@ -247,7 +255,7 @@ impl Hub {
     }
 
     fn is_wanted(&self, peer: &PeerId) -> bool {
-        self.waiting.has_any() && self.interests.is_hinted(peer)
+        self.waiting.has_any() && self.interests.is_hinted(peer) && !self.scheduler.is_dropped(peer)
     }
 
     fn dial(&mut self, now: Instant, peer: PeerId, remote: SocketAddr) {
@@ -264,16 +272,16 @@ impl Hub {
         let Source { peer, path } = source;
         let known = self.paths.entry(path).or_insert(Path { shard, peer, up: false });
         known.up = true;
-        if let Some(why) = self.dialer.barred(peer) {
+        if self.scheduler.is_dropped(&peer) {
             let why = CloseReason::Misbehaved {
                 code: CloseCode::Dropped,
-                why: why.to_owned(),
+                why: "it was dropped before".to_owned(),
             };
             self.send_path(path, |path| ToShard::Close { path, why });
             return;
         }
         tracing::info!(peer = %peer.short(), %remote, path = path.0, rtt_ms = rtt.as_secs_f64() * 1e3, "path up");
-        for spare in self.dialer.on_up(peer, path) {
+        for spare in self.dialer.on_up(now, peer, path) {
             self.send_path(spare, |path| ToShard::Close {
                 path,
                 why: CloseReason::Redundant,
@@ -302,7 +310,6 @@ impl Hub {
 
     fn drop_peer(&mut self, peer: PeerId, code: CloseCode, why: &str) {
         tracing::warn!(peer = %peer.short(), why, "peer dropped");
-        self.dialer.bar(peer, why);
         let paths: Vec<PathId> = self.paths.iter().filter(|(_, p)| p.peer == peer).map(|(id, _)| *id).collect();
         for path in paths {
             let why = CloseReason::Misbehaved {
@@ -314,31 +321,47 @@ impl Hub {
     }
 
     fn on_fetch(&mut self, now: Instant, id: WantId, want: Want, waiter: Waiter) {
-        let held = self.parts.store.has(&want.chunk.id);
-        match (held, waiter) {
-            (true, Waiter::Bytes(done)) => self.send_job(Job::Read { want, done }),
-            (true, waiter) => match want.place {
-                Some(place) if !self.parts.store.has_at(&place, &want.chunk) => {
-                    self.waiting.insert(id, want, waiter);
-                    self.waiting.mark_filling(id);
-                    self.send_job(Job::Fill {
-                        want: id,
-                        chunk: want.chunk,
-                        place,
-                    });
-                }
-                _ => waiter.finish(Ok(()), None),
-            },
-            (false, waiter) => {
+        let landing = self.landing.get(&want.chunk.id);
+        if let (true, Some(bytes)) = (waiter.wants_bytes(), landing) {
+            return waiter.give(bytes.clone());
+        }
+        if !self.parts.store.has(&want.chunk.id) {
+            return self.want(now, id, want, waiter);
+        }
+        match want.place {
+            _ if waiter.wants_bytes() => self.send_job(Job::Read { id, want, waiter }),
+            Some(place) if !self.parts.store.has_at(&place, &want.chunk) => {
                 self.waiting.insert(id, want, waiter);
-                self.scheduler.on_want(now, WantKey(id.0), want);
+                self.waiting.mark_filling(id);
+                self.send_job(Job::Fill {
+                    want: id,
+                    chunk: want.chunk,
+                    place,
+                });
             }
+            _ => waiter.tell(Ok(())),
         }
     }
 
-    fn on_verified(&mut self, chunk: ChunkId, bytes: &Bytes) {
+    /// Asks peers, whatever the store believes.
+    fn want(&mut self, now: Instant, id: WantId, want: Want, waiter: Waiter) {
+        self.waiting.insert(id, want, waiter);
+        self.scheduler.on_want(now, WantKey(id.0), want);
+    }
+
+    fn on_verified(&mut self, chunk: ChunkId, bytes: Bytes) {
         for waiter in self.waiting.take_byte_waiters(chunk) {
-            waiter.finish(Ok(()), Some(bytes.clone()));
+            waiter.give(bytes.clone());
+        }
+        // Who comes before it is in the store has it from here.
+        self.landing.insert(chunk, bytes);
+    }
+
+    /// Looks after a peer's word that our bytes were wrong. Hashing costs more than saying so: a few at a time, each once.
+    fn check(&mut self, peer: PeerId, chunk: ChunkId) {
+        if self.checking.len() < CHECKS_MAX && self.checking.insert(chunk) {
+            tracing::warn!(peer = %peer.short(), chunk = %chunk.short(), "a peer found bytes of ours wrong; checking them");
+            self.send_job(Job::Check(chunk));
         }
     }
 

@@ -9,26 +9,64 @@ use bytes::Bytes;
 use crate::api::{Done, Held, WantId};
 use crate::mailbox::Job;
 
-/// One who waits.
-pub(crate) enum Waiter {
-    /// For verified bytes, at once.
+/// One who waits, to be answered exactly once: whoever drops it unanswered has said that the node is stopping.
+pub(crate) struct Waiter(Option<Asker>);
+
+enum Asker {
+    /// Wants verified bytes, at once.
     Bytes(Done),
-    /// For the chunk to be in the store at its place.
+    /// Wants the chunk to be in the store at its place.
     Held(Held),
 }
 
 impl Waiter {
-    /// Answers. Byte waiters that are told "held" without bytes cannot be satisfied by it and hear that they were cancelled;
-    /// the hub never does that.
-    pub(super) fn finish(self, result: Result<(), FetchError>, bytes: Option<Bytes>) {
-        match self {
-            Self::Bytes(done) => done(result.and_then(|()| bytes.ok_or(FetchError::Cancelled))),
-            Self::Held(held) => held(result),
-        }
+    /// Waits for verified bytes.
+    pub(crate) fn for_bytes(done: Done) -> Self {
+        Self(Some(Asker::Bytes(done)))
     }
 
+    /// Waits for the chunk to be in the store at its place.
+    pub(crate) fn for_held(held: Held) -> Self {
+        Self(Some(Asker::Held(held)))
+    }
+
+    /// Whether it waits for bytes.
+    pub(crate) fn wants_bytes(&self) -> bool {
+        matches!(self.0, Some(Asker::Bytes(_)))
+    }
+
+    /// Answers with the chunk, verified and held or about to be.
+    pub(crate) fn give(self, bytes: Bytes) {
+        self.answer(Ok(bytes));
+    }
+
+    /// Tells one who does not want bytes that the chunk is held, or why it is not.
+    pub(crate) fn tell(self, result: Result<(), FetchError>) {
+        debug_assert!(!self.wants_bytes(), "who wants bytes is given some");
+        self.answer(result.map(|()| Bytes::new()));
+    }
+
+    /// Answers that there will be no chunk.
     pub(crate) fn fail(self, error: FetchError) {
-        self.finish(Err(error), None);
+        self.answer(Err(error));
+    }
+
+    fn answer(mut self, result: Result<Bytes, FetchError>) {
+        match self.0.take() {
+            Some(Asker::Bytes(done)) => done(result),
+            Some(Asker::Held(held)) => held(result.map(drop)),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        match self.0.take() {
+            Some(Asker::Bytes(done)) => done(Err(FetchError::Shutdown)),
+            Some(Asker::Held(held)) => held(Err(FetchError::Shutdown)),
+            None => {}
+        }
     }
 }
 
@@ -84,8 +122,12 @@ impl Waiting {
         Some((entry.want, entry.waiter))
     }
 
-    pub(super) fn take_unless_filling(&mut self, id: WantId) -> Option<Waiter> {
-        if self.wants.get(&id)?.filling { None } else { self.take(id) }
+    pub(super) fn take_unless_filling(&mut self, id: WantId) -> Option<(Want, Waiter)> {
+        if self.wants.get(&id)?.filling {
+            None
+        } else {
+            self.take_with_want(id)
+        }
     }
 
     /// Those who wait for the chunk's bytes.
@@ -93,15 +135,7 @@ impl Waiting {
         let Some(ids) = self.by_chunk.get(&chunk) else {
             return Vec::new();
         };
-        let for_bytes = |id: &&WantId| {
-            matches!(
-                self.wants.get(id),
-                Some(Entry {
-                    waiter: Waiter::Bytes(_),
-                    ..
-                })
-            )
-        };
+        let for_bytes = |id: &&WantId| self.wants.get(id).is_some_and(|entry| entry.waiter.wants_bytes());
         let ids: Vec<WantId> = ids.iter().filter(for_bytes).copied().collect();
         ids.into_iter().filter_map(|id| self.take(id)).collect()
     }
@@ -111,7 +145,7 @@ impl Waiting {
         let mut fills = Vec::new();
         for id in self.by_chunk.get(&chunk).into_iter().flatten() {
             let Some(entry) = self.wants.get_mut(id) else { continue };
-            if let (Waiter::Held(_), Some(wanted), false) = (&entry.waiter, entry.want.place, entry.filling)
+            if let (false, Some(wanted), false) = (entry.waiter.wants_bytes(), entry.want.place, entry.filling)
                 && Some(wanted) != place
             {
                 entry.filling = true;
@@ -123,11 +157,5 @@ impl Waiting {
             }
         }
         fills
-    }
-
-    /// Everybody, at the end.
-    pub(super) fn drain(&mut self) -> Vec<Waiter> {
-        self.by_chunk.clear();
-        self.wants.drain().map(|(_, entry)| entry.waiter).collect()
     }
 }

@@ -39,6 +39,8 @@ pub(super) struct Asking {
 
 /// A run of asks on one stream, answered in order.
 struct Run {
+    /// What the stream has not taken yet of the ask itself: the connection's window may be full of answers we give.
+    unsent: Bytes,
     reader: AnswerReader,
     /// By item; `None` once it has ended or was cancelled.
     asks: Vec<Option<PathAsk>>,
@@ -70,7 +72,10 @@ impl Asking {
             self.inflight_bytes -= slot.take().map_or(0, |open| u64::from(open.chunk.len));
         }
         if run.asks.iter().all(Option::is_none) {
-            self.runs.remove(&id);
+            let unsent = self.runs.remove(&id).is_some_and(|run| !run.unsent.is_empty());
+            if unsent {
+                let _ = quic.send_stream(id).reset(STOP_NOT_NEEDED);
+            }
             // An error says that the stream has ended meanwhile: nothing is left to stop.
             let _ = quic.recv_stream(id).stop(STOP_NOT_NEEDED);
         }
@@ -92,25 +97,34 @@ impl Asking {
             let ask = Ask::new(items);
             let reader = AnswerReader::new(&ask);
             let bytes = ask.encode();
-            let mut stream = quic.send_stream(id);
-            // A fresh stream always takes an ask: it is far smaller than any stream or connection window.
-            let written = stream.write(&bytes);
-            let finished = stream.finish();
-            if written != Ok(bytes.len()) || finished.is_err() {
-                tracing::debug!(
-                    ?written,
-                    ?finished,
-                    "an ask did not fit its fresh stream: the connection is closing"
-                );
-            }
+            let asks = run.into_iter().map(Some).collect();
             self.runs.insert(
                 id,
                 Run {
+                    unsent: bytes,
                     reader,
-                    asks: run.into_iter().map(Some).collect(),
+                    asks,
                 },
             );
+            self.on_writable(id, quic);
         }
+    }
+
+    /// Writes what is left of an ask, and ends that half of the stream.
+    pub(super) fn on_writable(&mut self, id: StreamId, quic: &mut Connection) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        if run.unsent.is_empty() {
+            return;
+        }
+        let mut stream = quic.send_stream(id);
+        while !run.unsent.is_empty() {
+            if stream.write_chunks(std::slice::from_mut(&mut run.unsent)).is_err() {
+                // Blocked: there will be another event. Stopped or closed: the answering half tells.
+                return;
+            }
+        }
+        // It fails only where the peer has stopped the stream; the answering half tells.
+        let _ = stream.finish();
     }
 
     /// The next asks to share a stream: one large chunk, or small ones up to the limits.

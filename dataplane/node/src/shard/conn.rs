@@ -189,7 +189,10 @@ impl Conn {
                 }
             }
             StreamEvent::Readable { id } => self.on_readable(now, clock, id, said),
-            StreamEvent::Writable { id } => self.serving.on_writable(id, &mut self.quic),
+            StreamEvent::Writable { id } => {
+                self.asking.on_writable(id, &mut self.quic);
+                self.serving.on_writable(id, &mut self.quic);
+            }
             StreamEvent::Stopped { id, .. } if Some(id) == self.control => self.violate(now, WireError::ControlEnded, said),
             StreamEvent::Stopped { id, .. } => self.serving.on_stopped(id, &mut self.quic),
             // Unidirectional streams are not allowed; finished and available streams are looked at when there is need.

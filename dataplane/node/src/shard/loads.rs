@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use ares_core::chunk::LEN_UNKNOWN;
+use ares_core::peer::PathId;
 use ares_core::wire::{AnswerHead, AskItem};
 use ares_ring::{Op, OpError, Ring, Target};
 use bytes::{Bytes, BytesMut};
@@ -20,7 +21,7 @@ pub(super) struct Loads {
 }
 
 struct Load {
-    conn: usize,
+    path: PathId,
     stream: StreamId,
     item: AskItem,
     extent: Extent,
@@ -28,7 +29,7 @@ struct Load {
 
 /// A read that has ended, for the connection that wanted it.
 pub(super) struct Loaded {
-    pub(super) conn: usize,
+    pub(super) path: PathId,
     pub(super) stream: StreamId,
     pub(super) item: AskItem,
     pub(super) result: Result<Bytes, AnswerHead>,
@@ -40,7 +41,7 @@ impl Loads {
         &mut self,
         ring: &mut Ring,
         store: &Store,
-        conn: usize,
+        path: PathId,
         stream: StreamId,
         item: AskItem,
     ) -> Result<(), AnswerHead> {
@@ -58,7 +59,7 @@ impl Loads {
         self.inflight.insert(
             id,
             Load {
-                conn,
+                path,
                 stream,
                 item,
                 extent,
@@ -71,7 +72,7 @@ impl Loads {
     /// A read has ended.
     pub(super) fn on_read(&mut self, id: u64, buf: BytesMut, result: Result<usize, OpError>, store: &Store) -> Option<Loaded> {
         let Load {
-            conn,
+            path,
             stream,
             item,
             extent,
@@ -90,7 +91,7 @@ impl Loads {
             }
         };
         Some(Loaded {
-            conn,
+            path,
             stream,
             item,
             result,

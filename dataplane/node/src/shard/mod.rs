@@ -16,7 +16,7 @@ use ares_core::peer::{LaneId, PathId, PeerId, Source};
 use ares_core::swarm::SourceStats;
 use ares_core::wire::{CloseCode, Frame, Hello, PROTOCOL_VERSION};
 use ares_ring::{Completion, Datagrams, Op, Outcome, Ring, Target, UdpSocket};
-use crossbeam::channel::{Receiver, Sender};
+use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use quinn_proto::{ClientConfig, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint, Incoming, ServerConfig};
 
 use self::asking::Outcome as AskOutcome;
@@ -62,6 +62,8 @@ pub(crate) struct Parts {
     pub(crate) totals: Arc<Totals>,
     pub(crate) tls: Tls,
     pub(crate) nonce: u64,
+    /// Lets a restarted node tell peers at once that their connections are gone (RFC 9000 section 10.3).
+    pub(crate) reset_secret: [u8; 32],
     pub(crate) path_ids: Arc<PathIds>,
 }
 
@@ -126,7 +128,12 @@ impl Shard {
     pub(crate) fn new(parts: Parts, mut ring: Ring) -> Result<Self, StartError> {
         let server = Arc::new(parts.tls.server().map_err(StartError::Tls)?);
         let default = ServerConfig::with_crypto(server);
-        let endpoint = Endpoint::new(Arc::new(quic::endpoint_config()), Some(Arc::new(default)), true, None);
+        let endpoint = Endpoint::new(
+            Arc::new(quic::endpoint_config(&parts.reset_secret)),
+            Some(Arc::new(default)),
+            true,
+            None,
+        );
         let mut lanes = Vec::new();
         for (index, socket) in parts.sockets.iter().enumerate() {
             let target = Target::Slot(ring.register(socket)?);
@@ -161,8 +168,19 @@ impl Shard {
         })
     }
 
-    /// Runs until told to stop. A ring that the kernel refuses to serve ends the thread with a log line and closes everything.
+    /// Runs until told to stop, or until nobody is left who could tell. A ring that the kernel refuses to serve ends the thread
+    /// with a log line; the hub hears that its paths are down.
     pub(crate) fn run(mut self) {
+        self.work();
+        for path in self.by_path.keys() {
+            self.tell(ToHub::PathDown {
+                path: *path,
+                why: "its shard has stopped".to_owned(),
+            });
+        }
+    }
+
+    fn work(&mut self) {
         loop {
             let now = Instant::now();
             if self.stopping.is_some_and(|at| at <= now || self.conns.is_empty()) {
@@ -177,8 +195,13 @@ impl Shard {
             while let Some(completion) = self.ring.reap() {
                 self.on_completion(now, completion);
             }
-            while let Ok(message) = self.parts.inbox.try_recv() {
-                self.on_message(now, message);
+            loop {
+                match self.parts.inbox.try_recv() {
+                    Ok(message) => self.on_message(now, message),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) if self.stopping.is_some() => break,
+                    Err(TryRecvError::Disconnected) => self.on_message(now, ToShard::Stop),
+                }
             }
             self.fire_timers(now);
             self.drive_all(now);
@@ -212,9 +235,8 @@ impl Shard {
                 let Some(load) = self.loads.on_read(id, buf, result, &self.parts.store) else {
                     return;
                 };
-                let Some(conn) = self.conns.get_mut(&load.conn) else { return };
+                let Some(conn) = self.conn_of(load.path) else { return };
                 conn.serving.on_loaded(load.stream, load.item, load.result, &mut conn.quic);
-                self.mark_dirty(load.conn);
             }
             (Outcome::Woken, _) => {}
             (outcome, _) => tracing::error!(?outcome, tag = completion.tag, "a completion that nobody asked for"),
@@ -287,6 +309,8 @@ impl Shard {
         }
         let mut config = ServerConfig::with_crypto(Arc::new(self.parts.tls.server()?));
         config.transport_config(quic::transport_config(mtu));
+        // A path is one 4-tuple: a peer that moves opens another.
+        config.migration(false);
         Ok(configs.entry(mtu).or_insert(Arc::new(config)).clone())
     }
 
@@ -426,13 +450,16 @@ impl Shard {
                     conn.quic.handle_event(answer);
                 }
                 if drained {
+                    // What ended it (idle timeout, stateless reset) is told along with this last event.
+                    conn.drive(now, &self.parts.clock, &mut said);
+                    tell_all(&self.parts, conn, &mut said);
                     self.forget(handle);
                     return;
                 }
             }
             conn.drive(now, &self.parts.clock, &mut said);
             while let Some((stream, item)) = conn.serving.next_load() {
-                let started = self.loads.start(&mut self.ring, &self.parts.store, handle, stream, item);
+                let started = self.loads.start(&mut self.ring, &self.parts.store, conn.path, stream, item);
                 if let Err(refusal) = started {
                     conn.serving.on_loaded(stream, item, Err(refusal), &mut conn.quic);
                 }

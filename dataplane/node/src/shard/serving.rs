@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use ares_core::chunk::LEN_UNKNOWN;
 use ares_core::limits::CHUNK_BYTES_MAX;
 use ares_core::wire::{AnswerHead, AskItem, AskReader, WireError};
 use bytes::Bytes;
@@ -153,6 +154,8 @@ impl Serving {
     /// The requester wants no more of this answer.
     pub(super) fn on_stopped(&mut self, id: StreamId, quic: &mut Connection) {
         self.drop_stream(id, quic);
+        // An answer that QUIC has taken whole is not here any more, but its bytes still wait to be sent.
+        let _ = quic.send_stream(id).reset(RESET_ANSWER_DROPPED);
     }
 
     fn drop_stream(&mut self, id: StreamId, quic: &mut Connection) {
@@ -166,6 +169,11 @@ impl Serving {
     }
 }
 
+/// What an item may take of memory; one of unknown length counts as the longest.
 fn bytes_of(item: &AskItem) -> u64 {
-    u64::from(item.len - item.from)
+    u64::from(if item.len == LEN_UNKNOWN {
+        CHUNK_BYTES_MAX
+    } else {
+        item.wanted_bytes()
+    })
 }

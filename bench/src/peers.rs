@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use ares_tests::{Daemon, Node, Running, daemon, wait};
+use rustix::process::Signal;
 
 use crate::error::{BenchError, Result, io};
 use crate::meter;
@@ -115,6 +116,16 @@ impl Server {
                 get.arg("--connect").arg(address.to_string()).arg(dest);
                 get
             }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Kind::Nginx(running) = &self.kind {
+            // Killed, it would leave its worker behind, on the address the next one needs.
+            running.signal(Signal::TERM);
+            running.ended_within(READY);
         }
     }
 }

@@ -15,6 +15,7 @@ mod mount;
 mod options;
 mod read;
 mod request;
+mod shelf;
 mod source;
 #[cfg(test)]
 mod testing;

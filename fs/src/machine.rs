@@ -8,30 +8,28 @@
 //! Chunks under way are shared: two requests that lack the same chunk fetch it once. A request that waits for something fetched
 //! ahead fetches it again as urgent, and takes what comes first. Every request ends by its deadline, whatever becomes of its chunks.
 
+mod step;
+
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
-use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId, VerifiedChunk};
-use ares_core::manifest::{Content, DirClaim, File, ListRef, Name, Root, Totals, Xattr};
+use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId};
+use ares_core::manifest::{Content, Name, Root, Totals};
 use ares_core::swarm::{BlobPlace, Class, FetchError, Want};
 use ares_core::time::Instant;
 use bytes::Bytes;
 
+use self::step::{Fault, Step, place};
 use crate::cache::Cache;
 use crate::errno::Failure;
-use crate::inode::{Attr, Folder, Inode, Inodes, Kind};
+use crate::inode::{Attr, Inodes, Kind};
 use crate::lookahead::Lookahead;
-use crate::read;
-use crate::request::{Listing, OFFSET_ENTRIES, Reply, Request};
-use crate::view::{self, Ahead, DirView, Found, ListView, NodeError, Nodes, Piece, Spot};
+use crate::request::{Listing, Reply, Request};
+use crate::shelf::{Node, Pins, Shelf};
+use crate::view;
 
 /// Memory for parsed manifest nodes, in bytes: some 150 nodes, or 75,000 entries, wherever in the release they are.
 const NODES_BYTES_MAX: u64 = 32 << 20;
-/// Missing chunk list nodes that a request asks for at a time.
-const LIST_NODES_MAX: usize = 16;
-/// Chunks of a file up to which `user.ares.held` is answered: 256 GiB of a large file.
-const HELD_CHUNKS_MAX: u64 = 1 << 20;
 /// How long a chunk that did not come is not asked for again. The kernel repeats a failed read of a run of pages page by page at
 /// once, which must not wait a second time.
 const FAILED_FOR: Duration = Duration::from_millis(500);
@@ -94,13 +92,6 @@ pub(crate) struct Machine<T> {
     open: bool,
 }
 
-/// A parsed node.
-#[derive(Clone)]
-enum Node {
-    Dir(Arc<DirView>),
-    List(Arc<ListView>),
-}
-
 /// A request that waits for chunks.
 struct Job<T> {
     to: T,
@@ -109,13 +100,6 @@ struct Job<T> {
     /// Chunks not in yet.
     waits: HashSet<ChunkId>,
     pins: Pins,
-}
-
-/// What a request has been given so far.
-#[derive(Default)]
-struct Pins {
-    chunks: HashMap<ChunkId, Bytes>,
-    nodes: HashMap<ChunkId, Node>,
 }
 
 /// A chunk under way.
@@ -133,19 +117,6 @@ struct Flight {
 struct Need {
     chunk: ChunkRef,
     place: Option<BlobPlace>,
-}
-
-/// How far a request got.
-enum Step {
-    Done(Reply),
-    Lacks(Vec<Need>),
-}
-
-/// Why a request ends without an answer: for the kernel, and for the log where a chunk is at fault.
-struct Fault {
-    failure: Failure,
-    chunk: Option<ChunkId>,
-    why: String,
 }
 
 impl<T> Machine<T> {
@@ -492,180 +463,6 @@ impl<T> Machine<T> {
         self.actions.push_back(Action::Answer { to: job.to, reply });
     }
 
-    fn step(&mut self, now: Instant, request: &Request, pins: &mut Pins) -> Result<Step, Fault> {
-        match request {
-            Request::Lookup { parent, name } => self.lookup(*parent, name, pins),
-            Request::Read { ino, offset, len } => self.read(*ino, *offset, *len, pins),
-            Request::List { ino, offset } => self.list(now, *ino, *offset, pins),
-            Request::Xattr { ino, name } => self.xattr(*ino, name, pins),
-        }
-    }
-
-    fn lookup(&mut self, parent: u64, name: &[u8], pins: &mut Pins) -> Result<Step, Fault> {
-        let folder = self.folder(parent)?;
-        let found = match folder {
-            Folder::Tree(dir) => view::find(&mut self.shelf(pins), dir, name)?,
-            Folder::Around(leaf) => match view::find_here(&leaf, name) {
-                Some(index) => Found::Here(Spot { leaf, base: 0, index }),
-                None => Found::Absent,
-            },
-        };
-        Ok(match found {
-            Found::Lacking(node) => Step::lacks(node),
-            Found::Absent => Step::Done(Reply::Absent),
-            Found::Here(Spot { leaf, base, index }) => {
-                let ino = parent + 1 + base + leaf.begin(index);
-                let entry = &leaf.entries()[index];
-                self.inodes.tell(ino, parent, entry);
-                Step::Done(Reply::Entry(Attr::of(ino, entry)))
-            }
-        })
-    }
-
-    fn list(&mut self, now: Instant, ino: u64, offset: u64, pins: &mut Pins) -> Result<Step, Fault> {
-        let at = offset.saturating_sub(OFFSET_ENTRIES);
-        let parent = self.inodes.get(ino).ok_or_else(Fault::stale)?.parent;
-        let mut ahead = Ahead::default();
-        let found = match self.folder(ino)? {
-            Folder::Tree(dir) => view::seek(&mut self.shelf(pins), dir, at, &mut ahead)?,
-            Folder::Around(leaf) => match usize::try_from(at) {
-                Ok(index) if index < leaf.entries().len() => Found::Here(Spot { leaf, base: 0, index }),
-                _ => Found::Absent,
-            },
-        };
-        let spot = match found {
-            Found::Lacking(node) => return Ok(Step::lacks(node)),
-            Found::Absent => None,
-            Found::Here(spot) => Some(spot),
-        };
-        for node in ahead.nodes {
-            self.fetch_bulk(
-                now,
-                Need {
-                    chunk: node,
-                    place: None,
-                },
-            );
-        }
-        Ok(Step::Done(Reply::Listing(Listing {
-            dir: ino,
-            parent,
-            offset,
-            spot,
-        })))
-    }
-
-    fn read(&mut self, ino: u64, offset: u64, len: u32, pins: &mut Pins) -> Result<Step, Fault> {
-        let inode = self.inodes.get(ino).ok_or_else(Fault::stale)?;
-        let file = file_of(inode)?;
-        let end = file.bytes.min(offset.saturating_add(len.into()));
-        if offset >= end {
-            return Ok(Step::Done(Reply::Data(Vec::new())));
-        }
-        let mut shelf = Shelf {
-            nodes: &mut self.nodes,
-            chunks: &mut self.chunks,
-            pins,
-        };
-        let (pieces, lacking, skew) = match &file.content {
-            Content::Inline(bytes) => {
-                let bytes = read::slice(bytes, offset..end);
-                let bytes = bytes.ok_or_else(|| Fault::malformed(None, "an inline file is shorter than it says"))?;
-                return Ok(Step::Done(Reply::Data(vec![bytes])));
-            }
-            // The file's bytes are somewhere in the middle of its pack.
-            Content::Packed { pack, offset } => (vec![Piece { chunk: *pack, start: 0 }], Vec::new(), u64::from(*offset)),
-            Content::Chunks(chunks) => (view::pieces_of(chunks, offset, end), Vec::new(), 0),
-            Content::List(list) => {
-                let (pieces, lacking) = view::pieces(&mut shelf, *list, offset, end, LIST_NODES_MAX)?;
-                (pieces, lacking, 0)
-            }
-        };
-        if !lacking.is_empty() {
-            let node = |chunk| Need { chunk, place: None };
-            return Ok(Step::Lacks(lacking.into_iter().map(node).collect()));
-        }
-        let bytes: Vec<Option<Bytes>> = pieces.iter().map(|piece| shelf.bytes(&piece.chunk.id)).collect();
-        let lacks = |(piece, bytes): (&Piece, &Option<Bytes>)| {
-            let place = place(inode, file, piece);
-            bytes.is_none().then_some(Need {
-                chunk: piece.chunk,
-                place,
-            })
-        };
-        let needs: Vec<Need> = pieces.iter().zip(&bytes).filter_map(lacks).collect();
-        if !needs.is_empty() {
-            let here = pieces
-                .iter()
-                .zip(bytes)
-                .filter_map(|(piece, bytes)| Some((piece.chunk.id, bytes?)));
-            pins.chunks.extend(here);
-            return Ok(Step::Lacks(needs));
-        }
-        let parts = pieces.into_iter().zip(bytes.into_iter().flatten());
-        match read::join(parts, offset + skew..end + skew) {
-            Ok(data) => Ok(Step::Done(Reply::Data(data))),
-            Err(chunk) => Err(Fault::malformed(chunk, "the file's chunks are not as long as the file says")),
-        }
-    }
-
-    fn xattr(&mut self, ino: u64, name: &[u8], pins: &mut Pins) -> Result<Step, Fault> {
-        let inode = self.inodes.get(ino).ok_or_else(Fault::stale)?;
-        let value = match (name, &inode.kind) {
-            (b"user.ares.release", _) if ino == crate::inode::ROOT => Some(Bytes::from(self.settings.release.to_string())),
-            (b"user.ares.hash", Kind::File(file)) => file.b3.map(|b3| Bytes::from(ChunkId::from_bytes(b3).to_string())),
-            (b"user.ares.held", Kind::File(_)) => return self.held(ino, pins),
-            _ => {
-                let stored = |xattr: &Xattr| (xattr.key == name).then(|| xattr.value.clone());
-                inode.meta.xattrs.iter().find_map(stored)
-            }
-        };
-        value
-            .map(|value| Step::Done(Reply::Xattr(value)))
-            .ok_or_else(Fault::no_attribute)
-    }
-
-    /// Names every chunk of a file, for counting those that are held.
-    fn held(&mut self, ino: u64, pins: &mut Pins) -> Result<Step, Fault> {
-        let inode = self.inodes.get(ino).ok_or_else(Fault::stale)?;
-        let file = file_of(inode)?;
-        let mut shelf = Shelf {
-            nodes: &mut self.nodes,
-            chunks: &mut self.chunks,
-            pins,
-        };
-        let pieces = match &file.content {
-            Content::Inline(_) => {
-                let value = Bytes::from(file.bytes.to_string());
-                return Ok(Step::Done(Reply::Xattr(value)));
-            }
-            // As much of the pack as the file is: it is held whole or not at all.
-            Content::Packed { pack, .. } => vec![Piece { chunk: *pack, start: 0 }],
-            Content::Chunks(chunks) => view::pieces_of(chunks, 0, file.bytes),
-            Content::List(list) if list.chunks > HELD_CHUNKS_MAX => return Err(Fault::no_attribute()),
-            Content::List(list) => {
-                let (pieces, lacking) = view::pieces(&mut shelf, *list, 0, file.bytes, LIST_NODES_MAX)?;
-                if !lacking.is_empty() {
-                    let node = |chunk| Need { chunk, place: None };
-                    return Ok(Step::Lacks(lacking.into_iter().map(node).collect()));
-                }
-                pieces
-            }
-        };
-        let want = |piece: &Piece| Want {
-            chunk: piece.chunk,
-            place: place(inode, file, piece),
-            class: Class::Bulk,
-            release: self.settings.release,
-            patience: Duration::ZERO,
-        };
-        let wants = pieces.iter().map(want).collect();
-        Ok(Step::Done(Reply::Held {
-            wants,
-            bytes: file.bytes,
-        }))
-    }
-
     /// Fetches what the reader of a big file will want next.
     fn fetch_ahead(&mut self, now: Instant, ino: u64, range: std::ops::Range<u64>) {
         let Some(inode) = self.inodes.get(ino) else { return };
@@ -725,82 +522,9 @@ impl<T> Machine<T> {
         true
     }
 
-    fn folder(&self, ino: u64) -> Result<Folder, Fault> {
-        match &self.inodes.get(ino).ok_or_else(Fault::stale)?.kind {
-            Kind::Dir(folder) => Ok(folder.clone()),
-            Kind::File(_) | Kind::Symlink(_) => Err(Fault::new(Failure::NotDirectory)),
-        }
-    }
-
-    fn shelf<'a>(&'a mut self, pins: &'a mut Pins) -> Shelf<'a> {
-        Shelf {
-            nodes: &mut self.nodes,
-            chunks: &mut self.chunks,
-            pins,
-        }
-    }
-
     fn next_id(&mut self) -> u64 {
         self.ids += 1;
         self.ids
-    }
-}
-
-/// Parsed nodes and chunks that a step can get at: what the request was given, and what is cached.
-struct Shelf<'a> {
-    nodes: &'a mut Cache<ChunkId, Node>,
-    chunks: &'a mut Cache<ChunkId, Bytes>,
-    pins: &'a mut Pins,
-}
-
-impl Shelf<'_> {
-    fn bytes(&mut self, id: &ChunkId) -> Option<Bytes> {
-        self.pins.chunks.get(id).or_else(|| self.chunks.get(id)).cloned()
-    }
-
-    fn node(&mut self, id: &ChunkId) -> Option<Node> {
-        self.pins.nodes.get(id).or_else(|| self.nodes.get(id)).cloned()
-    }
-
-    /// A node's chunk, to be parsed: from then on it is kept in that form only.
-    fn verified(&mut self, id: ChunkId) -> Result<Option<VerifiedChunk>, NodeError> {
-        let Some(bytes) = self.bytes(&id) else { return Ok(None) };
-        self.chunks.remove(&id);
-        Ok(Some(VerifiedChunk::verify(id, bytes)?))
-    }
-
-    fn keep(&mut self, id: ChunkId, node: Node, weight: u64) {
-        self.pins.chunks.remove(&id);
-        self.pins.nodes.insert(id, node.clone());
-        self.nodes.insert(id, node, weight);
-    }
-}
-
-impl Nodes for Shelf<'_> {
-    fn dir(&mut self, claim: &DirClaim) -> Result<Option<Arc<DirView>>, NodeError> {
-        let id = claim.node.node.id;
-        if let Some(Node::Dir(view)) = self.node(&id)
-            && view.satisfies(claim)
-        {
-            return Ok(Some(view));
-        }
-        let Some(chunk) = self.verified(id)? else { return Ok(None) };
-        let view = Arc::new(DirView::parse(&chunk, claim)?);
-        self.keep(id, Node::Dir(view.clone()), view.weight());
-        Ok(Some(view))
-    }
-
-    fn list(&mut self, claim: &ListRef) -> Result<Option<Arc<ListView>>, NodeError> {
-        let id = claim.node.id;
-        if let Some(Node::List(view)) = self.node(&id)
-            && view.satisfies(claim)
-        {
-            return Ok(Some(view));
-        }
-        let Some(chunk) = self.verified(id)? else { return Ok(None) };
-        let view = Arc::new(ListView::parse(&chunk, claim)?);
-        self.keep(id, Node::List(view.clone()), view.weight());
-        Ok(Some(view))
     }
 }
 
@@ -821,65 +545,6 @@ impl std::fmt::Display for Outcome {
             ),
         }
     }
-}
-
-impl Step {
-    fn lacks(chunk: ChunkRef) -> Self {
-        Self::Lacks(vec![Need { chunk, place: None }])
-    }
-}
-
-impl Fault {
-    fn new(failure: Failure) -> Self {
-        Self {
-            failure,
-            chunk: None,
-            why: String::new(),
-        }
-    }
-
-    fn stale() -> Self {
-        Self::new(Failure::Stale)
-    }
-
-    fn no_attribute() -> Self {
-        Self::new(Failure::NoAttribute)
-    }
-
-    fn malformed(chunk: Option<ChunkId>, why: &str) -> Self {
-        Self {
-            failure: Failure::Unreadable,
-            chunk,
-            why: format!("the release is malformed: {why}"),
-        }
-    }
-}
-
-impl From<NodeError> for Fault {
-    fn from(error: NodeError) -> Self {
-        Self {
-            failure: Failure::Unreadable,
-            chunk: None,
-            why: error.to_string(),
-        }
-    }
-}
-
-fn file_of(inode: &Inode) -> Result<&File, Fault> {
-    match &inode.kind {
-        Kind::File(file) => Ok(file),
-        Kind::Dir(_) => Err(Fault::new(Failure::IsDirectory)),
-        Kind::Symlink(_) => Err(Fault::new(Failure::NotLink)),
-    }
-}
-
-/// Where a chunk of a file belongs on disk; packs have no file of their own.
-fn place(inode: &Inode, file: &File, piece: &Piece) -> Option<BlobPlace> {
-    Some(BlobPlace {
-        blob: inode.blob()?,
-        blob_bytes: file.bytes,
-        offset: piece.start,
-    })
 }
 
 #[cfg(test)]

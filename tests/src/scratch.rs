@@ -19,7 +19,7 @@ pub const OWNER_VARIABLE: &str = "ARES_TEST_OWNER";
 /// Set it to keep scratch directories for a look afterwards.
 const KEEP_VARIABLE: &str = "ARES_TEST_KEEP";
 
-const PREFIX: &str = "ares-test-";
+const PREFIX: &str = "ares-judge-";
 
 /// A directory of its own for one test, under the system's temporary directory.
 #[derive(Debug)]

@@ -92,7 +92,7 @@ fn machines_reach_each_other_until_cut_and_leave_nothing() {
         .flatten()
         .flatten()
         .map(|e| e.file_name().to_string_lossy().into_owned());
-    let own = format!("ares-test-{}-", std::process::id());
+    let own = format!("ares-judge-{}-", std::process::id());
     assert!(
         left.filter(|n| n.starts_with(&own) && n.contains("machines")).count() == 0,
         "namespaces must be gone"

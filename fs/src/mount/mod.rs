@@ -104,10 +104,10 @@ impl Mount {
         let session = fuser::Session::from_fd(session::Session(shared.clone()), connection, SessionACL::All, config);
         let session = session.map_err(failed)?;
         let life = Arc::new(Life::default());
-        let timer = shared.clone();
+        let worker = shared.clone();
         thread::Builder::new()
-            .name("ares-fs-timer".into())
-            .spawn(move || timer.run_timer())
+            .name("ares-fs-worker".into())
+            .spawn(move || worker.work())
             .map_err(failed)?;
         let (end, last) = (life.clone(), shared.clone());
         let spawned = thread::Builder::new().name("ares-fs".into()).spawn(move || {

@@ -1,14 +1,18 @@
-//! Carries requests from the kernel to the machine and its answers back. Threads of the kernel's requests never wait for bytes:
-//! whoever brings the last chunk of an answer gives it.
+//! Carries requests from the kernel to the machine and its answers back.
+//!
+//! Threads that take the kernel's requests never wait for bytes, and threads that bring chunks only leave them in the inbox: they
+//! have a network to serve. Answers that took a chunk are given by one worker, which keeps the deadlines too.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use ares_core::chunk::ChunkRef;
 use ares_core::manifest::{Mtime, Name, Root};
+use ares_core::swarm::FetchError;
 use ares_core::time::Instant;
 use bytes::Bytes;
 use fuser::{
@@ -21,7 +25,7 @@ use fuser::{
 use crate::Source;
 use crate::errno::Failure;
 use crate::inode::{Attr, AttrKind};
-use crate::machine::{Action, Machine, Settings};
+use crate::machine::{Action, CallId, Machine, Settings};
 use crate::request::{self, BLOCK_BYTES, Listing, Reply, Request};
 
 /// How long the kernel may keep what it was told. A release never changes: a day, so that a mistake of ours does not live for ever.
@@ -36,8 +40,9 @@ const GENERATION: Generation = Generation(0);
 /// What all threads of a mount share.
 pub(super) struct Shared {
     state: Mutex<State>,
-    /// Wakes the timer.
-    timer: Condvar,
+    inbox: Mutex<Inbox>,
+    /// Wakes the worker: something is in the inbox.
+    wake: Condvar,
     source: Arc<dyn Source>,
     started: std::time::Instant,
     user: u32,
@@ -46,9 +51,24 @@ pub(super) struct Shared {
 
 struct State {
     machine: Machine<Asker>,
-    /// The timer sleeps without a deadline and must be woken for the next one.
-    timer_idle: bool,
+    /// The worker sleeps without a deadline and must be woken for the next one.
+    idle: bool,
+}
+
+/// What the worker is to look at.
+#[derive(Default)]
+struct Inbox {
+    arrived: Vec<Arrival>,
+    /// There is a deadline where there was none.
+    deadline: bool,
     stopped: bool,
+}
+
+/// The end of a fetch.
+struct Arrival {
+    call: CallId,
+    chunk: ChunkRef,
+    result: Result<Bytes, FetchError>,
 }
 
 /// Where an answer goes.
@@ -64,6 +84,8 @@ pub(super) enum Asker {
 thread_local! {
     /// Whether this thread is carrying out actions already: a source that answers at once calls back from within.
     static DRIVING: Cell<bool> = const { Cell::new(false) };
+    /// Where bytes of several chunks are put together: the kernel takes one piece. Kept, as fresh memory costs more than the copy.
+    static JOINED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Shared {
@@ -71,12 +93,12 @@ impl Shared {
     pub(super) fn new(settings: Settings, root: &Root, name: Name, source: Arc<dyn Source>) -> Self {
         let state = State {
             machine: Machine::new(settings, root, name),
-            timer_idle: false,
-            stopped: false,
+            idle: false,
         };
         Self {
             state: Mutex::new(state),
-            timer: Condvar::new(),
+            inbox: Mutex::default(),
+            wake: Condvar::new(),
             source,
             started: std::time::Instant::now(),
             user: rustix::process::getuid().as_raw(),
@@ -84,30 +106,54 @@ impl Shared {
         }
     }
 
-    /// Ends requests at their deadlines until `stop`. Runs on a thread of its own.
-    pub(super) fn run_timer(self: &Arc<Self>) {
-        let mut state = self.lock();
-        while !state.stopped {
+    /// Gives answers as chunks arrive and ends requests at their deadlines, until `stop`. Runs on a thread of its own.
+    pub(super) fn work(self: &Arc<Self>) {
+        let mut arrived = Vec::new();
+        loop {
             let now = self.now();
+            let mut state = self.lock();
+            for Arrival { call, chunk, result } in arrived {
+                state.machine.on_fetched(now, call, chunk, result);
+            }
             state.machine.on_time(now);
             drop(state);
             self.drive();
-            state = self.lock();
-            if state.stopped {
-                break;
-            }
-            state = match state.machine.deadline() {
-                None => {
-                    state.timer_idle = true;
-                    self.timer.wait(state).unwrap_or_else(PoisonError::into_inner)
-                }
-                Some(deadline) => {
-                    let wait = deadline.since(self.now()).max(Duration::from_millis(1));
-                    let (state, _) = self.timer.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner);
-                    state
-                }
+            let mut state = self.lock();
+            let deadline = state.machine.deadline();
+            state.idle = deadline.is_none();
+            drop(state);
+            let Some(next) = self.next_arrivals(deadline) else { return };
+            arrived = next;
+        }
+    }
+
+    /// Waits for the inbox or the deadline; `None` when it is time to stop.
+    fn next_arrivals(&self, deadline: Option<Instant>) -> Option<Vec<Arrival>> {
+        let mut inbox = self.inbox();
+        while inbox.arrived.is_empty() && !inbox.deadline && !inbox.stopped {
+            inbox = match deadline.map(|deadline| deadline.since(self.now())) {
+                None => self.wake.wait(inbox).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => break,
+                Some(left) => self.wake.wait_timeout(inbox, left).unwrap_or_else(PoisonError::into_inner).0,
             };
-            state.timer_idle = false;
+        }
+        inbox.deadline = false;
+        (!inbox.stopped).then(|| std::mem::take(&mut inbox.arrived))
+    }
+
+    /// A chunk came, or will not. On a thread of the source, which has better things to do than to answer the kernel; unless the
+    /// source answers from within our own call.
+    fn on_arrival(self: &Arc<Self>, arrival: Arrival) {
+        if DRIVING.get() {
+            let Arrival { call, chunk, result } = arrival;
+            let now = self.now();
+            self.lock().machine.on_fetched(now, call, chunk, result);
+            return;
+        }
+        let mut inbox = self.inbox();
+        if !inbox.stopped {
+            inbox.arrived.push(arrival);
+            self.wake.notify_one();
         }
     }
 
@@ -117,22 +163,27 @@ impl Shared {
         self.drive();
     }
 
-    /// Closes, and ends the timer.
+    /// Closes, and ends the worker.
     pub(super) fn stop(self: &Arc<Self>) {
         self.close();
-        self.lock().stopped = true;
-        self.timer.notify_all();
+        let mut inbox = self.inbox();
+        inbox.stopped = true;
+        inbox.arrived.clear();
+        self.wake.notify_all();
     }
 
     fn ask(self: &Arc<Self>, asker: Asker, request: Request) {
         let now = self.now();
         let mut state = self.lock();
         state.machine.on_request(now, asker, request);
-        // All requests have the same patience: only the first of those waiting can be news to the timer.
-        if state.timer_idle && state.machine.deadline().is_some() {
-            self.timer.notify_one();
-        }
+        // All requests have the same patience: only the first of those waiting can be news to the worker.
+        let news = state.idle && state.machine.deadline().is_some();
+        state.idle &= !news;
         drop(state);
+        if news {
+            self.inbox().deadline = true;
+            self.wake.notify_one();
+        }
         self.drive();
     }
 
@@ -161,11 +212,7 @@ impl Shared {
             Action::Fetch { call, want } => {
                 let shared = self.clone();
                 let chunk = want.chunk;
-                let reply = move |result| {
-                    let now = shared.now();
-                    shared.lock().machine.on_fetched(now, call, chunk, result);
-                    shared.drive();
-                };
+                let reply = move |result| shared.on_arrival(Arrival { call, chunk, result });
                 self.source.chunk(want, Box::new(reply));
             }
         }
@@ -179,7 +226,11 @@ impl Shared {
             (Asker::Data(to), Reply::Data(parts)) => match parts.as_slice() {
                 [] => to.data(&[]),
                 [part] => to.data(part),
-                parts => to.data(&parts.concat()),
+                parts => JOINED.with_borrow_mut(|joined| {
+                    joined.clear();
+                    parts.iter().for_each(|part| joined.extend_from_slice(part));
+                    to.data(joined);
+                }),
             },
             (Asker::Directory(to), Reply::Listing(listing)) => self.list(to, &listing),
             (Asker::DirectoryPlus(to), Reply::Listing(listing)) => self.list_plus(to, &listing),
@@ -259,6 +310,10 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> Instant {

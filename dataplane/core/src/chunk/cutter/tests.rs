@@ -35,7 +35,12 @@ fn by_the_rule(class: SizeClass, bytes: &[u8]) -> Vec<u64> {
     let mut cuts = Vec::new();
     let mut start = 0;
     while start < bytes.len() {
-        start = if bytes.len() - start <= max {
+        let landmark = ranks
+            .iter()
+            .find(|&&(end, rank)| end > start && class.is_landmark(&Anchor { end: end as u64, rank }));
+        start = if let Some((end, _)) = landmark.filter(|(end, _)| *end <= start + max) {
+            *end
+        } else if bytes.len() - start <= max {
             bytes.len()
         } else {
             let allowed = ranks.iter().filter(|(end, _)| (start + min..=start + max).contains(end));
@@ -130,7 +135,13 @@ fn chunks_keep_their_bounds_and_their_average() {
             .map(|(start, end)| end - start)
             .collect();
         let (last, others) = lens.split_last().unwrap();
-        assert!(others.iter().all(|&len| (class.min()..=class.max()).contains(&len)));
+        assert!(others.iter().all(|&len| len <= class.max()));
+        let short = others.iter().filter(|&&len| len < class.min()).count();
+        assert!(
+            short * 20 < lens.len(),
+            "{short} of {} chunks end early at a landmark",
+            lens.len()
+        );
         assert!(*last <= class.max());
         let average = bytes.len() as u64 / lens.len() as u64;
         assert!(
@@ -186,4 +197,46 @@ fn every_processor_cuts_alike() {
         found: &mut plain,
     });
     assert_eq!(best, plain);
+}
+
+#[test]
+fn cuts_keep_their_places() {
+    // Golden: releases that were published are cut like this. Another result is another `CutterId`, never another number here.
+    let check = |class: SizeClass, bytes: &[u8], first: &[u64], count: usize, all: &str| {
+        let cuts = cut(class, bytes, 1 << 20);
+        let told: Vec<u8> = cuts.iter().flat_map(|cut| cut.to_le_bytes()).collect();
+        assert_eq!(
+            (&cuts[..first.len()], cuts.len(), &*ChunkId::of(&told).to_string()),
+            (first, count, all),
+            "{class:?}"
+        );
+    };
+    let noise = random(32 << 20, 9);
+    check(SizeClass::Small, &noise, &[], 465, "bc3dcd0dfe3855594ca86028d75563631b5151764f2e4587acc4bf6bdf06a06b");
+    check(SizeClass::Medium, &noise, &[], 116, "48faad43eb54dea771f863cdc3ffc99fb5373181c8ef966ab8790a8e66c45e41");
+    check(SizeClass::Large, &noise, &[], 63, "0482701d322f4af0139ed83e6f4dbfabe5af4c5f04669401997c6072a74e1712");
+    let counters: Vec<u8> = (0..2_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    check(SizeClass::Small, &counters, &[], 117, "52a1e2c1cf11fff7fbaba9381bdec78fc0424a5190cb24beb9fc6647d2b76366");
+}
+
+#[test]
+fn a_part_from_a_landmark_on_is_cut_as_in_the_whole() {
+    let bytes = random(16 << 20, 10);
+    let class = SizeClass::Small;
+    let whole = cut(class, &bytes, 1 << 20);
+    let mut found = Vec::new();
+    anchors(&bytes, 0, 0, &mut found);
+    let landmarks: Vec<Anchor> = found.iter().copied().filter(|anchor| class.is_landmark(anchor)).collect();
+    assert!((16..64).contains(&landmarks.len()), "{} landmarks", landmarks.len());
+    for landmark in landmarks {
+        let mut cuts = vec![landmark.end];
+        let mut chooser = Chooser::from_landmark(class, landmark.end);
+        let behind: Vec<Anchor> = found.iter().copied().filter(|anchor| anchor.end > landmark.end).collect();
+        chooser.on_window(&behind, bytes.len() as u64, &mut cuts);
+        chooser.finish(bytes.len() as u64, &mut cuts);
+        assert_eq!(
+            cuts,
+            whole[whole.binary_search(&landmark.end).expect("a landmark is a boundary")..]
+        );
+    }
 }

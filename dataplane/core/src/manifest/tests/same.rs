@@ -290,3 +290,33 @@ fn a_directory_is_not_built_from_entries_out_of_order_or_out_of_form() {
         }
     );
 }
+
+#[test]
+fn trees_keep_their_hash() {
+    // Golden: where nodes and packs are split is part of what a release is. Another result needs another manifest version.
+    let check = |tree: &Tree, expect: &str| assert_eq!(publish(tree).0.release().to_string(), expect);
+    let names = (0..50_000)
+        .map(|i| (format!("name-{i}").into_bytes(), Tree::File(b"12345".to_vec())))
+        .collect();
+    check(&dir([]), "805d1d4b8ab0ff5003efd99089ed8b2cbb8b7e26f3a49e09c19b3f39c0fe957b");
+    check(
+        &mixed(1, 20, 50),
+        "1bdee3d2491e41f39fe10f5d8f227ca1afc612c0a10d412401cf23bb67ceda9f",
+    );
+    check(
+        &mixed(10, 2, 1500),
+        "d25c374136ea91bf36452871a080e432a737fe31710936b95e0373e8dc385197",
+    );
+    check(
+        &Tree::Dir(names),
+        "76fb3e087ac805e8aa3fd03f8c6dd30a516a5e41d83e8978419494cea61d502e",
+    );
+    check(
+        &big(11, 8),
+        "831edba16ab9c12dabcfb3576effa33bccbbb9fcf7a7913ad58b7ac613d3842d",
+    );
+    check(
+        &big(12, 50_000),
+        "05495c016f3b8848297b5647a5a0b42303aa69da5db5c30386d6bd427bd4ccb9",
+    );
+}

@@ -9,8 +9,12 @@ use crate::error::{Failure, Kind};
 /// Raises `cancel` on the first signal; ends the process with the code of an interruption on the second.
 pub(crate) fn watch(cancel: &Cancel) -> Result<(), Failure> {
     let failed = |e: std::io::Error| Failure::new(Kind::Failed, format!("cannot watch for signals: {e}"));
-    // SIGHUP too: a closed terminal must not leave mounts behind.
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;
+    let mut watched = vec![SIGINT, SIGTERM];
+    // SIGHUP too: a closed terminal must not leave mounts behind. But who started us with nohup wants us to go on.
+    if !is_ignored(SIGHUP, &std::fs::read_to_string("/proc/self/status").unwrap_or_default()) {
+        watched.push(SIGHUP);
+    }
+    let mut signals = Signals::new(watched).map_err(failed)?;
     let cancel = cancel.clone();
     let wait = move || {
         let mut seen = signals.forever();
@@ -27,4 +31,28 @@ pub(crate) fn watch(cancel: &Cancel) -> Result<(), Failure> {
         .spawn(wait)
         .map_err(failed)?;
     Ok(())
+}
+
+/// Whether a signal was ignored when this process began, by the `SigIgn` mask of its status (proc_pid_status(5)).
+fn is_ignored(signal: i32, status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal - 1) & 1 == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nohup_ignores_stays_ignored() {
+        let check = |mask: &str, expect: bool| {
+            let status = format!("Name:\tares\nSigBlk:\tffffffffffffffff\nSigIgn:\t{mask}\nSigCgt:\tffffffffffffffff\n");
+            assert_eq!(is_ignored(SIGHUP, &status), expect, "{mask}");
+        };
+        check("0000000000001001", true);
+        check("0000000000001000", false);
+        check("nonsense", false);
+        assert!(!is_ignored(SIGHUP, ""));
+    }
 }

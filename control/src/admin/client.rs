@@ -15,6 +15,9 @@ use crate::error::{Failure, Kind};
 /// A daemon that does not even take a request of a few hundred bytes for so long is stuck.
 const WRITE_MAX: Duration = Duration::from_secs(30);
 
+/// A daemon answers `status` at once; one that does not hangs.
+const STATUS_MAX: Duration = Duration::from_secs(15);
+
 /// Why a request has no outcome.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -30,6 +33,9 @@ pub(crate) enum Error {
     /// The daemon died or was killed.
     #[error("the daemon went away: {}", crate::error::plain(.0))]
     Lost(#[from] std::io::Error),
+    /// It is there and says nothing.
+    #[error("the daemon does not answer within {} s", STATUS_MAX.as_secs())]
+    Silent,
     /// It speaks otherwise.
     #[error("admin socket: {0}")]
     Codec(#[from] CodecError),
@@ -43,6 +49,7 @@ impl From<Error> for Failure {
             Error::Stopping => Failure::new(Kind::Interrupted, text).help("run the command again; what is held stays held"),
             Error::Interrupted => Failure::interrupted(),
             Error::Lost(_) => Failure::new(Kind::Interrupted, text).help("look at its log, and run the command again"),
+            Error::Silent => Failure::new(Kind::Network, text).help("look at its log, and restart it"),
             Error::Codec(_) => Failure::new(Kind::Failed, text).help("restart the daemon with this `ares`"),
         }
     }
@@ -80,6 +87,9 @@ impl Client {
         // A connection that is closed already cannot be closed: nothing is lost.
         cancel.on_cancel(move || drop(closer.shutdown(Shutdown::Both)));
         self.stream.set_write_timeout(Some(WRITE_MAX))?;
+        // Everything else takes as long as it takes.
+        self.stream
+            .set_read_timeout(matches!(request, Request::Status).then_some(STATUS_MAX))?;
         self.stream.write_all(&encode_request(request))?;
         let mut bytes = vec![0; 256 << 10];
         loop {
@@ -95,6 +105,7 @@ impl Client {
                 Ok(0) => return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),
                 Ok(n) => self.decoder.on_bytes(&bytes[..n]),
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return Err(Error::Silent),
                 Err(e) => return Err(e.into()),
             }
         }

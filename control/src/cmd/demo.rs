@@ -14,7 +14,7 @@ use self::steps::{Child, Stage};
 use super::Context;
 use crate::error::{Failure, Kind};
 use crate::lowargs::DemoArgs;
-use crate::render::{Bytes, Seconds, rate};
+use crate::render::{Bytes, Seconds, count, rate};
 
 /// How long a node may take to start, and a mount to answer.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -74,8 +74,9 @@ fn play(context: &Context, dir: Option<&Path>, stage: &Stage) -> Result<Value, F
     say(
         context,
         &format!(
-            "   {} in {entries} entries, {} ({})",
+            "   {} in {}, {} ({})",
             Bytes(bytes),
+            count(entries, "entry"),
             Seconds(publish_time.as_secs_f64()),
             rate(bytes, publish_time)
         ),

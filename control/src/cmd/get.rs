@@ -7,7 +7,7 @@ use crate::admin::proto::{Outcome, Overwrite, Raw, Request};
 use crate::daemon::Role;
 use crate::error::Failure;
 use crate::lowargs::GetArgs;
-use crate::render::{Bytes, Seconds, rate};
+use crate::render::{Bytes, Seconds, count, rate};
 
 pub(super) fn run(context: &Context, args: GetArgs) -> Result<(), Failure> {
     let (_, link) = parse_link(&args.link)?;
@@ -32,11 +32,13 @@ pub(super) fn run(context: &Context, args: GetArgs) -> Result<(), Failure> {
     };
     let time = std::time::Duration::from_secs_f64(elapsed_s.max(0.0));
     let summary = format!(
-        "got {} in {entries} entries at {}: {} fetched, {} reused, {unchanged} files unchanged, {} ({})",
+        "got {} in {} at {}: {} fetched, {} reused, {} unchanged, {} ({})",
         Bytes(*bytes),
+        count(*entries, "entry"),
         dest.display(),
         Bytes(*fetched_bytes),
         Bytes(*reused_bytes),
+        count(*unchanged, "file"),
         Seconds(*elapsed_s),
         rate(*bytes, time)
     );

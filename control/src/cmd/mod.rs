@@ -111,16 +111,17 @@ fn run(args: LowArgs) -> Result<(), End> {
         return help::run(help).map_err(end);
     }
     let config = config::resolve(&args.global, &|name| std::env::var_os(name)).map_err(end)?;
-    start_log(&config).map_err(end)?;
-    raise_descriptor_limit();
-    let cancel = Cancel::new();
-    crate::signals::watch(&cancel).map_err(end)?;
     let listing = match &args.command {
         Command::Ls(ls) if ls.long => Listing::Long,
         _ => Listing::Names,
     };
+    let terminal = Arc::new(Terminal::new(config.output, listing));
+    start_log(&config, &terminal).map_err(end)?;
+    raise_descriptor_limit();
+    let cancel = Cancel::new();
+    crate::signals::watch(&cancel).map_err(end)?;
     let context = Context {
-        terminal: Arc::new(Terminal::new(config.output, listing)),
+        terminal,
         config: Arc::new(config),
         global: args.global,
         cancel,
@@ -144,8 +145,8 @@ fn run(args: LowArgs) -> Result<(), End> {
     })
 }
 
-/// Log lines go to stderr: stdout is for results.
-fn start_log(config: &Config) -> Result<(), Failure> {
+/// Log lines go to stderr, above the progress bars: stdout is for results.
+fn start_log(config: &Config, terminal: &Arc<Terminal>) -> Result<(), Failure> {
     let by_flags = match config.output.verbosity {
         Verbosity::Quiet => "error",
         Verbosity::Normal => "warn",
@@ -153,6 +154,7 @@ fn start_log(config: &Config) -> Result<(), Failure> {
         Verbosity::Debug => "debug",
         Verbosity::Trace => "trace",
     };
+    let terminal = Arc::clone(terminal);
     let filter = config.log.as_deref().unwrap_or(by_flags);
     let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|e| {
         Failure::new(Kind::Usage, format!("log filter `{filter}`: {e}"))
@@ -160,10 +162,23 @@ fn start_log(config: &Config) -> Result<(), Failure> {
     })?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(move || LogLines(Arc::clone(&terminal)))
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     Ok(())
+}
+
+/// Where log lines go: each is written at once.
+struct LogLines(Arc<Terminal>);
+
+impl std::io::Write for LogLines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.above_bars(|| std::io::stderr().write_all(bytes)).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Deep trees, many peers and many open files of a mount need more descriptors than the usual soft limit of 1,024.

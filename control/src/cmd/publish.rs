@@ -8,7 +8,7 @@ use crate::admin::proto::{FileHash, ImportHow, LargeFiles, Outcome, Raw, Request
 use crate::daemon::Role;
 use crate::error::{Failure, Kind};
 use crate::lowargs::PublishArgs;
-use crate::render::{Bytes, Seconds, rate};
+use crate::render::{Bytes, Seconds, count, rate};
 use crate::session::Session;
 
 pub(super) fn run(context: &Context, args: PublishArgs) -> Result<(), Failure> {
@@ -73,8 +73,9 @@ fn print(context: &Context, outcome: &Outcome) -> Result<(), Failure> {
     };
     let time = std::time::Duration::from_secs_f64(elapsed_s.max(0.0));
     let summary = format!(
-        "published {name}: {} in {entries} entries, {} ({})",
+        "published {name}: {} in {}, {} ({})",
         Bytes(*bytes),
+        count(*entries, "entry"),
         Seconds(*elapsed_s),
         rate(*bytes, time)
     );

@@ -1,7 +1,7 @@
 //! Takes a file or directory into the store, lets peers know, and makes the link.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use super::progress::sampled;
 use crate::admin::proto::{Event, FileHash, ImportHow, LargeFiles, Outcome, Phase, Progress, SharedSink, Troubled};
 use crate::cancel::Cancel;
 use crate::daemon::{Role, Shared};
-use crate::error::Failure;
+use crate::error::{Failure, Kind};
 
 /// Entries left out that are named; the rest is counted.
 const WARNINGS_SHOWN: usize = 50;
@@ -26,6 +26,7 @@ pub(super) struct Ask {
 
 pub(super) fn run(daemon: &Shared, ask: Ask, sink: &SharedSink, cancel: &Cancel) -> Result<Outcome, Failure> {
     let start = Instant::now();
+    refuse_own_state(&ask.path, &daemon.config.state)?;
     let options = PublishOptions {
         large_files: match ask.options.large_files {
             LargeFiles::InPlace => import::LargeFiles::InPlace,
@@ -108,6 +109,20 @@ pub(super) fn run(daemon: &Shared, ask: Ask, sink: &SharedSink, cancel: &Cancel)
     })
 }
 
+/// The state directory holds this node's private key: it is never published, nor a part of it.
+fn refuse_own_state(path: &Path, state: &Path) -> Result<(), Failure> {
+    // What cannot be resolved cannot be read either: import says so.
+    let resolved = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if !resolved(path).starts_with(resolved(state)) {
+        return Ok(());
+    }
+    let message = format!(
+        "{} is in this node's state directory, which holds its private key",
+        path.display()
+    );
+    Err(Failure::new(Kind::Usage, message).help("publish something else, or name another --state"))
+}
+
 /// Where the release can be had: where this daemon listens if it stays, else where `ares serve` will listen by the config.
 fn addrs_for_link(daemon: &Shared) -> Vec<SocketAddr> {
     let reachable = daemon.handle.reachable_addrs();
@@ -139,6 +154,30 @@ fn expand(listen: &[SocketAddr], reachable: &[SocketAddr]) -> Vec<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_state_directory_is_never_published() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["state/data", "other", "state-too"] {
+            std::fs::create_dir_all(at(name)).unwrap();
+        }
+        std::fs::write(at("state/identity"), "secret").unwrap();
+        std::os::unix::fs::symlink(at("state"), at("alias")).unwrap();
+        let check = |path: &str, is_refused: bool| {
+            assert_eq!(refuse_own_state(&at(path), &at("state")).is_err(), is_refused, "{path}");
+        };
+        check("state", true);
+        check("state/identity", true);
+        check("state/data", true);
+        check("alias", true);
+        check("other/../state", true);
+        check("other", false);
+        check("state-too", false);
+        check("missing", false);
+        // What is above it may be published: the state directory is left out of it.
+        check("", false);
+    }
 
     #[test]
     fn a_link_made_without_a_daemon_names_where_serve_will_listen() {

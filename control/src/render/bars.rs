@@ -68,9 +68,14 @@ impl Terminal {
         if self.output.verbosity == Verbosity::Quiet {
             return;
         }
+        self.above_bars(|| super::note_line(text));
+    }
+
+    /// Runs what writes to stderr while the bars are out of the way.
+    pub(crate) fn above_bars<T>(&self, write: impl FnOnce() -> T) -> T {
         match &self.bars {
-            Some(bars) => bars.suspend(|| super::note_line(text)),
-            None => super::note_line(text),
+            Some(bars) => bars.suspend(write),
+            None => write(),
         }
     }
 

@@ -9,7 +9,7 @@ use std::io::{self, Write as _};
 
 pub(crate) use bars::{Listing, Terminal};
 pub(crate) use status::status;
-pub(crate) use units::{Bytes, Seconds, rate};
+pub(crate) use units::{Bytes, Seconds, count, rate};
 
 use crate::config::{Format, Output};
 use crate::error::Failure;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Bytes, Seconds};
+use super::{Bytes, Seconds, count};
 
 /// The status object as a few lines.
 pub(crate) fn status(status: &Value) -> String {
@@ -11,13 +11,6 @@ pub(crate) fn status(status: &Value) -> String {
     let number = |value: &Value| value.as_u64().unwrap_or(0);
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let short = |value: &Value| text(value).chars().take(10).collect::<String>();
-    let plural = |n: u64, noun: &str| {
-        if n == 1 {
-            format!("{n} {noun}")
-        } else {
-            format!("{n} {noun}s")
-        }
-    };
 
     let listen: Vec<String> = list(&status["listen"]).iter().map(text).collect();
     let uptime = Seconds(status["uptime_s"].as_f64().unwrap_or(0.0));
@@ -40,7 +33,7 @@ pub(crate) fn status(status: &Value) -> String {
     let mut held = format!(
         "  store   {} in {}",
         Bytes(number(&store["bytes"])),
-        plural(number(&store["chunks"]), "chunk")
+        count(number(&store["chunks"]), "chunk")
     );
     match &store["intake_stopped"] {
         Value::Bool(true) => held.push_str("; INTAKE STOPPED: the disk is full"),
@@ -53,8 +46,8 @@ pub(crate) fn status(status: &Value) -> String {
         "  moved   {} fetched, {} served, {} refused, {}",
         Bytes(number(&counters["fetched_bytes"])),
         Bytes(number(&counters["served_bytes"])),
-        plural(number(&counters["bad_chunks"]), "bad chunk"),
-        plural(number(&counters["failed_wants"]), "failed want"),
+        count(number(&counters["bad_chunks"]), "bad chunk"),
+        count(number(&counters["failed_wants"]), "failed want"),
     ));
     for release in list(&status["releases"]) {
         let state = if release["complete"] == Value::Bool(true) {

@@ -42,6 +42,15 @@ impl fmt::Display for Seconds {
     }
 }
 
+/// `1 entry`, `2 entries`: a count with its noun, whose plural ends in `s` or `ies`.
+pub(crate) fn count(n: u64, noun: &str) -> String {
+    match (n, noun.strip_suffix('y')) {
+        (1, _) => format!("1 {noun}"),
+        (n, Some(stem)) => format!("{n} {stem}ies"),
+        (n, None) => format!("{n} {noun}s"),
+    }
+}
+
 /// Bytes in a time as `410 MB/s`.
 pub(crate) fn rate(bytes: u64, time: Duration) -> String {
     let seconds = time.as_secs_f64().max(1e-6);
@@ -67,6 +76,10 @@ mod tests {
         check(1.26, "1.3 s");
         check(200.0, "3 min 20 s");
         check(7300.0, "2 h 1 min");
+        let check = |n: u64, noun: &str, expect: &str| assert_eq!(count(n, noun), expect);
+        check(1, "entry", "1 entry");
+        check(0, "entry", "0 entries");
+        check(2, "file", "2 files");
         assert_eq!(rate(1_000_000, Duration::from_millis(500)), "2.00 MB/s");
         assert_eq!(
             rate(5, Duration::ZERO),

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use ares_ring::{Ring, RingConfig, RingError, SocketError, SocketOptions, UdpSocket, Waker};
 use crossbeam::channel::{bounded, unbounded};
@@ -23,6 +24,10 @@ use crate::worker::Worker;
 
 /// Socket buffers asked for, in bytes: a few milliseconds of a fast link, so that a busy moment of the thread costs no datagram.
 const SOCKET_BUFFER_BYTES: u32 = 4 << 20;
+
+/// How long an address in use may still be that of a process that was killed, and how often to look.
+const LINGER_MAX: Duration = Duration::from_secs(1);
+const LINGER_POLL: Duration = Duration::from_millis(50);
 
 /// What the secret for stateless resets is derived for: any other use of the identity gives other bytes (BLAKE3 section 6.2).
 const RESET_CONTEXT: &str = "ares 2026-11-23 QUIC stateless reset and connection ids";
@@ -220,7 +225,7 @@ fn bind_all(config: &NodeConfig) -> Result<Vec<Vec<UdpSocket>>, SocketError> {
         first.extend(any(Ipv6Addr::UNSPECIFIED.into()).ok());
     }
     for addr in &config.listen {
-        first.push(UdpSocket::bind(*addr, &options)?);
+        first.push(bind_patiently(*addr, &options)?);
     }
     let addrs: Vec<IpAddr> = first.iter().map(|socket| socket.local_addr().ip()).collect();
     let mut shards = vec![first];
@@ -232,6 +237,18 @@ fn bind_all(config: &NodeConfig) -> Result<Vec<Vec<UdpSocket>>, SocketError> {
         shards.push(sockets?);
     }
     Ok(shards)
+}
+
+/// Binds an address, also while the kernel still takes down the ring of a killed process that had it: that goes on for a moment
+/// after the process is gone, and nothing tells when it is over.
+fn bind_patiently(addr: SocketAddr, options: &SocketOptions) -> Result<UdpSocket, SocketError> {
+    let start = Instant::now();
+    loop {
+        match UdpSocket::bind(addr, options) {
+            Err(SocketError::InUse { .. }) if start.elapsed() < LINGER_MAX => thread::sleep(LINGER_POLL),
+            bound => return bound,
+        }
+    }
 }
 
 /// A number nobody can guess, from the operating system.

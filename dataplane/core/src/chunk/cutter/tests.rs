@@ -212,11 +212,35 @@ fn cuts_keep_their_places() {
         );
     };
     let noise = random(32 << 20, 9);
-    check(SizeClass::Small, &noise, &[], 465, "bc3dcd0dfe3855594ca86028d75563631b5151764f2e4587acc4bf6bdf06a06b");
-    check(SizeClass::Medium, &noise, &[], 116, "48faad43eb54dea771f863cdc3ffc99fb5373181c8ef966ab8790a8e66c45e41");
-    check(SizeClass::Large, &noise, &[], 63, "0482701d322f4af0139ed83e6f4dbfabe5af4c5f04669401997c6072a74e1712");
+    check(
+        SizeClass::Small,
+        &noise,
+        &[],
+        465,
+        "bc3dcd0dfe3855594ca86028d75563631b5151764f2e4587acc4bf6bdf06a06b",
+    );
+    check(
+        SizeClass::Medium,
+        &noise,
+        &[],
+        116,
+        "48faad43eb54dea771f863cdc3ffc99fb5373181c8ef966ab8790a8e66c45e41",
+    );
+    check(
+        SizeClass::Large,
+        &noise,
+        &[],
+        63,
+        "0482701d322f4af0139ed83e6f4dbfabe5af4c5f04669401997c6072a74e1712",
+    );
     let counters: Vec<u8> = (0..2_000_000_u32).flat_map(u32::to_le_bytes).collect();
-    check(SizeClass::Small, &counters, &[], 117, "52a1e2c1cf11fff7fbaba9381bdec78fc0424a5190cb24beb9fc6647d2b76366");
+    check(
+        SizeClass::Small,
+        &counters,
+        &[],
+        117,
+        "52a1e2c1cf11fff7fbaba9381bdec78fc0424a5190cb24beb9fc6647d2b76366",
+    );
 }
 
 #[test]

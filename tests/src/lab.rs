@@ -370,6 +370,16 @@ pub enum LinkState {
     Down,
 }
 
+/// Whether this process may become user `uid` (user_namespaces(7): root of a user namespace may only become users it maps).
+pub fn may_become(uid: u32) -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let maps = map.lines().any(|line| {
+        let numbers: Vec<u64> = line.split_ascii_whitespace().filter_map(|n| n.parse().ok()).collect();
+        matches!(numbers[..], [first, _, count] if (first..first + count).contains(&u64::from(uid)))
+    });
+    maps && rustix::process::geteuid().is_root()
+}
+
 /// The binary under test: `$ARES_BIN`, else the one cargo built beside these tests.
 ///
 /// # Panics

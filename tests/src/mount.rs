@@ -1,11 +1,12 @@
 //! A directory with a release mounted on it, for as long as the test holds it.
 
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::lab::Node;
+use crate::lab::{Node, skip};
 use crate::run::{Outcome, Running};
 use crate::scratch::mounts_below;
 use crate::wait;
@@ -77,6 +78,17 @@ impl Mounted {
     /// Kills the process (SIGKILL): the mount point stays behind, dead.
     pub fn kill(self) -> Outcome {
         self.running.kill()
+    }
+}
+
+/// Whether this process may open the kernel's FUSE device; where not, the test is listed as skipped.
+pub fn is_possible(test: &str) -> bool {
+    match OpenOptions::new().read(true).write(true).open("/dev/fuse") {
+        Ok(_) => true,
+        Err(e) => {
+            skip(test, &format!("no mounts: /dev/fuse: {e}"));
+            false
+        }
     }
 }
 

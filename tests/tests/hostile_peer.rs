@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use ares_core::link::Link;
 use ares_tests::hostile::{Hostile, MISDEEDS, Misdeed};
+use ares_tests::mount::{self, Mounted};
 use ares_tests::{Daemon, Lab, Node, Outcome, compare, daemon, procfs, tree};
 
 /// Longest a transfer may take with a peer that does its worst.
@@ -120,14 +121,18 @@ fn a_hostile_peer_alone_is_told_by_name() {
 
 #[test]
 fn a_mount_reads_right_beside_a_hostile_peer() {
-    let scene = scene("hostile-mount", 1);
+    const TEST: &str = "hostile-mount";
+    if !mount::is_possible(TEST) {
+        return;
+    }
+    let scene = scene(TEST, 1);
     let hostile = Hostile::start(scene.lab.node(2).listen(), Misdeed::WrongByte, &scene.honest);
     let mut link = scene.honest.clone();
     link.peers.insert(0, hostile.hint());
     let reader = scene.lab.node(1);
     let dir = reader.dir().join("mounted");
     std::fs::create_dir(&dir).expect("a mount point");
-    let mounted = ares_tests::mount::Mounted::new(reader, &link.to_string(), &dir);
+    let mounted = Mounted::new(reader, &link.to_string(), &dir);
     compare::assert_same(&scene.release, &dir);
     mounted.end_by(rustix::process::Signal::TERM).expect_ok();
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, symlink};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ares_tests::mount::{Mounted, is_mounted, unmount};
+use ares_tests::mount::{self, Mounted, is_mounted, unmount};
 use ares_tests::{Daemon, Lab, Node, Published, compare, tree, wait};
 use rustix::io::Errno;
 use rustix::process::Signal;
@@ -22,6 +22,9 @@ struct Scene {
 }
 
 fn scene(test: &str) -> Option<Scene> {
+    if !mount::is_possible(test) {
+        return None;
+    }
     let lab = Lab::new(test, 2)?;
     let release = lab.node(0).dir().join("release");
     tree::source(&release, 120, 61);

@@ -22,15 +22,21 @@ fn two_readers_hold_what_was_published() {
     let sparse = compare::allocated_bytes(&copy.join("sparse/middle"));
     assert!(sparse < 2 << 20, "a hole must stay a hole: {sparse} bytes allocated");
 
+    // The judge's own view of the network: each reader takes the bytes once, headers and manifest aside.
+    let held = compare::tree_bytes(&release);
+    let served = server.counter("served_bytes");
+    assert!(served < held + (2 << 20), "{served} bytes served to one reader of {held}");
+
+    if !mount::is_possible("publish-mount") {
+        return;
+    }
     let dir = mounter.dir().join("mounted");
     fs::create_dir(&dir).expect("a mount point");
     let mounted = Mounted::new(mounter, &link, &dir);
     compare::assert_same_and_diff_clean(mounter, &release, &dir);
     mount::unmount(mounter, &dir).expect_ok();
     mounted.gone().expect_ok();
-
-    // The judge's own view of the network: each reader took the bytes once, headers and manifest aside.
-    let (served, held) = (server.counter("served_bytes"), compare::tree_bytes(&release));
+    let served = server.counter("served_bytes");
     assert!(
         served < 2 * held + (4 << 20),
         "{served} bytes served to two readers of {held}"

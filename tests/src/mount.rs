@@ -1,6 +1,6 @@
 //! A directory with a release mounted on it, for as long as the test holds it.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub struct Mounted {
 }
 
 impl Mounted {
-    /// Mounts and waits until the kernel lists the mount point.
+    /// Mounts and waits until it answers. A dead mount of an earlier process is listed by the kernel too, and does not answer.
     ///
     /// # Panics
     /// Where it does not come, with what `ares` said.
@@ -39,7 +39,7 @@ impl Mounted {
                 "`ares mount` ended by itself:\n{}",
                 mounted.running.stderr()
             );
-            is_mounted(dir).then_some(())
+            (is_mounted(dir) && fs::read_dir(dir).is_ok()).then_some(())
         });
         mounted
     }

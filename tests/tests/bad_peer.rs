@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ares_tests::rng::Rng;
-use ares_tests::{Daemon, Lab, compare, daemon, tree};
+use ares_tests::{Daemon, Lab, compare, daemon, tree, wait};
 
 /// Longest a command may take to say that nobody answers.
 const BOUND: Duration = Duration::from_secs(60);
@@ -21,21 +21,29 @@ fn orphaned(lab: &Lab) -> (String, PathBuf) {
     (link, release)
 }
 
+/// A socket at the address of the publisher that is gone.
+fn in_its_place(lab: &Lab) -> UdpSocket {
+    // The kernel gives the sockets of a dead io_uring back a moment after the process is gone.
+    wait::until(Duration::from_secs(10), "the publisher's address to be free", || {
+        UdpSocket::bind(lab.node(0).listen()).ok()
+    })
+}
+
 /// `get` and `mount` must both fail, in time, naming the address that was tried.
 fn both_fail(lab: &Lab, link: &str, words: &[&str]) {
     let reader = lab.node(1);
     let address = lab.node(0).listen().to_string();
     let words = [&[address.as_str()], words].concat();
-    let dest = reader.dir().join("dest");
-    reader
-        .start(daemon::get(reader, link, &dest))
-        .wait(BOUND)
-        .expect_error(&words);
     let dir = reader.dir().join("mounted");
     std::fs::create_dir(&dir).expect("a mount point");
-    let mut mount = reader.ares(["mount", link]);
+    // At once, as two nodes: most of it is waiting.
+    let mounter = reader.with_state(reader.dir().join("state-of-mount"));
+    let mut mount = mounter.ares(["mount", link]);
     mount.arg(&dir);
-    reader.start(mount).wait(BOUND).expect_error(&words);
+    let mounting = mounter.start(mount);
+    let getting = reader.start(daemon::get(reader, link, &reader.dir().join("dest")));
+    getting.wait(BOUND).expect_error(&words);
+    mounting.wait(BOUND).expect_error(&words);
     assert!(!ares_tests::mount::is_mounted(&dir));
 }
 
@@ -51,7 +59,7 @@ fn a_peer_that_is_silent_is_told() {
     let lab = Lab::on_loopback("peer-silent", 2);
     let (link, _) = orphaned(&lab);
     // Bound and never read: the kernel takes the datagrams, nobody answers.
-    let _silent = UdpSocket::bind(lab.node(0).listen()).expect("the address is free");
+    let _silent = in_its_place(&lab);
     both_fail(&lab, &link, &[]);
 }
 
@@ -59,7 +67,7 @@ fn a_peer_that_is_silent_is_told() {
 fn a_peer_that_answers_noise_is_told() {
     let lab = Lab::on_loopback("peer-noise", 2);
     let (link, _) = orphaned(&lab);
-    let socket = UdpSocket::bind(lab.node(0).listen()).expect("the address is free");
+    let socket = in_its_place(&lab);
     socket
         .set_read_timeout(Some(Duration::from_millis(100)))
         .expect("a timeout can be set");

@@ -52,7 +52,13 @@ fn errno<T>(result: std::io::Result<T>) -> Option<Errno> {
 
 #[test]
 fn a_mount_ends_cleanly_by_every_way() {
-    let Some(Scene { lab, link, .. }) = scene("mount-ends") else {
+    let Some(Scene {
+        lab,
+        link,
+        server: _server,
+        ..
+    }) = scene("mount-ends")
+    else {
         return;
     };
     let reader = lab.node(1);
@@ -82,7 +88,13 @@ fn a_mount_ends_cleanly_by_every_way() {
 
 #[test]
 fn a_detached_mount_answers_when_the_command_returns() {
-    let Some(Scene { lab, link, release, .. }) = scene("mount-detach") else {
+    let Some(Scene {
+        lab,
+        link,
+        release,
+        server: _server,
+    }) = scene("mount-detach")
+    else {
         return;
     };
     let reader = lab.node(1);
@@ -100,7 +112,13 @@ fn a_detached_mount_answers_when_the_command_returns() {
 
 #[test]
 fn a_killed_mount_is_replaced_by_the_next() {
-    let Some(Scene { lab, link, release, .. }) = scene("mount-killed") else {
+    let Some(Scene {
+        lab,
+        link,
+        release,
+        server: _server,
+    }) = scene("mount-killed")
+    else {
         return;
     };
     let reader = lab.node(1);
@@ -121,7 +139,13 @@ fn a_killed_mount_is_replaced_by_the_next() {
 
 #[test]
 fn nothing_can_be_written() {
-    let Some(Scene { lab, link, .. }) = scene("mount-read-only") else {
+    let Some(Scene {
+        lab,
+        link,
+        server: _server,
+        ..
+    }) = scene("mount-read-only")
+    else {
         return;
     };
     let dir = mount_point(lab.node(1), "mounted");
@@ -146,7 +170,13 @@ fn nothing_can_be_written() {
 
 #[test]
 fn reads_at_every_offset_give_the_published_bytes() {
-    let Some(Scene { lab, link, release, .. }) = scene("mount-offsets") else {
+    let Some(Scene {
+        lab,
+        link,
+        release,
+        server: _server,
+    }) = scene("mount-offsets")
+    else {
         return;
     };
     let dir = mount_point(lab.node(1), "mounted");

@@ -1,6 +1,6 @@
 //! A directory with a release mounted on it, for as long as the test holds it.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ impl Mounted {
                 "`ares mount` ended by itself:\n{}",
                 mounted.running.stderr()
             );
-            (is_mounted(dir) && fs::read_dir(dir).is_ok()).then_some(())
+            answers(dir).then_some(())
         });
         mounted
     }
@@ -90,6 +90,11 @@ pub fn is_possible(test: &str) -> bool {
             false
         }
     }
+}
+
+/// Whether a filesystem is mounted on `dir` and its process answers. Names and listings may come from the kernel's cache; statfs never does.
+pub fn answers(dir: &Path) -> bool {
+    is_mounted(dir) && rustix::fs::statvfs(dir).is_ok()
 }
 
 /// Whether the kernel lists `dir` as a mount point.

@@ -1,21 +1,19 @@
-//! Big files: read in windows by any number of workers, cut in order, hashed by whoever cut.
+//! Big files: cut and hashed in parts, from landmark to landmark, by any number of workers.
 //!
 //! ```text
-//! worker A   read 0, search 0 | cut 0 | hash what ended in 0   | read 2, search 2 | cut 2 | ..
-//! worker B   read 1, search 1 | (waits for cut 0) cut 1 | hash what ended in 1    | read 3 ..
+//! part 0             part 1             part 2             equal lengths; a worker each
+//! |-----------L------|--L------L--------|----------L----|  L: landmarks
+//! [ worker A ............)[ worker B ..............)[ A ..)  each from its part's first landmark to the next part's first
 //! ```
-//! Only the choice of cuts among the anchors found goes in file order; it takes microseconds. Holes of sparse files are neither read nor
-//! hashed, with the same cuts as if they were.
+//! A part without a landmark belongs to the one before it. How a part is cut is in `part`; here is who does which and what becomes of it.
 
-use std::collections::VecDeque;
 use std::fs::File;
-use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use ares_core::chunk::{Anchor, Chooser, ChunkId, ChunkRef, LOOKBACK, SizeClass, VerifiedChunk, anchors};
+use ares_core::chunk::{ChunkId, ChunkRef, SizeClass, VerifiedChunk};
 use ares_core::limits::{INLINE_BYTES_MAX, PACKED_BYTES_MAX};
 use ares_core::manifest::{Content, EntryKind, File as FileEntry, ListBuilder, Meta, Top, Xattr};
 use ares_core::store::BlobRef;
@@ -23,23 +21,13 @@ use ares_core::swarm::BlobPlace;
 use bytes::Bytes;
 use rustix::fs::FileType;
 
-use super::buffers::{Buffer, WINDOW};
+use super::buffers::STEP;
 use super::look::{self, Attributed, Attributes, Look};
+use super::part::Part;
 use super::tree::{Dir, Listing};
 use super::work::{Job, TRIES_MAX, Worker};
 use super::{FileHash, ImportError, LargeFiles, LeftOut};
 use crate::store::StoreError;
-
-/// Files of fewer windows are read by one worker alone: the others have files of their own.
-const SHARED_WINDOWS_MIN: u64 = 8;
-
-const _: () = assert!(
-    SizeClass::Large.max() as usize <= WINDOW,
-    "what is not yet cut lies in the last window and the one before"
-);
-
-/// What stands for every hole. Only read, so all of it is the kernel's one page of zeros.
-static ZEROS: LazyLock<Box<[u8]>> = LazyLock::new(|| vec![0; WINDOW].into());
 
 /// Opens a big file.
 pub(super) struct BigJob {
@@ -65,51 +53,30 @@ pub(super) struct Big {
     place: Place,
     path: PathBuf,
     tries: u32,
-    file: File,
+    pub(super) file: File,
     /// What it was when it was opened.
-    look: Look,
-    class: SizeClass,
-    windows: u64,
-    /// The next window that nobody has taken.
+    pub(super) look: Look,
+    pub(super) class: SizeClass,
+    part_bytes: u64,
+    /// The next part that nobody has taken.
     next: AtomicU64,
-    /// Windows of which not everything is hashed.
+    /// Parts that are not done.
     unfinished: AtomicU64,
-    /// Somebody found that it changed, or failed.
+    /// It is not what it was, or cannot be read: what is still to do is in vain.
     broken: AtomicBool,
-    turn: Mutex<Turn>,
-    next_turn: Condvar,
-    chunks: Mutex<Vec<ChunkRef>>,
-    /// Hash of a longest chunk of zeros.
+    /// Chunks of each part.
+    parts: Mutex<Vec<Vec<ChunkRef>>>,
     zeros: OnceLock<ChunkId>,
 }
 
-/// What goes from window to window, in file order.
-struct Turn {
-    /// The window whose turn it is.
-    window: u64,
-    chooser: Option<Chooser>,
-    /// Windows with bytes of the chunk that has not ended.
-    open: VecDeque<Arc<Window>>,
-    /// Chunks that have ended.
-    chunks: usize,
-    cuts: Vec<u64>,
-    hasher: Option<blake3::Hasher>,
-}
-
-/// Bytes of the file from `start` on.
-struct Window {
-    start: u64,
-    end: u64,
-    /// `None` where they are a hole. Else `LOOKBACK` bytes before `start` come first, or as many as there are.
-    read: Option<Buffer>,
-}
-
-/// A chunk that has ended: its number in the file, its bytes.
-struct Ended {
-    number: usize,
-    start: u64,
-    end: u64,
-    windows: [Option<Arc<Window>>; 2],
+/// Length of a part: many times the distance of landmarks, so that little is read twice while the next part's first is looked for.
+const fn part_bytes(class: SizeClass) -> u64 {
+    match class {
+        // Tests have small files, and parts with no landmark, one and many.
+        _ if cfg!(test) => 1 << 20,
+        SizeClass::Small | SizeClass::Medium => 32 << 20,
+        SizeClass::Large => 64 << 20,
+    }
 }
 
 impl BigJob {
@@ -162,16 +129,8 @@ impl BigJob {
             return self.place.give_up(worker, path);
         }
         let class = SizeClass::of(look.guard.size);
-        let windows = look.guard.size.div_ceil(WINDOW as u64);
-        let hasher = (worker.work.options.file_hash == FileHash::Record).then(blake3::Hasher::new);
-        let turn = Turn {
-            window: 0,
-            chooser: Some(Chooser::new(class)),
-            open: VecDeque::new(),
-            chunks: 0,
-            cuts: Vec::new(),
-            hasher,
-        };
+        let part_bytes = part_bytes(class);
+        let parts = look.guard.size.div_ceil(part_bytes);
         let big = Arc::new(Big {
             place: self.place,
             path,
@@ -179,13 +138,11 @@ impl BigJob {
             file,
             look,
             class,
-            windows,
+            part_bytes,
             next: AtomicU64::new(0),
-            unfinished: AtomicU64::new(windows),
+            unfinished: AtomicU64::new(parts),
             broken: AtomicBool::new(false),
-            turn: Mutex::new(turn),
-            next_turn: Condvar::new(),
-            chunks: Mutex::new(Vec::new()),
+            parts: Mutex::new(vec![Vec::new(); parts as usize]),
             zeros: OnceLock::new(),
         });
         big.help(worker)
@@ -250,182 +207,49 @@ impl Place {
 }
 
 impl Big {
-    /// Takes windows until none is left. The worker that finishes the last one finishes the file.
+    /// Takes parts until none is left. The worker that finishes the last one finishes the file.
     pub(super) fn help(self: Arc<Self>, worker: &mut Worker<'_>) -> Result<(), ImportError> {
-        let mut found = Vec::new();
-        let mut ended = Vec::new();
-        let mut invite = self.windows >= SHARED_WINDOWS_MIN;
+        let parts = self.parts().len() as u64;
+        let mut invited = false;
         loop {
-            let window = self.next.fetch_add(1, Relaxed);
-            if window >= self.windows {
+            let number = self.next.fetch_add(1, Relaxed);
+            if number >= parts {
                 return Ok(());
             }
-            if std::mem::take(&mut invite) && window + 1 < self.windows {
+            if !std::mem::replace(&mut invited, true) && number + 1 < parts {
                 // Whoever takes it invites the next.
-                worker.work.pool.push([Job::Windows(self.clone())]);
+                worker.work.pool.push([Job::Parts(self.clone())]);
             }
-            if worker.work.is_over() {
-                self.break_off();
-                return Ok(());
-            }
-            let bytes = self
-                .window(worker, window, &mut found, &mut ended)
-                .inspect_err(|_| self.break_off())?;
-            worker.count_done(0, bytes);
-            if self.unfinished.fetch_sub(1, AcqRel) == 1 {
-                return self.finish(worker);
-            }
-        }
-    }
-
-    /// Lets nobody wait for a turn that does not come.
-    fn break_off(&self) {
-        self.broken.store(true, Relaxed);
-        drop(self.turn());
-        self.next_turn.notify_all();
-    }
-
-    fn turn(&self) -> MutexGuard<'_, Turn> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn chunks(&self) -> MutexGuard<'_, Vec<ChunkRef>> {
-        self.chunks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn window(
-        &self,
-        worker: &Worker<'_>,
-        number: u64,
-        found: &mut Vec<Anchor>,
-        ended: &mut Vec<Ended>,
-    ) -> Result<u64, ImportError> {
-        let window = match self.broken.load(Relaxed) {
-            true => None,
-            false => self
-                .read(worker, number, found)
-                .map_err(|e| ImportError::unreadable(&self.path, "read it", e))?,
-        };
-        let Some(window) = window else {
-            // Shorter than it was: it changed, and the turn after this one must not wait for it.
-            self.break_off();
-            return Ok(0);
-        };
-        let bytes = window.end - window.start;
-        if !self.cut(number, &Arc::new(window), found, ended) {
-            return Ok(bytes);
-        }
-        for chunk in ended.drain(..) {
-            let id = self.hash(&chunk);
-            self.chunks()[chunk.number].id = id;
-        }
-        Ok(bytes)
-    }
-
-    /// Reads a window and finds its anchors. `None` if the file ends before the window does.
-    fn read(&self, worker: &Worker<'_>, number: u64, found: &mut Vec<Anchor>) -> io::Result<Option<Window>> {
-        let start = number * WINDOW as u64;
-        let end = (start + WINDOW as u64).min(self.look.guard.size);
-        let back = start.min(LOOKBACK as u64);
-        found.clear();
-        if self.look.sparse && look::is_hole(&self.file, start, end) {
-            // Only places that look back over the beginning of the hole may be anchors: a run of zeros has none.
-            let mut head = [0; 2 * LOOKBACK];
-            let back = look::read_at(&self.file, &mut head[..back as usize], start - back)?;
-            let len = (end - start).min(LOOKBACK as u64) as usize;
-            anchors(&head[..back + len], back, start, found);
-            return Ok(Some(Window { start, end, read: None }));
-        }
-        let mut buffer = worker.work.buffers.take();
-        buffer.len = (back + end - start) as usize;
-        let len = buffer.len;
-        if look::read_at(&self.file, &mut buffer.space()[..len], start - back)? < len {
-            return Ok(None);
-        }
-        anchors(buffer.as_ref(), back as usize, start, found);
-        Ok(Some(Window {
-            start,
-            end,
-            read: Some(buffer),
-        }))
-    }
-
-    /// Waits for its turn and ends the chunks that end there. False if the file is broken off.
-    fn cut(&self, number: u64, window: &Arc<Window>, found: &[Anchor], ended: &mut Vec<Ended>) -> bool {
-        let mut turn = self.turn();
-        while turn.window != number {
-            if self.broken.load(Relaxed) {
-                return false;
-            }
-            turn = self.next_turn.wait(turn).unwrap_or_else(PoisonError::into_inner);
-        }
-        let Turn {
-            window: at,
-            chooser,
-            open,
-            chunks,
-            cuts,
-            hasher,
-        } = &mut *turn;
-        open.push_back(window.clone());
-        cuts.clear();
-        let Some(choice) = chooser else {
-            unreachable!("the last window has no successor")
-        };
-        let mut start = choice.start();
-        choice.on_window(found, window.end, cuts);
-        if window.end == self.look.guard.size
-            && let Some(choice) = chooser.take()
-        {
-            choice.finish(window.end, cuts);
-        }
-        {
-            let mut named = self.chunks();
-            for &end in cuts.iter() {
-                let mut with = open.iter().filter(|w| w.start < end && w.end > start).cloned();
-                ended.push(Ended {
-                    number: *chunks,
-                    start,
-                    end,
-                    windows: [with.next(), with.next()],
-                });
-                // The name follows when it is hashed.
-                named.push(ChunkRef {
-                    id: ChunkId::from_bytes([0; 32]),
-                    len: (end - start) as u32,
-                });
-                *chunks += 1;
-                start = end;
-            }
-        }
-        if let Some(hasher) = hasher {
-            hasher.update(window.bytes(window.start, window.end));
-        }
-        while open.front().is_some_and(|w| w.end <= start) {
-            open.pop_front();
-        }
-        *at += 1;
-        drop(turn);
-        self.next_turn.notify_all();
-        true
-    }
-
-    fn hash(&self, chunk: &Ended) -> ChunkId {
-        let windows = || chunk.windows.iter().flatten();
-        let is_longest_zeros = chunk.end - chunk.start == self.class.max() && windows().all(|w| w.read.is_none());
-        if is_longest_zeros {
-            return *self.zeros.get_or_init(|| ChunkId::of(&ZEROS[..self.class.max() as usize]));
-        }
-        match &chunk.windows {
-            [Some(window), None] => ChunkId::of(window.bytes(chunk.start, chunk.end)),
-            _ => {
-                let mut hasher = blake3::Hasher::new();
-                for window in windows() {
-                    hasher.update(window.bytes(chunk.start.max(window.start), chunk.end.min(window.end)));
+            if !self.is_in_vain(worker) {
+                let start = number * self.part_bytes;
+                let end = (start + self.part_bytes).min(self.look.guard.size);
+                match Part::new(&self, worker, start, end).cut() {
+                    Ok(Some(chunks)) => self.parts()[number as usize] = chunks,
+                    Ok(None) => self.broken.store(true, Relaxed),
+                    Err(error) => {
+                        self.broken.store(true, Relaxed);
+                        return Err(ImportError::unreadable(&self.path, "read it", error));
+                    }
                 }
-                ChunkId::from_bytes(*hasher.finalize().as_bytes())
+            }
+            if self.unfinished.fetch_sub(1, AcqRel) == 1 {
+                return if worker.work.is_over() { Ok(()) } else { self.finish(worker) };
             }
         }
+    }
+
+    /// Looked at between the steps of a part.
+    pub(super) fn is_in_vain(&self, worker: &Worker<'_>) -> bool {
+        self.broken.load(Relaxed) || worker.work.is_over()
+    }
+
+    /// The name of a longest chunk of zeros, which is hashed once.
+    pub(super) fn zeros(&self) -> ChunkId {
+        *self.zeros.get_or_init(|| ChunkId::of(&vec![0; self.class.max() as usize]))
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Vec<Vec<ChunkRef>>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Everything is hashed: makes the entry, if the file is still what was read.
@@ -462,7 +286,9 @@ impl Big {
 
     /// Stores the chunk list and takes the file in. `None` if it changed meanwhile.
     fn entry(&self, worker: &mut Worker<'_>) -> Result<Option<(Meta, FileEntry)>, ImportError> {
-        let chunks = std::mem::take(&mut *self.chunks());
+        let chunks: Vec<ChunkRef> = std::mem::take(&mut *self.parts()).into_iter().flatten().collect();
+        let cut_bytes: u64 = chunks.iter().map(|chunk| u64::from(chunk.len)).sum();
+        assert_eq!(cut_bytes, self.look.guard.size, "the parts of a file join");
         let mut list = ListBuilder::new();
         let mut stored = Ok(());
         let mut out = |node| {
@@ -473,7 +299,13 @@ impl Big {
         chunks.iter().for_each(|&chunk| list.push(chunk, &mut out));
         let (bytes, content) = list.finish(&mut out);
         stored?;
-        let b3 = self.turn().hasher.take().map(|hasher| *hasher.finalize().as_bytes());
+        let b3 = match worker.work.options.file_hash {
+            FileHash::Leave => None,
+            FileHash::Record => match self.whole_hash(worker)? {
+                None => return Ok(None),
+                hash => hash,
+            },
+        };
         let entry = FileEntry { bytes, content, b3 };
         let Some(blob) = entry.blob_id() else {
             unreachable!("a big file has chunks of its own")
@@ -500,6 +332,27 @@ impl Big {
             Err(StoreError::Changed(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Hashes the file once more, as a whole. `None` if it is shorter by now.
+    fn whole_hash(&self, worker: &Worker<'_>) -> Result<Option<[u8; 32]>, ImportError> {
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = worker.work.buffers.take();
+        let mut at = 0;
+        while at < self.look.guard.size {
+            if worker.work.is_over() {
+                return Err(ImportError::Cancelled);
+            }
+            let step = &mut buffer.space()[..STEP.min((self.look.guard.size - at) as usize)];
+            match look::read_at(&self.file, step, at).map_err(|e| ImportError::unreadable(&self.path, "read it", e))? {
+                0 => return Ok(None),
+                read => {
+                    hasher.update(&step[..read]);
+                    at += read as u64;
+                }
+            }
+        }
+        Ok(Some(*hasher.finalize().as_bytes()))
     }
 
     /// Reads every chunk again, now that the blob it belongs to has its name, and stores it there.
@@ -535,20 +388,6 @@ impl Big {
         match &self.place {
             Place::Below { listing, slot, .. } => Ok(self.look.meta(listing.slots[*slot].meta.xattrs.clone())),
             Place::Top { path } => Ok(self.look.meta(top_xattrs(worker, &self.file, path)?)),
-        }
-    }
-}
-
-impl Window {
-    /// The file's bytes from `start` to `end`, which lie in the window.
-    fn bytes(&self, start: u64, end: u64) -> &[u8] {
-        let (from, len) = ((start - self.start) as usize, (end - start) as usize);
-        match &self.read {
-            None => &ZEROS[..len],
-            Some(buffer) => {
-                let back = buffer.len - (self.end - self.start) as usize;
-                &buffer.as_ref()[back + from..back + from + len]
-            }
         }
     }
 }

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use ares_core::chunk::LOOKBACK;
+use ares_core::chunk::{LOOKBACK, SizeClass};
 use ares_core::limits::CHUNK_BYTES_MAX;
 use crossbeam::queue::ArrayQueue;
 
-/// Bytes of a big file that are read and searched at once: what stays in a core's own cache until it is hashed, and no less than the longest
-/// chunk, so that a chunk lies in two windows at most.
-pub(super) const WINDOW: usize = CHUNK_BYTES_MAX as usize;
+/// Bytes of a big file that are read at once: they are searched while they are in the core's own cache.
+pub(super) const STEP: usize = 128 << 10;
 
-/// A window with what is looked back at, or a pack and the byte that tells that a file grew; whole pages.
-const BUFFER_BYTES: usize = WINDOW + 4096;
-const _: () = assert!(LOOKBACK <= 4096);
+/// Room for the longest chunk that is not yet ended, a step, and what is looked back at; or for a pack and the byte that tells that a file
+/// grew. Small enough that all of it stays in a core's own cache (2 MiB on current servers), where it is hashed.
+const BUFFER_BYTES: usize = 1536 << 10;
+
+const _: () = assert!(SizeClass::Large.max() as usize + STEP + LOOKBACK <= BUFFER_BYTES);
+const _: () = assert!((CHUNK_BYTES_MAX as usize) < BUFFER_BYTES);
 
 /// Those not in use, up to a number that is plenty for the workers.
 pub(super) struct Buffers {

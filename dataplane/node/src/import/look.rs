@@ -169,13 +169,18 @@ pub(super) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result
     Ok(filled)
 }
 
-/// Whether the file has no data, only a hole, in this range. A filesystem that does not know says that all is data.
-pub(super) fn is_hole(file: &File, start: u64, end: u64) -> bool {
-    match rustix::fs::seek(file, SeekFrom::Data(start)) {
-        Ok(data) => data >= end,
-        Err(Errno::NXIO) => true,
-        Err(_) => false,
+/// Where the first data at or behind `at` begin; `None` if there are none. A filesystem that does not know says that all are data.
+pub(super) fn data_from(file: &File, at: u64) -> Option<u64> {
+    match rustix::fs::seek(file, SeekFrom::Data(at)) {
+        Ok(data) => Some(data),
+        Err(Errno::NXIO) => None,
+        Err(_) => Some(at),
     }
+}
+
+/// Where the first hole behind `at` begins; the end of the file counts as one.
+pub(super) fn hole_from(file: &File, at: u64) -> u64 {
+    rustix::fs::seek(file, SeekFrom::Hole(at)).unwrap_or(u64::MAX)
 }
 
 /// A name as a part of a path.

@@ -22,6 +22,7 @@ mod big;
 mod buffers;
 mod error;
 mod look;
+mod part;
 mod pool;
 mod progress;
 mod small;

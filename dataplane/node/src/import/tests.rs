@@ -304,6 +304,69 @@ fn a_single_file_is_a_release_whatever_its_size() {
     }
 }
 
+/// Ends of the chunks of a published file, in order.
+fn cuts_of(lab: &Lab, release: ReleaseId) -> Vec<u64> {
+    let extent = lab.store.locate(&release.0).unwrap();
+    let root = lab
+        .store
+        .read(ChunkRef {
+            id: release.0,
+            len: extent.len,
+        })
+        .unwrap();
+    let mut walk = Walk::new(&Root::parse(&root).unwrap(), 1);
+    let mut cuts = Vec::new();
+    loop {
+        match walk.poll().unwrap() {
+            WalkStep::Node(node) => walk.on_node(lab.store.read(node).unwrap()),
+            WalkStep::Item(WalkItem::Chunk { chunk, place }) => cuts.push(place.offset + u64::from(chunk.len)),
+            WalkStep::Item(_) => {}
+            WalkStep::Wait => panic!("every node was given at once"),
+            WalkStep::Done => return cuts,
+        }
+    }
+}
+
+#[test]
+fn parts_join_to_the_cuts_of_the_whole_file() {
+    let lab = Lab::new();
+    let len = 24_000_000;
+    let mut runs = noise(len, 8);
+    runs[2_000_000..7_500_000].fill(0);
+    runs[9_000_000..9_000_040].fill(0);
+    runs[20_000_000..].fill(0);
+    let text = b"The same line of text, over and over again. ".repeat(len / 44);
+    for (name, bytes) in [
+        ("noise", noise(len, 9)),
+        ("runs", runs),
+        ("text", text),
+        ("zeros", vec![0; len]),
+    ] {
+        let mut cutter = ares_core::chunk::Cutter::new(ares_core::chunk::SizeClass::Small);
+        let mut expect = Vec::new();
+        bytes.chunks(1 << 20).for_each(|window| cutter.on_window(window, &mut expect));
+        cutter.finish(&mut expect);
+        for sparse in [false, true] {
+            let path = lab.path(name);
+            if sparse {
+                // Whole pages of zeros become holes.
+                let file = fs::File::create(&path).unwrap();
+                file.set_len(bytes.len() as u64).unwrap();
+                for (at, page) in bytes
+                    .chunks(4096)
+                    .enumerate()
+                    .filter(|(_, page)| page.iter().any(|&b| b != 0))
+                {
+                    file.write_all_at(page, at as u64 * 4096).unwrap();
+                }
+            } else {
+                fs::write(&path, &bytes).unwrap();
+            }
+            assert!(cuts_of(&lab, lab.publish(name).release) == expect, "{name}, sparse: {sparse}");
+        }
+    }
+}
+
 #[test]
 fn holes_are_not_read_and_make_no_difference() {
     let lab = Lab::new();

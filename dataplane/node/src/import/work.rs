@@ -3,7 +3,7 @@
 //! ```text
 //! Dir:  list -> plan packs -> push Dir, Small, Big jobs        the last job of a directory to end builds its nodes and hands its
 //! Small: read a pack's files -> hash -> store                  reference to the directory around it; the top's is the release
-//! Big:  windows: read, search | in turn: choose cuts | hash    any number of workers on one file
+//! Big:  parts: read, cut, hash -> list -> take the file in       any number of workers on one file
 //! ```
 
 use std::path::Path;
@@ -31,8 +31,8 @@ pub(super) enum Job {
     Small(SmallJob),
     /// Open a big file.
     Open(BigJob),
-    /// Help with the windows of one.
-    Windows(Arc<Big>),
+    /// Help with the parts of one.
+    Parts(Arc<Big>),
 }
 
 /// What the workers share.
@@ -125,7 +125,7 @@ impl<'a> Worker<'a> {
                 Job::Dir(job) => job.run(&mut self),
                 Job::Small(job) => job.run(&mut self),
                 Job::Open(job) => job.run(&mut self),
-                Job::Windows(big) => big.help(&mut self),
+                Job::Parts(big) => big.help(&mut self),
             };
             if let Err(error) = done {
                 work.end(Err(error));

@@ -21,8 +21,6 @@ pub(super) enum Likely {
     Complete,
     /// It claims a part, or a link names it.
     Perhaps,
-    /// Nobody said anything: asked only where nobody likelier is connected.
-    Unknown,
 }
 
 #[derive(Debug, Default)]
@@ -35,15 +33,16 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    pub(super) fn on_claim(&mut self, release: ReleaseId, peer: PeerId, state: ClaimState) {
+    /// Whether that is news.
+    pub(super) fn on_claim(&mut self, release: ReleaseId, peer: PeerId, state: ClaimState) -> bool {
         let claims = self.claims.entry(peer).or_default();
-        if claims.len() < CLAIMS_MAX || claims.contains_key(&release) {
-            claims.insert(release, state);
-        }
+        let is_remembered = claims.len() < CLAIMS_MAX || claims.contains_key(&release);
+        is_remembered && claims.insert(release, state) != Some(state)
     }
 
-    pub(super) fn on_hint(&mut self, release: ReleaseId, peer: PeerId) {
-        self.hints.insert((release, peer));
+    /// Whether that is news.
+    pub(super) fn on_hint(&mut self, release: ReleaseId, peer: PeerId) -> bool {
+        self.hints.insert((release, peer))
     }
 
     /// The last path to the peer is gone: it will say again what it has.
@@ -85,14 +84,14 @@ impl Peers {
         self.dropped.get(peer)
     }
 
-    /// `None` for a peer that says it has nothing of the release.
+    /// `None` for a peer that says it has nothing of the release, and for a stranger, which neither claimed any of it nor is named for it
+    /// by a link: a question for a chunk tells its name, and the name of a release gives access to it.
     pub(super) fn likely(&self, release: ReleaseId, peer: PeerId) -> Option<Likely> {
         match self.claims.get(&peer).and_then(|claims| claims.get(&release)) {
             Some(ClaimState::Complete) => Some(Likely::Complete),
             Some(ClaimState::Partial) => Some(Likely::Perhaps),
             Some(ClaimState::None) => None,
-            None if self.hints.contains(&(release, peer)) => Some(Likely::Perhaps),
-            None => Some(Likely::Unknown),
+            None => self.hints.contains(&(release, peer)).then_some(Likely::Perhaps),
         }
     }
 }

@@ -218,15 +218,15 @@ impl Scheduler {
     /// The peer says how much of a release it holds.
     pub fn on_claim(&mut self, _now: Instant, release: ReleaseId, peer: PeerId, state: ClaimState) {
         if self.peers.dropped(&peer).is_none() {
-            self.peers.on_claim(release, peer, state);
-            self.unpark_all();
+            let is_news = self.peers.on_claim(release, peer, state);
+            self.on_word(is_news);
         }
     }
 
     /// A link says that the peer has the release; the peer's own claim overrides it.
     pub fn on_hint(&mut self, _now: Instant, release: ReleaseId, peer: PeerId) {
-        self.peers.on_hint(release, peer);
-        self.unpark_all();
+        let is_news = self.peers.on_hint(release, peer);
+        self.on_word(is_news);
     }
 
     /// So many more bytes of an ask came.
@@ -364,6 +364,13 @@ impl Scheduler {
         }
     }
 
+    /// What was said of a peer. Only news may help a parked chunk: a peer that repeats itself must not make us look at all of them again.
+    fn on_word(&mut self, is_news: bool) {
+        if is_news {
+            self.unpark_all();
+        }
+    }
+
     fn on_patience(&mut self, now: Instant, key: WantKey) {
         let want = &self.wants[&key];
         let waited_ms = now.since(want.since).as_millis() as u64;
@@ -382,8 +389,6 @@ impl Scheduler {
         if !self.sources.keys().any(|other| other.peer == source.peer) {
             self.peers.on_gone(&source.peer);
         }
-        // Where the last likely peer left, unlikely ones are asked.
-        self.unpark_all();
     }
 
     fn drop_peer(&mut self, now: Instant, peer: PeerId, why: DropReason) {

@@ -136,10 +136,9 @@ impl Scheduler {
         self.chunks[&chunk].asks.iter().copied().find(|ask| self.asks[ask].is_doubted)
     }
 
-    /// The sources that may have a chunk of these releases. Those nobody spoke of count only where there are no others.
+    /// The sources that may have a chunk of these releases: those that claim some of it or that a link names, no strangers.
     pub(super) fn candidates(&self, now: Instant, class: Class, releases: &[ReleaseId]) -> Vec<Candidate> {
-        let mut candidates: Vec<Candidate> = self
-            .sources
+        self.sources
             .iter()
             .filter_map(|(source, state)| {
                 let likely = releases
@@ -152,11 +151,7 @@ impl Scheduler {
                     room: state.room(now, class, &self.config),
                 })
             })
-            .collect();
-        if candidates.iter().any(|c| c.likely < Likely::Unknown) {
-            candidates.retain(|c| c.likely < Likely::Unknown);
-        }
-        candidates
+            .collect()
     }
 
     /// The source for a chunk: those likely to have it first, then the least estimated finish, ties at random.

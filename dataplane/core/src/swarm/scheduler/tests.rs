@@ -225,6 +225,87 @@ fn a_dropped_peer_leaves_a_reason_and_stays_out() {
     assert!(error.to_string().contains("dropped: it sent wrong bytes"), "{error}");
 }
 
+/// Whoever is asked for a root learns the name of its release, which gives access to it.
+#[test]
+fn a_stranger_is_never_asked() {
+    let check = |word: &dyn Fn(&mut Scheduler, Instant), is_asked: bool| {
+        let mut scheduler = Scheduler::new(SchedulerConfig::default(), 0);
+        let now = Instant::ZERO;
+        scheduler.on_source_up(now, source(0), ms(1));
+        scheduler.on_source_up(now, source(1), ms(1));
+        let want = Want {
+            chunk: chunk(0, 10),
+            place: None,
+            class: Class::Deadline,
+            release: release(),
+            patience: ms(100),
+        };
+        scheduler.on_want(now, WantKey(0), want);
+        assert_eq!(scheduler.poll(now), None, "nobody is known to have it");
+        word(&mut scheduler, now);
+        match scheduler.poll(now) {
+            Some(Action::Ask { source: asked, .. }) => assert!(is_asked && asked == source(0)),
+            None => assert!(!is_asked),
+            other => panic!("{other:?}"),
+        }
+        if !is_asked {
+            let end = scheduler.deadline().expect("patience");
+            let Some(Action::Fail { error, .. }) = scheduler.poll(end) else {
+                panic!("fails")
+            };
+            assert!(error.to_string().contains("has anything of its release"), "{error}");
+        }
+    };
+    let other = ReleaseId(ChunkId::from_bytes([8; 32]));
+    let peer = source(0).peer;
+    check(&|_, _| {}, false);
+    check(&|s, now| s.on_claim(now, other, peer, ClaimState::Complete), false);
+    check(&|s, now| s.on_hint(now, other, peer), false);
+    check(&|s, now| s.on_claim(now, release(), peer, ClaimState::None), false);
+    check(&|s, now| s.on_hint(now, release(), peer), true);
+    check(&|s, now| s.on_claim(now, release(), peer, ClaimState::Partial), true);
+    check(&|s, now| s.on_claim(now, release(), peer, ClaimState::Complete), true);
+    // The last one to have it leaves: still nobody asks the other.
+    let leaves = |s: &mut Scheduler, now| {
+        s.on_claim(now, release(), peer, ClaimState::Complete);
+        s.on_source_down(now, source(0), "gone".to_owned());
+    };
+    check(&leaves, false);
+}
+
+#[test]
+fn a_peer_that_repeats_itself_stirs_no_parked_chunk() {
+    let mut scheduler = Scheduler::new(SchedulerConfig::default(), 0);
+    let now = Instant::ZERO;
+    scheduler.on_source_up(now, source(0), ms(1));
+    let want = Want {
+        chunk: chunk(0, 10),
+        place: None,
+        class: Class::Bulk,
+        release: release(),
+        patience: ms(100),
+    };
+    // A release of which the only peer has nothing: the chunk waits for something to happen.
+    scheduler.on_claim(now, release(), source(0).peer, ClaimState::None);
+    scheduler.on_want(now, WantKey(0), want);
+    let mut check = |word: &dyn Fn(&mut Scheduler), is_stirred: bool| {
+        if let Some(chunk) = scheduler.chunks.keys().next().copied() {
+            scheduler.park(chunk, Line::Fresh, None);
+        }
+        assert_eq!(scheduler.poll(now), None);
+        word(&mut scheduler);
+        assert_eq!(scheduler.parked.is_empty(), is_stirred);
+    };
+    let claim = |state| move |s: &mut Scheduler| s.on_claim(now, release(), source(0).peer, state);
+    check(&claim(ClaimState::None), false);
+    check(&|s| s.on_hint(now, release(), source(0).peer), true);
+    check(&|s| s.on_hint(now, release(), source(0).peer), false);
+    check(&claim(ClaimState::Partial), true);
+    check(&claim(ClaimState::Partial), false);
+    check(&claim(ClaimState::Complete), true);
+    check(&claim(ClaimState::Complete), false);
+}
+
 /// A link tells no length of the root: the scheduler allows for the longest.
 #[test]
 fn a_chunk_of_unknown_length_is_asked_and_counted_as_the_longest() {

@@ -5,7 +5,7 @@
 //! (a hash map is between half and seven eighths full), no pause of a second to rehash millions of entries, and the same order
 //! everywhere. When an object goes, its chunks stay in the map and are looked through: that makes losing 50,000 files cheap.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::coverage::Coverage;
 use super::record::{COVERED_RANGES_MAX, HELD_CHUNKS_MAX, HeldChunk, Record};
@@ -105,6 +105,8 @@ pub struct Index {
     blobs: BTreeMap<ChunkId, ObjectNo>,
     /// In-place files by device and inode.
     in_place: BTreeMap<(u64, u64), ObjectNo>,
+    /// In-place files by blob: there may be several of one.
+    in_place_blobs: BTreeSet<(ChunkId, ObjectNo)>,
     releases: Vec<ReleaseInfo>,
     next_object: u32,
 }
@@ -137,6 +139,12 @@ impl Index {
     pub fn in_place(&self, guard: &Guard) -> Option<(ObjectNo, &Object)> {
         let object = *self.in_place.get(&(guard.dev, guard.ino))?;
         Some((object, self.objects.get(&object)?))
+    }
+
+    /// The in-place files that are this blob, as far as is known.
+    pub fn in_place_of(&self, blob: &ChunkId) -> impl Iterator<Item = ObjectNo> + '_ {
+        let span = (*blob, ObjectNo(0))..=(*blob, ObjectNo(u32::MAX));
+        self.in_place_blobs.range(span).map(|(_, object)| *object)
     }
 
     /// Whether this very object holds the chunk.
@@ -330,6 +338,7 @@ impl Index {
             None => self.introduce(object, kind)?,
         }
         self.in_place.insert((guard.dev, guard.ino), object);
+        self.in_place_blobs.insert((blob.id, object));
         Ok(())
     }
 
@@ -427,7 +436,8 @@ impl Index {
             ObjectKind::Blob { blob, .. } => {
                 self.blobs.remove(&blob.id);
             }
-            ObjectKind::InPlace { guard, .. } => {
+            ObjectKind::InPlace { guard, blob, .. } => {
+                self.in_place_blobs.remove(&(blob.id, object));
                 // The inode may have been published again meanwhile, under another number.
                 let key = (guard.dev, guard.ino);
                 if self.in_place.get(&key) == Some(&object) {

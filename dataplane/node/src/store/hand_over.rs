@@ -181,11 +181,14 @@ impl Shared {
         Ok(Taken::Moved)
     }
 
-    /// The backing file of a blob that is wholly held; `None` if the blob has none.
+    /// The backing file of a blob that is wholly held; `None` if the blob has none that ever will be.
     pub(super) fn whole_blob(&self, blob: &ChunkId) -> Result<Option<ObjectNo>, StoreError> {
-        match self.index().blob(blob) {
+        let index = self.index();
+        match index.blob(blob) {
             None => Ok(None),
             Some((object, _, coverage)) if coverage.is_complete() => Ok(Some(object)),
+            // What an in-place file holds is not put here once more.
+            Some(_) if index.in_place_of(blob).next().is_some() => Ok(None),
             Some(_) => Err(StoreError::Incomplete { blob: *blob }),
         }
     }

@@ -137,14 +137,19 @@ impl Store {
         self.shared.index().lookup(chunk).is_some()
     }
 
-    /// Whether the bytes at this place of the blob's own backing file are held.
+    /// Whether the bytes at this place of the blob are held in a file of the blob's own: its backing file, or an in-place file that is the
+    /// blob. (One that changed unnoticed counts until it is read.)
     pub fn has_at(&self, place: &BlobPlace, chunk: &ChunkRef) -> bool {
-        let index = self.shared.index();
-        let Some((_, _, coverage)) = index.blob(&place.blob) else {
+        let Some(end) = place.offset.checked_add(u64::from(chunk.len)) else {
             return false;
         };
-        let end = place.offset.checked_add(u64::from(chunk.len));
-        end.is_some_and(|end| coverage.has(place.offset, end)) && index.lookup(&chunk.id).is_some()
+        let index = self.shared.index();
+        // A chunk that recurs in a file is known there at its first place only, and the blob's name says that it is at the others too.
+        if index.in_place_of(&place.blob).any(|object| index.holds(object, &chunk.id)) {
+            return true;
+        }
+        let backing = index.blob(&place.blob);
+        backing.is_some_and(|(_, _, coverage)| coverage.has(place.offset, end)) && index.lookup(&chunk.id).is_some()
     }
 
     /// Where the chunk's bytes are. After reading them, ask `Extent::still_valid` before they are sent.
@@ -236,7 +241,7 @@ impl Store {
         self.shared.index().releases().to_vec()
     }
 
-    /// Hands the complete backing file of a blob out as `dest`, which must not exist. `dress` gets the file before it appears there, to set mode,
+    /// Hands the complete backing file of a blob out as `dest`, which must not exist; a blob that is in place somewhere is copied. `dress` gets the file before it appears there, to set mode,
     /// times and attributes (afterwards they would count as a change). If the answer is `MustCopy`, `dress` may have been called.
     pub fn take_blob(
         &self,

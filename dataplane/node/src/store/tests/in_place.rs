@@ -221,21 +221,67 @@ fn a_whole_blob_becomes_the_users_file_and_is_served_from_there() {
     drop(store);
     let store = Store::open(&state).unwrap();
     check(&store);
-    // A second download of it is filled from the first.
+    // A second download of it reads the first: nothing is copied into the store.
     let mut writer = store.writer();
     for (n, c) in chunks.iter().enumerate() {
-        assert_eq!(
-            writer.fill(named(c), place(1, 10_000, n as u64 * 5000)).unwrap(),
-            Filled::Copied
-        );
+        let at = place(1, 10_000, n as u64 * 5000);
+        assert!(store.has_at(&at, &named(c)));
+        assert!(!store.has_at(&place(2, 10_000, n as u64 * 5000), &named(c)), "another blob");
+        assert_eq!(writer.fill(named(c), at).unwrap(), Filled::There);
+    }
+    assert_eq!((store.totals().own_bytes, store.totals().objects), (0, 1));
+    assert_eq!(
+        store.take_blob(&blob, &dir.path().join("two"), &mut dress).unwrap(),
+        Taken::MustCopy
+    );
+    // The user removes it: once that is noticed, nothing is held, and a third download brings it anew.
+    let served = store.locate(&chunks[0].id()).unwrap();
+    fs::remove_file(&dest).unwrap();
+    assert!(!served.still_valid());
+    for (n, c) in chunks.iter().enumerate() {
+        let at = place(1, 10_000, n as u64 * 5000);
+        assert!(!store.has_at(&at, &named(c)));
+        writer.put(c, Some(at)).unwrap();
+        assert!(store.has_at(&at, &named(c)));
     }
     assert_eq!(
         store.take_blob(&blob, &dir.path().join("two"), &mut dress).unwrap(),
         Taken::Moved
     );
-    // The user edits the first: the second is still there.
-    fs::remove_file(&dest).unwrap();
-    assert_eq!(store.read(named(&chunks[0])).unwrap().bytes(), chunks[0].bytes());
+}
+
+/// A download that was interrupted left half a backing file; then the same file was published. What is in place is not fetched or copied, so
+/// the backing file never becomes whole: that is no error.
+#[test]
+fn a_published_file_counts_as_its_blob_wherever_a_chunk_of_it_recurs() {
+    let dir = TempDir::new();
+    let path = dir.path().join("f");
+    let (a, b) = (chunk(1, 4000), chunk(2, 4000));
+    fs::write(&path, [&a.bytes()[..], &b.bytes()[..], &a.bytes()[..]].concat()).unwrap();
+    let at = |offset| place(1, 12_000, offset);
+    let store = Store::open(&dir.path().join("s")).unwrap();
+    let mut writer = store.writer();
+    writer.put(&b, Some(at(4000))).unwrap();
+    let error = store.take_blob(&at(0).blob, &dir.path().join("out"), &mut dress).unwrap_err();
+    assert!(matches!(error, StoreError::Incomplete { .. }), "{error}");
+
+    let chunks = [(0, named(&a)), (4000, named(&b)), (8000, named(&a))];
+    let (id, bytes) = (at(0).blob, 12_000);
+    let guard = guard_of(&File::open(&path).unwrap()).unwrap();
+    store.add_in_place(&path, guard, BlobRef { id, bytes }, &chunks).unwrap();
+    let held = |store: &Store| chunks.map(|(offset, chunk)| store.has_at(&at(offset), &chunk));
+    assert_eq!(held(&store), [true; 3]);
+    let taken = store.take_blob(&id, &dir.path().join("out"), &mut dress).unwrap();
+    assert_eq!(taken, Taken::MustCopy);
+    drop((writer, store));
+
+    let store = Store::open(&dir.path().join("s")).unwrap();
+    assert_eq!(held(&store), [true; 3]);
+    fs::write(&path, b"changed").unwrap();
+    assert!(store.locate(&a.id()).is_none());
+    assert_eq!(held(&store), [false, true, false], "what the backing file has is still there");
+    let error = store.take_blob(&id, &dir.path().join("out"), &mut dress).unwrap_err();
+    assert!(matches!(error, StoreError::Incomplete { .. }), "{error}");
 }
 
 #[test]

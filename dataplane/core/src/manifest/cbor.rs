@@ -74,7 +74,17 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(bytes: &'a Bytes) -> Self {
-        Self { bytes, at: 0 }
+        Self::at(bytes, 0)
+    }
+
+    /// From a place where an item begins: one that `place` gave.
+    pub(super) fn at(bytes: &'a Bytes, at: usize) -> Self {
+        Self { bytes, at }
+    }
+
+    /// Where the next item begins, in bytes.
+    pub(super) fn place(&self) -> usize {
+        self.at
     }
 
     /// A fault at the current place.

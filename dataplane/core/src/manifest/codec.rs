@@ -18,6 +18,8 @@
 //! Pairs `(a, b)` are two items of the array around them. Where a packed file lies is not written: the packed files of a node, in
 //! order, are the bytes of its packs, in order.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::cbor::{Reader, Writer};
@@ -179,9 +181,9 @@ fn what(r: &mut Reader<'_>, expected: u64, items: usize) -> Result<(), Fault> {
 }
 
 /// Where the next packed file of a leaf lies.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct Packs {
-    packs: Vec<ChunkRef>,
+    packs: Arc<[ChunkRef]>,
     at: usize,
     offset: u32,
 }
@@ -212,22 +214,79 @@ impl Packs {
 
 fn leaf(r: &mut Reader<'_>) -> Result<Vec<Entry>, Fault> {
     let mut packs = Packs {
-        packs: chunk_refs(r)?,
+        packs: chunk_refs(r)?.into(),
         ..Packs::default()
     };
     let mut entries: Vec<Entry> = Vec::new();
     for _ in 0..r.array()? {
-        r.array_of(3)?;
-        let name = Name::new(r.bytes()?)?;
-        rules::ascend(entries.last().map(|e| e.name.as_bytes()), name.as_bytes())?;
-        let meta = meta(r)?;
-        let kind = entry_kind(r, &mut packs)?;
-        let entry = Entry { name, meta, kind };
+        let entry = entry(r, &mut packs)?;
+        rules::ascend(entries.last().map(|e| e.name.as_bytes()), entry.name.as_bytes())?;
         rules::check_entry(&entry)?;
         entries.push(entry);
     }
     packs.end()?;
     Ok(entries)
+}
+
+fn entry(r: &mut Reader<'_>, packs: &mut Packs) -> Result<Entry, Fault> {
+    r.array_of(3)?;
+    Ok(Entry {
+        name: Name::new(r.bytes()?)?,
+        meta: meta(r)?,
+        kind: entry_kind(r, packs)?,
+    })
+}
+
+/// Goes through the entries of a leaf that was parsed before, and keeps no more than its bytes: an entry of a dozen bytes takes two hundred
+/// once it is parsed.
+#[derive(Clone, Debug)]
+pub(super) struct Entries {
+    bytes: Bytes,
+    /// Where the next entry begins.
+    at: usize,
+    left: usize,
+    packs: Packs,
+}
+
+impl Entries {
+    /// Of a chunk that `parse_dir` took for a leaf.
+    pub(super) fn new(leaf: &VerifiedChunk) -> Result<Self, ManifestError> {
+        let read = || {
+            let mut r = Reader::new(leaf.bytes());
+            r.array()?;
+            r.uint()?;
+            r.uint()?;
+            let packs = chunk_refs(&mut r)?.into();
+            let left = r.array()?;
+            Ok((r.place(), left, packs))
+        };
+        let (at, left, packs) = read().map_err(|fault| ManifestError::Malformed { node: leaf.id(), fault })?;
+        Ok(Self {
+            bytes: leaf.bytes().clone(),
+            at,
+            left,
+            packs: Packs {
+                packs,
+                ..Packs::default()
+            },
+        })
+    }
+
+    /// How many are still to come.
+    pub(super) fn left(&self) -> usize {
+        self.left
+    }
+
+    /// The next one; `None` at the end.
+    pub(super) fn next(&mut self) -> Result<Option<Entry>, Fault> {
+        let Some(left) = self.left.checked_sub(1) else {
+            return Ok(None);
+        };
+        let mut r = Reader::at(&self.bytes, self.at);
+        let entry = entry(&mut r, &mut self.packs)?;
+        (self.at, self.left) = (r.place(), left);
+        Ok(Some(entry))
+    }
 }
 
 fn branch(r: &mut Reader<'_>, height: u8) -> Result<Vec<DirChild>, Fault> {

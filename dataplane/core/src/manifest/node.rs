@@ -321,7 +321,8 @@ impl DirNode {
     }
 }
 
-fn child_claim(children: &[DirChild], at: usize, parent: &DirClaim) -> DirClaim {
+/// What is expected of the piece at this index of a branch, given what was expected of the branch.
+pub(super) fn child_claim(children: &[DirChild], at: usize, parent: &DirClaim) -> DirClaim {
     DirClaim {
         node: children[at].node,
         first: Some(children[at].first.clone()),

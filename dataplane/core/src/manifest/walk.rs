@@ -1,12 +1,15 @@
 //! Goes through a release in order, or to one place in it: says which nodes it needs, takes them, and gives out what is in them.
 //!
 //! A walk visits what the manifest says, and a small hostile one can say 2^62 entries by naming the same node again and again. What is
-//! said is checked, so whoever walks first compares `Totals` with what they are ready to receive.
+//! said is checked, so whoever walks first compares `Totals` with what they are ready to receive. Its memory is about the bytes of the nodes
+//! it is in, of each directory around it one leaf and the branches above that: it goes through a node by a cursor, never unfolds it.
 
 use std::collections::BTreeMap;
 
+use super::codec::Entries;
+use super::node::child_claim;
 use super::{
-    Content, DirClaim, DirNode, Entry, EntryKind, File, Find, ListNode, ListRef, ListSpan, ManifestError, Meta, Name, Root, Top,
+    Content, DirChild, DirClaim, DirNode, Entry, EntryKind, File, Find, ListNode, ListRef, ManifestError, Meta, Name, Root, Top,
 };
 use crate::chunk::{ChunkId, ChunkRef, VerifiedChunk};
 use crate::swarm::BlobPlace;
@@ -25,9 +28,45 @@ pub struct Walk {
 
 #[derive(Debug)]
 enum Todo {
-    Item(WalkItem),
-    Dir(DirClaim),
-    List { node: ListRef, place: BlobPlace },
+    Item(Box<WalkItem>),
+    /// A node to be taken.
+    Dir(Box<DirClaim>),
+    /// A node to be taken.
+    List {
+        node: ListRef,
+        place: BlobPlace,
+    },
+    Leaf(Leaf),
+    Branch(Branch),
+    Pieces(Pieces),
+}
+
+/// The rest of a directory's leaf.
+#[derive(Debug)]
+struct Leaf {
+    node: ChunkId,
+    next: Entries,
+    /// Nodes before it were asked for, or are not to be.
+    ahead: Entries,
+}
+
+/// The rest of a directory's branch.
+#[derive(Debug)]
+struct Branch {
+    claim: Box<DirClaim>,
+    children: Vec<DirChild>,
+    next: usize,
+    ahead: usize,
+}
+
+/// The rest of a chunk list's node.
+#[derive(Debug)]
+struct Pieces {
+    node: ListNode,
+    next: usize,
+    ahead: usize,
+    /// Of the next.
+    place: BlobPlace,
 }
 
 /// What a walk does next.
@@ -106,7 +145,7 @@ impl Walk {
             ahead: ahead.max(1),
             look: true,
         };
-        walk.push_entry(None, entry);
+        walk.push_entry(None, entry.meta.clone(), entry.kind.clone());
         walk
     }
 
@@ -120,60 +159,105 @@ impl Walk {
     /// What to do next. After an error the walk is over.
     pub fn poll(&mut self) -> Result<WalkStep, ManifestError> {
         loop {
-            if let Some(node) = self.next_ahead() {
+            if let Some(node) = self.next_ahead()? {
                 self.nodes.insert(node.id, None);
                 return Ok(WalkStep::Node(node));
             }
             let Some(next) = self.stack.pop() else {
                 return Ok(WalkStep::Done);
             };
-            let wanted = match &next {
-                Todo::Item(item) => return Ok(WalkStep::Item(item.clone())),
-                Todo::Dir(claim) => claim.node.node,
-                Todo::List { node, .. } => node.node,
-            };
-            match (self.nodes.remove(&wanted.id), next) {
-                (Some(Some(node)), Todo::Dir(claim)) => self.expand_dir(&DirNode::parse(&node, &claim)?, &claim),
-                (Some(Some(node)), Todo::List { node: list, place }) => self.expand_list(&ListNode::parse(&node, &list)?, place),
-                (asked, next) => {
-                    self.stack.push(next);
-                    self.nodes.insert(wanted.id, None);
-                    // It was not asked for ahead where it occurs twice and the first took it, or later nodes fill the window.
-                    return Ok(if asked.is_some() {
-                        WalkStep::Wait
-                    } else {
-                        WalkStep::Node(wanted)
-                    });
+            match next {
+                Todo::Item(item) => return Ok(WalkStep::Item(*item)),
+                Todo::Dir(claim) => match self.take(claim.node.node) {
+                    Ok(node) => self.enter_dir(&node, claim)?,
+                    Err(missing) => {
+                        let step = missing.step(claim.node.node);
+                        self.stack.push(Todo::Dir(claim));
+                        return Ok(step);
+                    }
+                },
+                Todo::List { node: list, place } => match self.take(list.node) {
+                    Ok(node) => self.push_pieces(ListNode::parse(&node, &list)?, place),
+                    Err(missing) => {
+                        self.stack.push(Todo::List { node: list, place });
+                        return Ok(missing.step(list.node));
+                    }
+                },
+                Todo::Leaf(mut leaf) => {
+                    let entry = leaf.next()?;
+                    if leaf.next.left() > 0 {
+                        self.stack.push(Todo::Leaf(leaf));
+                    }
+                    if let Some(entry) = entry {
+                        self.push_entry(Some(entry.name), entry.meta, entry.kind);
+                    }
+                }
+                Todo::Branch(mut branch) => {
+                    if let Some(claim) = branch.next() {
+                        self.stack.push(Todo::Branch(branch));
+                        self.stack.push(Todo::Dir(Box::new(claim)));
+                    }
+                }
+                Todo::Pieces(mut pieces) => {
+                    if let Some(piece) = pieces.next() {
+                        self.stack.push(Todo::Pieces(pieces));
+                        self.stack.push(piece);
+                    }
                 }
             }
-            self.look = true;
+        }
+    }
+
+    /// A node whose turn it is.
+    fn take(&mut self, wanted: ChunkRef) -> Result<VerifiedChunk, Missing> {
+        match self.nodes.remove(&wanted.id) {
+            Some(Some(node)) => {
+                self.look = true;
+                Ok(node)
+            }
+            asked => {
+                self.nodes.insert(wanted.id, None);
+                // It was not asked for ahead where it occurs twice and the first took it, or later nodes fill the window.
+                Err(match asked {
+                    Some(_) => Missing::Awaited,
+                    None => Missing::Unasked,
+                })
+            }
         }
     }
 
     /// The next node to ask for ahead of its turn.
-    fn next_ahead(&mut self) -> Option<ChunkRef> {
+    fn next_ahead(&mut self) -> Result<Option<ChunkRef>, ManifestError> {
         if !self.look || self.nodes.len() >= self.ahead {
-            return None;
+            return Ok(None);
         }
-        let found = self
-            .stack
-            .iter()
-            .rev()
-            .filter_map(Todo::node)
-            .find(|node| !self.nodes.contains_key(&node.id));
-        self.look = found.is_some();
-        found
+        for todo in self.stack.iter_mut().rev() {
+            while let Some(node) = todo.ahead()? {
+                if !self.nodes.contains_key(&node.id) {
+                    return Ok(Some(node));
+                }
+                if matches!(todo, Todo::Dir(_) | Todo::List { .. }) {
+                    break;
+                }
+            }
+        }
+        self.look = false;
+        Ok(None)
+    }
+
+    fn push_item(&mut self, item: WalkItem) {
+        self.stack.push(Todo::Item(Box::new(item)));
     }
 
     fn push_dir(&mut self, name: Option<Name>, meta: Meta, claim: DirClaim) {
-        self.stack.push(Todo::Item(WalkItem::Leave));
-        self.stack.push(Todo::Dir(claim));
-        self.stack.push(Todo::Item(WalkItem::Enter { name, meta }));
+        self.push_item(WalkItem::Leave);
+        self.stack.push(Todo::Dir(Box::new(claim)));
+        self.push_item(WalkItem::Enter { name, meta });
     }
 
     fn push_file(&mut self, name: Option<Name>, meta: Meta, file: File) {
         if let Some(blob) = file.blob_id() {
-            let mut place = BlobPlace {
+            let place = BlobPlace {
                 blob,
                 blob_bytes: file.bytes,
                 offset: 0,
@@ -181,72 +265,142 @@ impl Walk {
             match &file.content {
                 Content::Inline(_) | Content::Packed { .. } => {}
                 Content::List(list) => self.stack.push(Todo::List { node: *list, place }),
-                Content::Chunks(chunks) => {
-                    place.offset = file.bytes;
-                    for &chunk in chunks.iter().rev() {
-                        place.offset -= u64::from(chunk.len);
-                        self.stack.push(Todo::Item(WalkItem::Chunk { chunk, place }));
-                    }
-                }
+                Content::Chunks(chunks) => self.push_pieces(ListNode::Leaf(chunks.clone()), place),
             }
         }
-        self.stack.push(Todo::Item(WalkItem::File { name, meta, file }));
+        self.push_item(WalkItem::File { name, meta, file });
     }
 
-    fn push_entry(&mut self, name: Option<Name>, entry: &Entry) {
-        let meta = entry.meta.clone();
-        match &entry.kind {
+    fn push_entry(&mut self, name: Option<Name>, meta: Meta, kind: EntryKind) {
+        match kind {
             EntryKind::Dir(dir) => self.push_dir(name, meta, dir.claim()),
-            EntryKind::File(file) => self.push_file(name, meta, file.clone()),
-            EntryKind::Symlink(target) => self.stack.push(Todo::Item(WalkItem::Symlink {
-                name,
-                meta,
-                target: target.clone(),
-            })),
+            EntryKind::File(file) => self.push_file(name, meta, file),
+            EntryKind::Symlink(target) => self.push_item(WalkItem::Symlink { name, meta, target }),
         }
     }
 
-    fn expand_dir(&mut self, node: &DirNode, claim: &DirClaim) {
-        match node {
-            DirNode::Leaf(entries) => entries
-                .iter()
-                .rev()
-                .for_each(|entry| self.push_entry(Some(entry.name.clone()), entry)),
-            DirNode::Branch(_) => {
-                let at = self.stack.len();
-                self.stack.extend(node.children(claim).map(Todo::Dir));
-                self.stack[at..].reverse();
-            }
-        }
-    }
-
-    fn expand_list(&mut self, node: &ListNode, place: BlobPlace) {
-        let at = self.stack.len();
-        let within = |start| BlobPlace {
-            offset: place.offset + start,
-            ..place
-        };
-        self.stack.extend(node.spans().map(|span| match span {
-            ListSpan::Chunk { chunk, start } => Todo::Item(WalkItem::Chunk {
-                chunk,
-                place: within(start),
-            }),
-            ListSpan::Child { node, start } => Todo::List {
-                node,
-                place: within(start),
-            },
+    fn push_pieces(&mut self, node: ListNode, place: BlobPlace) {
+        self.stack.push(Todo::Pieces(Pieces {
+            node,
+            next: 0,
+            ahead: 0,
+            place,
         }));
-        self.stack[at..].reverse();
+    }
+
+    fn enter_dir(&mut self, node: &VerifiedChunk, claim: Box<DirClaim>) -> Result<(), ManifestError> {
+        self.stack.push(match DirNode::parse(node, &claim)? {
+            DirNode::Leaf(_) => {
+                let next = Entries::new(node)?;
+                let (node, ahead) = (node.id(), next.clone());
+                Todo::Leaf(Leaf { node, next, ahead })
+            }
+            DirNode::Branch(children) => Todo::Branch(Branch {
+                claim,
+                children,
+                next: 0,
+                ahead: 0,
+            }),
+        });
+        Ok(())
+    }
+}
+
+/// Why a node is not here when its turn has come.
+enum Missing {
+    Awaited,
+    Unasked,
+}
+
+impl Missing {
+    /// What to do about it.
+    fn step(self, node: ChunkRef) -> WalkStep {
+        match self {
+            Self::Awaited => WalkStep::Wait,
+            Self::Unasked => WalkStep::Node(node),
+        }
     }
 }
 
 impl Todo {
-    fn node(&self) -> Option<ChunkRef> {
-        match self {
+    /// The next node in it that may be asked for. Each but a node's own is said once.
+    fn ahead(&mut self) -> Result<Option<ChunkRef>, ManifestError> {
+        Ok(match self {
             Self::Item(_) => None,
             Self::Dir(claim) => Some(claim.node.node),
             Self::List { node, .. } => Some(node.node),
+            Self::Leaf(leaf) => leaf.ahead()?,
+            Self::Branch(branch) => branch.ahead(),
+            Self::Pieces(pieces) => pieces.ahead(),
+        })
+    }
+}
+
+impl Leaf {
+    fn next(&mut self) -> Result<Option<Entry>, ManifestError> {
+        let node = self.node;
+        self.next.next().map_err(|fault| ManifestError::Malformed { node, fault })
+    }
+
+    fn ahead(&mut self) -> Result<Option<ChunkRef>, ManifestError> {
+        if self.ahead.left() > self.next.left() {
+            self.ahead = self.next.clone();
         }
+        let node = self.node;
+        let malformed = |fault| ManifestError::Malformed { node, fault };
+        while let Some(entry) = self.ahead.next().map_err(malformed)? {
+            match entry.kind {
+                EntryKind::Dir(dir) => return Ok(Some(dir.node)),
+                EntryKind::File(File {
+                    content: Content::List(list),
+                    ..
+                }) => return Ok(Some(list.node)),
+                EntryKind::File(_) | EntryKind::Symlink(_) => {}
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Branch {
+    fn next(&mut self) -> Option<DirClaim> {
+        let at = self.next;
+        self.next += 1;
+        (at < self.children.len()).then(|| child_claim(&self.children, at, &self.claim))
+    }
+
+    fn ahead(&mut self) -> Option<ChunkRef> {
+        let at = self.ahead.max(self.next);
+        self.ahead = at + 1;
+        self.children.get(at).map(|child| child.node.node)
+    }
+}
+
+impl Pieces {
+    fn next(&mut self) -> Option<Todo> {
+        let (at, place) = (self.next, self.place);
+        self.next += 1;
+        let (bytes, todo) = match &self.node {
+            ListNode::Leaf(chunks) => {
+                let chunk = *chunks.get(at)?;
+                (chunk.len.into(), Todo::Item(Box::new(WalkItem::Chunk { chunk, place })))
+            }
+            ListNode::Branch(lists) => {
+                let node = *lists.get(at)?;
+                (node.bytes, Todo::List { node, place })
+            }
+        };
+        self.place.offset += bytes;
+        Some(todo)
+    }
+
+    fn ahead(&mut self) -> Option<ChunkRef> {
+        let ListNode::Branch(lists) = &self.node else {
+            return None;
+        };
+        let at = self.ahead.max(self.next);
+        self.ahead = at + 1;
+        lists.get(at).map(|list| list.node)
     }
 }
 
@@ -325,5 +479,85 @@ impl Lookup {
             };
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::CutterId;
+    use crate::manifest::{Mtime, codec, rules};
+
+    const FILES: usize = 40_000;
+    const DEPTH: usize = 5;
+
+    fn entry(name: String, kind: EntryKind) -> Entry {
+        let meta = Meta {
+            mode: 0,
+            mtime: Mtime::default(),
+            xattrs: Vec::new(),
+        };
+        let name = Name::new(name.into_bytes()).expect("a name");
+        Entry { name, meta, kind }
+    }
+
+    /// A hostile publisher makes leaves of small entries as big as a chunk may be, one in the other, and the way down comes first in each.
+    #[test]
+    fn a_walk_holds_no_more_than_the_nodes_it_is_in() {
+        let empty = EntryKind::File(File {
+            bytes: 0,
+            content: Content::Inline(bytes::Bytes::new()),
+            b3: None,
+        });
+        let mut chunks = Vec::new();
+        let mut inner = None;
+        for _ in 0..DEPTH {
+            let below = inner.map(|dir| entry("0".to_owned(), EntryKind::Dir(dir)));
+            let files = (0..FILES).map(|n| entry(format!("f{n:05}"), empty.clone()));
+            let leaf = DirNode::Leaf(below.into_iter().chain(files).collect());
+            let (totals, depth) = rules::sums(&leaf).expect("small sums");
+            let chunk = codec::encode_dir(&leaf);
+            let node = ChunkRef {
+                id: chunk.id(),
+                len: chunk.bytes().len() as u32,
+            };
+            inner = Some(super::super::DirRef {
+                node,
+                height: 0,
+                depth,
+                totals,
+            });
+            chunks.push(chunk);
+        }
+        let root = Root {
+            cutter: CutterId::CURRENT,
+            top: Top::Dir {
+                meta: entry("x".to_owned(), empty).meta,
+                node: inner.expect("a directory"),
+            },
+        };
+        let mut walk = Walk::new(&root, 4);
+        let (mut most, mut files, mut open) = (0, 0, 0);
+        loop {
+            match walk.poll().expect("a valid release") {
+                WalkStep::Node(node) => {
+                    let chunk = chunks.iter().find(|chunk| chunk.id() == node.id).expect("one of these");
+                    walk.on_node(chunk.clone());
+                }
+                WalkStep::Item(WalkItem::Enter { .. }) => open += 1,
+                WalkStep::Item(WalkItem::Leave) => open -= 1,
+                WalkStep::Item(WalkItem::File { name: Some(name), .. }) => {
+                    let expect = format!("f{:05}", files % FILES);
+                    assert_eq!(name.as_bytes(), expect.as_bytes());
+                    files += 1;
+                }
+                WalkStep::Item(item) => panic!("{item:?}"),
+                WalkStep::Wait => panic!("every node was given at once"),
+                WalkStep::Done => break,
+            }
+            most = most.max(walk.stack.len() * size_of::<Todo>());
+        }
+        assert_eq!((files, open), (FILES * DEPTH, 0));
+        assert!(most < DEPTH * 1024, "{most} bytes besides the nodes");
     }
 }

@@ -6,7 +6,8 @@ use ares_core::manifest::{Meta, Name};
 use ares_core::swarm::BlobPlace;
 use bytes::Bytes;
 
-use super::dir::{Dir, Draft, Existing, InTheWay, may_replace};
+use super::dir::{Dir, Existing, InTheWay, may_replace};
+use super::draft::Draft;
 use super::uring::{Output, Uring};
 use crate::admin::proto::Overwrite;
 use crate::error::{Failure, Kind};
@@ -111,7 +112,7 @@ impl BigFile {
 
 impl Write {
     fn new(dir: &Dir, name: &Name, meta: Meta, bytes: u64, overwrite: Overwrite) -> Result<Self, Failure> {
-        let draft = Draft::new(dir, name)?;
+        let draft = Draft::large(dir, name)?;
         let output = Output::new(&draft.file, bytes, draft.path())?;
         Ok(Self {
             draft,

@@ -4,16 +4,16 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use ares_core::manifest::{Meta, Name};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::draft::{self, Draft, draft_name};
 use super::meta::{self, os};
 use super::place::at;
 use crate::admin::proto::Overwrite;
@@ -101,10 +101,11 @@ impl Dir {
     /// The directory `name` in it, made where it is absent.
     pub(super) fn enter(&self, name: &Name) -> Result<Self, Failure> {
         let path = at(&self.path, name);
-        match rustix::fs::mkdirat(&self.fd, os(name), Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
+        let is_new = match rustix::fs::mkdirat(&self.fd, os(name), Mode::RWXU) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
             Err(e) => return Err(disk("making", &path, &e.into())),
-        }
+        };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = match rustix::fs::openat(&self.fd, os(name), flags, Mode::empty()) {
             Ok(fd) => fd,
@@ -124,11 +125,15 @@ impl Dir {
         if mode & 0o700 != 0o700 {
             rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode | 0o700)).map_err(|e| disk("opening", &path, &e.into()))?;
         }
-        Ok(Self {
+        let dir = Self {
             fd: Arc::new(fd),
             path,
             is_ours: true,
-        })
+        };
+        if !is_new {
+            draft::sweep(&dir);
+        }
+        Ok(dir)
     }
 
     /// Sets mode, time and attributes now that nothing more is written into it.
@@ -175,7 +180,7 @@ impl Dir {
 
     /// A whole small file.
     pub(super) fn file(&self, name: &Name, bytes: &[u8], meta: &Meta, overwrite: Overwrite) -> Result<(), Failure> {
-        let mut draft = Draft::new(self, name)?;
+        let mut draft = Draft::small(self, name, meta)?;
         draft
             .file
             .write_all(bytes)
@@ -237,92 +242,6 @@ impl Existing {
     pub(super) fn dress(&self, meta: &Meta) -> Result<(), Failure> {
         meta::file(&self.file, meta).map_err(|e| disk("setting mode and time of", &self.path, &e))
     }
-}
-
-/// A file that has no name yet.
-pub(super) struct Draft {
-    dir: Dir,
-    name: Name,
-    pub(super) file: File,
-    /// Its temporary name, on filesystems where a file cannot be without one.
-    temporary: Option<String>,
-}
-
-impl Draft {
-    /// An empty file in `dir` that will be `name`. A kill leaves nothing of it where the filesystem has O_TMPFILE.
-    pub(super) fn new(dir: &Dir, name: &Name) -> Result<Self, Failure> {
-        let path = at(&dir.path, name);
-        let mode = Mode::RUSR | Mode::WUSR;
-        match rustix::fs::openat(&dir.fd, ".", OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode) {
-            Ok(fd) => Ok(Self::of(dir, name, fd, None)),
-            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {
-                let temporary = draft_name();
-                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let fd = rustix::fs::openat(&dir.fd, &temporary, flags, mode).map_err(|e| disk("making", &path, &e.into()))?;
-                Ok(Self::of(dir, name, fd, Some(temporary)))
-            }
-            Err(e) => Err(disk("making", &path, &e.into())),
-        }
-    }
-
-    fn of(dir: &Dir, name: &Name, fd: OwnedFd, temporary: Option<String>) -> Self {
-        Self {
-            dir: dir.clone(),
-            name: name.clone(),
-            file: File::from(fd),
-            temporary,
-        }
-    }
-
-    /// What it will be.
-    pub(super) fn path(&self) -> PathBuf {
-        at(&self.dir.path, &self.name)
-    }
-
-    /// Gives it its mode, times, attributes and its name.
-    pub(super) fn publish(mut self, meta: &Meta, overwrite: Overwrite) -> Result<(), Failure> {
-        let path = self.path();
-        meta::file(&self.file, meta).map_err(|e| disk("setting mode and time of", &path, &e))?;
-        let fd = &self.dir.fd;
-        if let (None, Overwrite::Replace) = (&self.temporary, overwrite) {
-            // A nameless file cannot take a name that is in use: it gets one of its own first.
-            let temporary = draft_name();
-            self.link(&temporary)?;
-            self.temporary = Some(temporary);
-        }
-        let named = match (&self.temporary, overwrite) {
-            (None, _) => return self.link(os(&self.name)),
-            (Some(temporary), Overwrite::Refuse) => {
-                rustix::fs::renameat_with(fd, temporary, fd, os(&self.name), RenameFlags::NOREPLACE)
-            }
-            (Some(temporary), Overwrite::Replace) => rustix::fs::renameat(fd, temporary, fd, os(&self.name)),
-        };
-        named.map_err(|e| disk("writing", &path, &e.into()))?;
-        self.temporary = None;
-        Ok(())
-    }
-
-    /// Through /proc, which any user may do (open(2), O_TMPFILE).
-    fn link(&self, name: impl rustix::path::Arg) -> Result<(), Failure> {
-        let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        let linked = rustix::fs::linkat(CWD, own, &self.dir.fd, name, AtFlags::SYMLINK_FOLLOW);
-        linked.map_err(|e| disk("writing", &self.path(), &e.into()))
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if let Some(temporary) = &self.temporary {
-            // What stays behind is a hidden file that says whose it is.
-            let _ = rustix::fs::unlinkat(&self.dir.fd, temporary, AtFlags::empty());
-        }
-    }
-}
-
-/// A name that no release of ours has meanwhile: process and number.
-fn draft_name() -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!(".ares-draft-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed))
 }
 
 /// Files and symlinks may be replaced where the user said so; a directory never: that would remove what is in it.

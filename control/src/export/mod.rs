@@ -4,6 +4,7 @@
 
 mod big;
 mod dir;
+mod draft;
 mod meta;
 mod place;
 mod uring;

@@ -7,6 +7,7 @@ use ares_core::link::Link;
 use ares_core::manifest::{EntryKind, Meta, Name};
 
 use super::dir::Dir;
+use super::draft::sweep;
 use crate::error::{Failure, Kind};
 use crate::tree::Found;
 
@@ -49,6 +50,9 @@ impl Place {
                 Ours::No
             };
             dir.check_writable()?;
+            if made == Made::Before {
+                sweep(&dir);
+            }
             return Ok(Place::Directory { dir, ours });
         }
         let (parent, name) = match (dest.is_dir(), dest.file_name(), dest.parent()) {
@@ -70,6 +74,7 @@ impl Place {
         make(parent)?;
         let dir = Dir::open(parent)?;
         dir.check_writable()?;
+        sweep(&dir);
         Ok(Place::Entry { dir, name })
     }
 

@@ -415,6 +415,15 @@ fn a_run_that_was_cut_short_leaves_no_half_file_and_is_taken_up() {
     assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0, "no draft stays behind");
     release.get(&link, "", base.path(), Overwrite::Refuse).unwrap();
     same(base.path(), &sample());
+    // What a killed run left is swept, what a living one has in the making is not.
+    let dead = base.path().join("dir/.ares-draft-4294967290-0");
+    let alive = base.path().join(format!(".ares-draft-{}-99999", std::process::id()));
+    for draft in [&dead, &alive] {
+        fs::write(draft, "half").unwrap();
+    }
+    release.get(&link, "", base.path(), Overwrite::Refuse).unwrap();
+    assert_eq!((dead.exists(), alive.exists()), (false, true));
+    fs::remove_file(alive).unwrap();
     // Directories without the right to write are entered again, too.
     fs::set_permissions(base.path().join("dir/locked"), fs::Permissions::from_mode(0o500)).unwrap();
     release.get(&link, "", base.path(), Overwrite::Refuse).unwrap();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ares_tests::scratch::quiet;
+use ares_tests::scratch::{mount_tmpfs, quiet};
 use ares_tests::{Lab, tree};
 use serde_json::json;
 
@@ -122,7 +122,7 @@ fn on_link(args: &Args, link: Link, dest: Dest, report: &mut Report) -> Result<V
     std::fs::create_dir(&sink).map_err(io("cannot make", &sink))?;
     if dest == Dest::Tmpfs {
         let size = format!("size={}", args.size + args.size / 4 + ROOM_BYTES);
-        if !quiet(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&sink)) {
+        if !mount_tmpfs(&sink, &size) {
             return Err(BenchError::NoLab);
         }
     }

@@ -36,6 +36,7 @@ pub struct Node {
     state: PathBuf,
     owner: String,
     user: Option<u32>,
+    config: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -224,6 +225,7 @@ impl Node {
             state,
             owner: scratch.name().to_owned(),
             user: None,
+            config: None,
         }
     }
 
@@ -251,6 +253,20 @@ impl Node {
     pub fn with_state(&self, state: impl Into<PathBuf>) -> Self {
         Self {
             state: state.into(),
+            ..self.clone()
+        }
+    }
+
+    /// The same machine with another patience: how long `ares` waits for bytes before it gives up (30 s unless said). For tests in which
+    /// giving up is what is judged.
+    ///
+    /// # Panics
+    /// Where the disk refuses.
+    pub fn with_patience(&self, seconds: u32) -> Self {
+        let config = self.dir.join(format!("patience-{seconds}.toml"));
+        std::fs::write(&config, format!("[mount]\npatience = \"{seconds}s\"\n")).expect("a scratch directory can be written");
+        Self {
+            config: Some(config),
             ..self.clone()
         }
     }
@@ -285,6 +301,10 @@ impl Node {
             .env(OWNER_VARIABLE, &self.owner)
             .env("LC_ALL", "C")
             .env_remove("ARES_STATE");
+        match &self.config {
+            Some(config) => command.env("ARES_CONFIG", config),
+            None => command.env_remove("ARES_CONFIG"),
+        };
         command
     }
 

@@ -78,6 +78,11 @@ impl Drop for Scratch {
     }
 }
 
+/// Mounts a tmpfs with these options on a directory of a scratch; it goes with the scratch. Whether the kernel lets us.
+pub fn mount_tmpfs(dir: &Path, options: &str) -> bool {
+    quiet(Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(dir))
+}
+
 /// Prints a line that the test runner does not capture.
 pub fn say(line: &str) {
     use std::io::Write;

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ares_tests::scratch::quiet;
+use ares_tests::scratch::{mount_tmpfs, quiet};
 use ares_tests::{Daemon, Lab, compare, daemon, lab, tree};
 
 const BYTES: u64 = 24 << 20;
@@ -18,7 +18,7 @@ const BOUND: Duration = Duration::from_secs(60);
 /// A tmpfs of its own with these options; it goes with the lab.
 fn tmpfs(test: &str, dir: &Path, options: &str) -> bool {
     fs::create_dir_all(dir).expect("a mount point");
-    let mounted = quiet(Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(dir));
+    let mounted = mount_tmpfs(dir, options);
     if !mounted {
         lab::skip(test, "the kernel lets only root mount a tmpfs");
     }
@@ -147,45 +147,52 @@ fn a_file_that_changed_under_the_publisher_gives_no_wrong_byte() {
         }),
         ("vanished", |path| fs::remove_file(path).expect("removable")),
     ];
-    for (i, (what, change)) in rows.into_iter().enumerate() {
-        let lab = Lab::on_loopback("disk-changed", 3);
-        let (publisher, reader) = (lab.node(0), lab.node(1));
-        let release = publisher.dir().join("release");
-        tree::source(&release, 10, 94);
-        tree::big_file(&release.join("big"), 8 << 20, 95 + i as u64);
-        let original = lab.path().join("original");
-        compare::copy_tree(&release, &original);
-        let server = Daemon::serve(publisher);
-        let link = server.publish(&release).link;
-        change(&release.join("big"));
-        let dest = reader.dir().join("dest");
-        reader.start(daemon::get(reader, &link, &dest)).wait(BOUND).expect_error(&[]);
-        let half = dest.join("big");
-        assert!(
-            !half.exists() || compare::differences(&original.join("big"), &half).is_empty(),
-            "{what}: a wrong file at {half:?}"
-        );
-        assert!(
-            server.log().contains("big"),
-            "{what}: the publisher must name the file:\n{}",
-            server.log()
-        );
-        // The rest of it is as published, and so is what is published next.
-        let inside = "part-000/module-00/file-00003.rs";
-        let one = reader.dir().join("one");
-        reader.run(daemon::get(reader, &format!("{link}/{inside}"), &one)).expect_ok();
-        assert_eq!(fs::read(&one).ok(), fs::read(original.join(inside)).ok(), "{what}");
-        let link = server.publish(&release).link;
-        let last = lab.node(2);
-        last.run(daemon::get(last, &link, &last.dir().join("dest"))).expect_ok();
-        compare::assert_same(&release, &last.dir().join("dest"));
-    }
+    // At once: most of it is a reader waiting for a chunk that nobody has any more.
+    std::thread::scope(|scope| {
+        for (seed, (what, change)) in (95..).zip(rows) {
+            scope.spawn(move || one_changed_file(what, seed, change));
+        }
+    });
+}
+
+fn one_changed_file(what: &str, seed: u64, change: fn(&Path)) {
+    let lab = Lab::on_loopback("disk-changed", 3);
+    let (publisher, reader) = (lab.node(0), &lab.node(1).with_patience(6));
+    let release = publisher.dir().join("release");
+    tree::source(&release, 10, 94);
+    tree::big_file(&release.join("big"), 8 << 20, seed);
+    let original = lab.path().join("original");
+    compare::copy_tree(&release, &original);
+    let server = Daemon::serve(publisher);
+    let link = server.publish(&release).link;
+    change(&release.join("big"));
+    let dest = reader.dir().join("dest");
+    reader.start(daemon::get(reader, &link, &dest)).wait(BOUND).expect_error(&[]);
+    let half = dest.join("big");
+    assert!(
+        !half.exists() || compare::differences(&original.join("big"), &half).is_empty(),
+        "{what}: a wrong file at {half:?}"
+    );
+    assert!(
+        server.log().contains("big"),
+        "{what}: the publisher must name the file:\n{}",
+        server.log()
+    );
+    // The rest of it is as published, and so is what is published next.
+    let inside = "part-000/module-00/file-00003.rs";
+    let one = reader.dir().join("one");
+    reader.run(daemon::get(reader, &format!("{link}/{inside}"), &one)).expect_ok();
+    assert_eq!(fs::read(&one).ok(), fs::read(original.join(inside)).ok(), "{what}");
+    let link = server.publish(&release).link;
+    let last = lab.node(2);
+    last.run(daemon::get(last, &link, &last.dir().join("dest"))).expect_ok();
+    compare::assert_same(&release, &last.dir().join("dest"));
 }
 
 #[test]
 fn a_file_that_changes_while_it_is_read_for_publishing_gives_no_wrong_byte() {
     let lab = Lab::on_loopback("disk-changing", 2);
-    let (publisher, reader) = (lab.node(0), lab.node(1));
+    let (publisher, reader) = (lab.node(0), &lab.node(1).with_patience(6));
     let release = publisher.dir().join("release");
     tree::source(&release, 10, 98);
     let big = release.join("big");

@@ -31,7 +31,7 @@ fn in_its_place(lab: &Lab) -> UdpSocket {
 
 /// `get` and `mount` must both fail, in time, naming the address that was tried.
 fn both_fail(lab: &Lab, link: &str, words: &[&str]) {
-    let reader = lab.node(1);
+    let reader = &lab.node(1).with_patience(8);
     let address = lab.node(0).listen().to_string();
     let words = [&[address.as_str()], words].concat();
     let dir = reader.dir().join("mounted");

@@ -2,6 +2,7 @@
 //! with a wrong byte or a full memory.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ares_core::link::Link;
@@ -73,6 +74,7 @@ fn each_misdeed(test: &str, judge: impl Fn(&Scene, Misdeed, &Node, &Hostile) + S
 
 #[test]
 fn a_transfer_ends_right_beside_a_hostile_peer() {
+    let met = AtomicUsize::new(0);
     each_misdeed("hostile-and-honest", |scene, misdeed, reader, hostile| {
         let mut link = scene.honest.clone();
         link.peers.insert(0, hostile.hint());
@@ -81,7 +83,11 @@ fn a_transfer_ends_right_beside_a_hostile_peer() {
         outcome.expect_ok();
         compare::assert_same(&scene.release, &dest);
         assert!(peak < RSS_MAX, "{misdeed:?}: {peak} bytes resident");
+        met.fetch_add(usize::from(hostile.asked() > 0), Ordering::Relaxed);
     });
+    // Not every one need be asked before the honest peer is done, or it is dropped; but most are.
+    let met = met.into_inner();
+    assert!(met > MISDEEDS.len() / 2, "only {met} hostile peers were asked for anything");
 }
 
 #[test]
@@ -90,14 +96,14 @@ fn a_hostile_peer_alone_is_told_by_name() {
         let mut link = scene.honest.clone();
         link.peers = vec![hostile.hint()];
         let dest = reader.dir().join("dest");
-        let (outcome, peak) = fetch(reader, &link, &dest);
+        let (outcome, peak) = fetch(&reader.with_patience(10), &link, &dest);
         assert!(peak < RSS_MAX, "{misdeed:?}: {peak} bytes resident");
-        // Nothing may come from control frames or streams alone that would undo right answers; the connection may be dropped for it.
-        let harmless = matches!(
+        // Wrong beside the asks: the right answers count if they come before the connection is dropped for it.
+        let beside_the_asks = matches!(
             misdeed,
             Misdeed::FrameFlood | Misdeed::HugeFrame | Misdeed::ControlNoise | Misdeed::StreamFlood
         );
-        if harmless && outcome.status.success() {
+        if beside_the_asks && outcome.status.success() {
             compare::assert_same(&scene.release, &dest);
             return;
         }
@@ -113,7 +119,7 @@ fn a_hostile_peer_alone_is_told_by_name() {
             );
         }
         assert!(
-            hostile.asked() > 0 || misdeed == Misdeed::ControlNoise,
+            hostile.asked() > 0 || beside_the_asks,
             "{misdeed:?}: nobody asked the hostile peer"
         );
     });

@@ -210,7 +210,7 @@ fn a_read_ends_when_nobody_answers() {
     else {
         return;
     };
-    let reader = lab.node(1);
+    let reader = &lab.node(1).with_patience(10);
     let dir = mount_point(reader, "mounted");
     let mounted = Mounted::new(reader, &link, &dir);
     let held = "part-000/module-00/file-00000.rs";

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+/// Between looks at another process: it says nothing by itself.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// Longest that anything here may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -38,7 +41,7 @@ fn until<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
             return found;
         }
         assert!(start.elapsed() < PATIENCE, "no {what} within {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(LOOK);
     }
 }
 
@@ -69,7 +72,7 @@ impl Serve {
                 return status;
             }
             assert!(start.elapsed() < PATIENCE, "it does not end");
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(LOOK);
         }
     }
 }

@@ -4,6 +4,9 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+/// Between looks at another process: it says nothing by itself.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// Longest that the demo may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(240);
 
@@ -29,7 +32,7 @@ fn wait(mut child: Child) -> Output {
     let start = Instant::now();
     while child.try_wait().expect("our own child").is_none() {
         assert!(start.elapsed() < PATIENCE, "the demo does not end");
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(LOOK);
     }
     child.wait_with_output().expect("our own child")
 }

@@ -366,7 +366,7 @@ pub(crate) enum Reply {
     Done { ok: Outcome },
     /// The end.
     Failed { error: Failure },
-    /// The end: the daemon stops. What was asked may be asked of the next one.
+    /// The end: the daemon stops, and has not begun what was asked. It may be asked of the next one.
     Stopping { stopping: String },
 }
 

@@ -249,7 +249,10 @@ async fn run(
             }
         };
         let reply = match reply {
-            Some(Reply::Failed { error }) if is_stopping && error.kind == Kind::Interrupted => stopping(),
+            // Not `Stopping`, which invites to try again elsewhere: a daemon that restarts wants its state directory back.
+            Some(Reply::Failed { error }) if is_stopping && error.kind == Kind::Interrupted => Reply::Failed {
+                error: Failure::new(Kind::Interrupted, SHUTTING_DOWN).help("run the command again; what is held stays held"),
+            },
             Some(reply) => reply,
             None => Reply::Failed {
                 error: Failure::new(Kind::Failed, "the command's thread died in the daemon; its log says where"),
@@ -268,9 +271,12 @@ async fn run(
     }
 }
 
+const SHUTTING_DOWN: &str = "the daemon is shutting down";
+
+/// To a client whose request was not begun.
 fn stopping() -> Reply {
     Reply::Stopping {
-        stopping: "the daemon is shutting down".to_owned(),
+        stopping: SHUTTING_DOWN.to_owned(),
     }
 }
 

@@ -1,5 +1,9 @@
 //! One part of a big file: read step by step, searched and hashed while its bytes are in the core's own cache.
 //!
+//! Read, not mapped: a mapped file that somebody truncates kills the process (SIGBUS), and it would save a fifth (0.41 ns/B against 0.51
+//! measured, of which the kernel's copy is 0.17, the search 0.10, BLAKE3 0.20). Read by plain `pread`: at a step's size a system call is
+//! nothing beside the copy, which is the same through a ring.
+//!
 //! Holes of sparse files are neither read nor, where they are long, searched and hashed, with the same cuts as if they were.
 
 use std::io;

@@ -36,7 +36,7 @@ pub(crate) struct Server {
 }
 
 enum Kind {
-    Ares { daemon: Daemon, link: String },
+    Ares { daemon: Box<Daemon>, link: String },
     Nginx(Running),
     Quinn(Running),
 }
@@ -65,7 +65,7 @@ impl Peer {
         let dir = file.parent().unwrap_or(Path::new("/")).to_owned();
         let kind = match self {
             Self::Ares => {
-                let daemon = Daemon::serve(node);
+                let daemon = Box::new(Daemon::serve(node));
                 let link = daemon.publish(file).link;
                 Kind::Ares { daemon, link }
             }

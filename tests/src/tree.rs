@@ -204,10 +204,12 @@ impl Maker {
         let mut dir = root.to_owned();
         for i in 0..files {
             if i % 50 == 0 {
-                dir = root
-                    .join(format!("part-{:03}", i / 500))
-                    .join(format!("module-{:02}", i / 50 % 10));
-                fs::create_dir_all(&dir)?;
+                let part = root.join(format!("part-{:03}", i / 500));
+                if i % 500 == 0 {
+                    self.dir(&part, 0o755)?;
+                }
+                dir = part.join(format!("module-{:02}", i / 50 % 10));
+                self.dir(&dir, 0o755)?;
             }
             let len = self.rng.below(16 << 10) as usize;
             self.file(&dir.join(format!("file-{i:05}.rs")), len, 0o644)?;

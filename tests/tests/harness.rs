@@ -17,6 +17,10 @@ fn a_copied_tree_is_the_same_and_a_seed_gives_one_tree() {
     compare::copy_tree(&first, &copy);
     compare::assert_same(&first, &copy);
     compare::assert_same(&first, &second);
+    let [first, second] = ["source", "another"].map(|n| scratch.path().join(n));
+    tree::source(&first, 120, 7);
+    tree::source(&second, 120, 7);
+    compare::assert_same(&first, &second);
 }
 
 #[test]

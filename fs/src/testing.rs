@@ -195,6 +195,7 @@ impl MemorySource {
         let (later, answers) = mpsc::channel::<(Bytes, Reply)>();
         thread::spawn(move || {
             for (bytes, reply) in answers {
+                // The pause is the thing made here: a source that takes its time.
                 thread::sleep(delay);
                 reply(Ok(bytes));
             }

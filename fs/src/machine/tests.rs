@@ -1,3 +1,5 @@
+//! The machine judged against what was published: requests in, replies and wants out. No kernel, no mount.
+
 use std::collections::BTreeMap;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The receive pool judged alone: bursts come out whole, buffers come back, nothing is lent twice. No kernel is asked.
+
 use super::*;
 use crate::msg::{PAYLOAD_OFFSET, encode_addr};
 

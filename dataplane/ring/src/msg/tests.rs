@@ -1,3 +1,5 @@
+//! Addresses and control messages judged against bytes written by hand. No socket is opened.
+
 use super::*;
 
 fn addr(text: &str) -> SocketAddr {

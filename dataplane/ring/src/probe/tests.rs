@@ -1,3 +1,5 @@
+//! Each refusal of the kernel gets the remedy that fits it. Nothing of the machine is changed.
+
 use super::*;
 
 fn explain(errno: i32, call: &'static str, io_uring_disabled: Option<u32>, memlock_bytes: Option<u64>) -> String {

@@ -1,3 +1,5 @@
+//! Real sockets on loopback: what was asked is set, and what cannot be bound is named. Nothing is sent.
+
 use super::*;
 use std::os::fd::AsRawFd;
 

@@ -1,3 +1,5 @@
+//! Wake-ups from other threads: none is lost, many cost one. Real rings, real threads.
+
 use crate::{Outcome, Ring, RingConfig, WAKE_TAG};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

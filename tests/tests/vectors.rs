@@ -297,7 +297,7 @@ fn small_release() -> (Root, Vec<VerifiedChunk>) {
         .expect("an inline file");
     let node = top.finish(&mut keep).expect("a directory");
     let root = Root {
-        cutter: CutterId::CURRENT,
+        cutter: CutterId(1),
         top: Top::Dir {
             meta: meta(0o755, 10, 11),
             node,

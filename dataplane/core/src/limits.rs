@@ -4,6 +4,9 @@
 /// Largest chunk, in bytes: the unit of asking, verifying and storing. Also the largest manifest node.
 pub const CHUNK_BYTES_MAX: u32 = 1 << 20;
 
+/// Shortest chunk of a file that has chunks of its own, but for its last, in bytes: bounds how many a reader must hold for a stretch of it.
+pub const CHUNK_BYTES_MIN: u32 = 16 << 10;
+
 /// Files up to this size sit inside their manifest entry, in bytes.
 pub const INLINE_BYTES_MAX: u64 = 512;
 

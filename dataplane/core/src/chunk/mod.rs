@@ -4,7 +4,7 @@ mod cutter;
 mod id;
 mod verify;
 
-pub use cutter::{Anchor, Chooser, Cutter, CutterId, LOOKBACK, SizeClass, anchors};
+pub use cutter::{Cutter, CutterId, Meeting, SizeClass};
 pub use id::{ChunkId, ReleaseId};
 pub use verify::{Mismatch, VerifiedChunk};
 

@@ -3,8 +3,8 @@
 use super::{Content, DirClaim, DirNode, DirRef, Entry, EntryKind, Fault, File, ListNode, ListRef, Meta, Totals};
 use crate::chunk::ChunkRef;
 use crate::limits::{
-    CHUNK_BYTES_MAX, CHUNKS_IN_ENTRY_MAX, DIR_DEPTH_MAX, FILE_BYTES_MAX, INLINE_BYTES_MAX, NAME_BYTES_MAX, PACKED_BYTES_MAX,
-    TARGET_BYTES_MAX, XATTRS_BYTES_MAX,
+    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNKS_IN_ENTRY_MAX, DIR_DEPTH_MAX, FILE_BYTES_MAX, INLINE_BYTES_MAX, NAME_BYTES_MAX,
+    PACKED_BYTES_MAX, TARGET_BYTES_MAX, XATTRS_BYTES_MAX,
 };
 
 const XATTR_PREFIX: &[u8] = b"user.";
@@ -98,13 +98,7 @@ fn check_file(file: &File, unchunked_max: u64) -> Result<(), Fault> {
                 CHUNKS_IN_ENTRY_MAX as u64 + 1,
                 u64::MAX,
             )?;
-            // No chunk is empty and none is above the limit.
-            limit(
-                "the bytes of a listed file",
-                list.bytes,
-                list.chunks,
-                list.chunks.saturating_mul(CHUNK_BYTES_MAX.into()),
-            )?;
+            check_ratio("the bytes of a listed file", list, true)?;
             (unchunked_max + 1, FILE_BYTES_MAX, list.bytes)
         }
     };
@@ -128,7 +122,32 @@ fn sum(what: &'static str, mut values: impl Iterator<Item = u64>) -> Result<u64,
     })
 }
 
+/// The last chunk of a file is not empty, no other is below the least length, and none is above the limit: so a reader of some bytes knows
+/// how many chunks they can be in.
+fn check_ratio(what: &'static str, list: &ListRef, is_last: bool) -> Result<(), Fault> {
+    let whole = list.chunks - u64::from(is_last);
+    limit(
+        what,
+        list.bytes,
+        whole
+            .saturating_mul(CHUNK_BYTES_MIN.into())
+            .saturating_add(u64::from(is_last)),
+        list.chunks.saturating_mul(CHUNK_BYTES_MAX.into()),
+    )
+}
+
+/// A node does not know whether more of the file follows: its last chunk may be short, where its parent's claim allows it.
 fn sum_chunks(chunks: &[ChunkRef]) -> Result<u64, Fault> {
+    if let Some((_, others)) = chunks.split_last() {
+        for chunk in others {
+            limit(
+                "the length of a chunk that is not a file's last",
+                chunk.len.into(),
+                CHUNK_BYTES_MIN.into(),
+                CHUNK_BYTES_MAX.into(),
+            )?;
+        }
+    }
     sum("the sum of a file's chunks", chunks.iter().map(|c| c.len.into()))
 }
 
@@ -219,10 +238,15 @@ pub(super) fn check_dir(node: &DirNode, expect: &DirClaim) -> Result<(), Fault> 
 pub(super) fn check_list(node: &ListNode, expect: &ListRef) -> Result<(), Fault> {
     let (bytes, chunks) = match node {
         ListNode::Leaf(chunks) => (sum_chunks(chunks)?, chunks.len() as u64),
-        ListNode::Branch(children) => (
-            sum("the sum of a file's bytes", children.iter().map(|c| c.bytes))?,
-            sum("the sum of a file's chunks", children.iter().map(|c| c.chunks))?,
-        ),
+        ListNode::Branch(children) => {
+            for (at, child) in children.iter().enumerate() {
+                check_ratio("the bytes of a piece of a chunk list", child, at + 1 == children.len())?;
+            }
+            (
+                sum("the sum of a file's bytes", children.iter().map(|c| c.bytes))?,
+                sum("the sum of a file's chunks", children.iter().map(|c| c.chunks))?,
+            )
+        }
     };
     claim("number of bytes", expect.bytes, bytes)?;
     claim("number of chunks", expect.chunks, chunks)

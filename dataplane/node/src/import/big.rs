@@ -1,11 +1,12 @@
-//! Big files: cut and hashed in parts, from landmark to landmark, by any number of workers.
+//! Big files: cut and hashed in parts by any number of workers.
 //!
 //! ```text
 //! part 0             part 1             part 2             equal lengths; a worker each
-//! |-----------L------|--L------L--------|----------L----|  L: landmarks
-//! [ worker A ............)[ worker B ..............)[ A ..)  each from its part's first landmark to the next part's first
+//! |--c--c---c---c---c|-c---c--c---c---c--|-c--c---c----c--|  c: cuts
+//! [ worker A ...........[ worker B ............[ A .......]
 //! ```
-//! A part without a landmark belongs to the one before it. How a part is cut is in `part`; here is who does which and what becomes of it.
+//! Each part is cut as if the file began there. Its worker goes on into the next until it cuts where the next part's chain does, which is
+//! soon (`Meeting`); what that chain has before is dropped. How a part is cut is in `part`; here is who does which and what becomes of it.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -23,7 +24,7 @@ use rustix::fs::FileType;
 
 use super::buffers::STEP;
 use super::look::{self, Attributed, Attributes, Look};
-use super::part::Part;
+use super::part::{Chain, Part};
 use super::tree::{Dir, Listing};
 use super::work::{Job, TRIES_MAX, Worker};
 use super::{FileHash, ImportError, LargeFiles, LeftOut};
@@ -57,26 +58,30 @@ pub(super) struct Big {
     /// What it was when it was opened.
     pub(super) look: Look,
     pub(super) class: SizeClass,
-    part_bytes: u64,
+    pub(super) part_bytes: u64,
     /// The next part that nobody has taken.
     next: AtomicU64,
     /// Parts that are not done.
     unfinished: AtomicU64,
     /// It is not what it was, or cannot be read: what is still to do is in vain.
     broken: AtomicBool,
-    /// Chunks of each part.
-    parts: Mutex<Vec<Vec<ChunkRef>>>,
+    parts: Mutex<Vec<Chain>>,
     zeros: OnceLock<ChunkId>,
 }
 
-/// Length of a part: many times the distance of landmarks, so that little is read twice while the next part's first is looked for.
+/// Largest file that is published, in bytes: the list of its chunks is made in memory, here up to 900 MB of it. What ext4 holds at most.
+const BIG_BYTES_MAX: u64 = 16 << 40;
+
+/// Length of a part: some hundred chunks, so that the few that are hashed twice where parts meet do not matter. A multiple of the longest, so
+/// that parts of a stretch of zeros meet.
 const fn part_bytes(class: SizeClass) -> u64 {
-    match class {
-        // Tests have small files, and parts with no landmark, one and many.
-        _ if cfg!(test) => 1 << 20,
-        SizeClass::Small | SizeClass::Medium => 32 << 20,
-        SizeClass::Large => 64 << 20,
-    }
+    let longest = match class {
+        // Tests have small files.
+        _ if cfg!(test) => 10,
+        SizeClass::Small => 336,
+        SizeClass::Medium | SizeClass::Large => 168,
+    };
+    class.max() * longest
 }
 
 impl BigJob {
@@ -128,6 +133,13 @@ impl BigJob {
         if look.kind != FileType::RegularFile || !fits {
             return self.place.give_up(worker, path);
         }
+        if look.guard.size > BIG_BYTES_MAX {
+            return Err(ImportError::Large {
+                path,
+                bytes: look.guard.size,
+                limit: BIG_BYTES_MAX,
+            });
+        }
         let class = SizeClass::of(look.guard.size);
         let part_bytes = part_bytes(class);
         let parts = look.guard.size.div_ceil(part_bytes);
@@ -142,7 +154,7 @@ impl BigJob {
             next: AtomicU64::new(0),
             unfinished: AtomicU64::new(parts),
             broken: AtomicBool::new(false),
-            parts: Mutex::new(vec![Vec::new(); parts as usize]),
+            parts: Mutex::new(std::iter::repeat_with(Chain::default).take(parts as usize).collect()),
             zeros: OnceLock::new(),
         });
         big.help(worker)
@@ -221,10 +233,8 @@ impl Big {
                 worker.work.pool.push([Job::Parts(self.clone())]);
             }
             if !self.is_in_vain(worker) {
-                let start = number * self.part_bytes;
-                let end = (start + self.part_bytes).min(self.look.guard.size);
-                match Part::new(&self, worker, start, end).cut() {
-                    Ok(Some(chunks)) => self.parts()[number as usize] = chunks,
+                match Part::new(&self, worker, number * self.part_bytes).cut() {
+                    Ok(Some(chain)) => self.parts()[number as usize] = chain,
                     Ok(None) => self.broken.store(true, Relaxed),
                     Err(error) => {
                         self.broken.store(true, Relaxed);
@@ -248,8 +258,36 @@ impl Big {
         *self.zeros.get_or_init(|| ChunkId::of(&vec![0; self.class.max() as usize]))
     }
 
-    fn parts(&self) -> MutexGuard<'_, Vec<Vec<ChunkRef>>> {
+    fn parts(&self) -> MutexGuard<'_, Vec<Chain>> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The chunks of the file. `None` if the parts do not join: then the file changed while it was read, or the work is in vain.
+    fn join(&self, worker: &Worker<'_>) -> Result<Option<Vec<ChunkRef>>, ImportError> {
+        let mut parts = std::mem::take(&mut *self.parts());
+        let mut chunks = Vec::new();
+        let (mut at, mut part) = (0, Some(0));
+        while at < self.look.guard.size {
+            let chain = match part {
+                Some(part) => std::mem::take(&mut parts[part as usize]),
+                None => match Part::new(self, worker, at).cut() {
+                    Ok(Some(chain)) => chain,
+                    Ok(None) => return Ok(None),
+                    Err(error) => return Err(ImportError::unreadable(&self.path, "read it", error)),
+                },
+            };
+            let mut begin = chain.begin;
+            chunks.extend(chain.chunks.into_iter().skip_while(|chunk| {
+                let dropped = begin < at;
+                begin += if dropped { u64::from(chunk.len) } else { 0 };
+                dropped
+            }));
+            if begin != at || chain.end <= at {
+                return Ok(None);
+            }
+            (at, part) = (chain.end, chain.next);
+        }
+        Ok(Some(chunks))
     }
 
     /// Everything is hashed: makes the entry, if the file is still what was read.
@@ -286,9 +324,9 @@ impl Big {
 
     /// Stores the chunk list and takes the file in. `None` if it changed meanwhile.
     fn entry(&self, worker: &mut Worker<'_>) -> Result<Option<(Meta, FileEntry)>, ImportError> {
-        let chunks: Vec<ChunkRef> = std::mem::take(&mut *self.parts()).into_iter().flatten().collect();
-        let cut_bytes: u64 = chunks.iter().map(|chunk| u64::from(chunk.len)).sum();
-        assert_eq!(cut_bytes, self.look.guard.size, "the parts of a file join");
+        let Some(chunks) = self.join(worker)? else {
+            return Ok(None);
+        };
         let mut list = ListBuilder::new();
         let mut stored = Ok(());
         let mut out = |node| {

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use ares_core::chunk::{LOOKBACK, SizeClass};
+use ares_core::chunk::SizeClass;
 use ares_core::limits::CHUNK_BYTES_MAX;
 use crossbeam::queue::ArrayQueue;
 
 /// Bytes of a big file that are read at once: they are searched while they are in the core's own cache.
 pub(super) const STEP: usize = 128 << 10;
 
-/// Room for the longest chunk that is not yet ended, a step, and what is looked back at; or for a pack and the byte that tells that a file
+/// Room for the longest chunk that is not yet ended and a step; or for a pack and the byte that tells that a file
 /// grew. Small enough that all of it stays in a core's own cache (2 MiB on current servers), where it is hashed.
 const BUFFER_BYTES: usize = 1536 << 10;
 
-const _: () = assert!(SizeClass::Large.max() as usize + STEP + LOOKBACK <= BUFFER_BYTES);
+const _: () = assert!(SizeClass::Large.max() as usize + STEP <= BUFFER_BYTES);
 const _: () = assert!((CHUNK_BYTES_MAX as usize) < BUFFER_BYTES);
 
 /// Those not in use, up to a number that is plenty for the workers.

@@ -37,6 +37,16 @@ pub enum ImportError {
         /// What it is.
         what: &'static str,
     },
+    /// Its list of chunks would not fit into memory.
+    #[error("{}: is {bytes} bytes long (holes count); a file of a release has at most {limit}: split it", .path.display())]
+    Large {
+        /// The file.
+        path: PathBuf,
+        /// Its length in bytes.
+        bytes: u64,
+        /// How long it may be.
+        limit: u64,
+    },
     /// Directories in directories in directories.
     #[error("{}: directories nest deeper than {limit} levels here; a release holds no more", .path.display())]
     Deep {

@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, SystemTime};
 
-use ares_core::chunk::ChunkRef;
+use ares_core::chunk::{ChunkRef, Cutter, SizeClass};
 use ares_core::manifest::{Content, Meta, Walk, WalkItem, WalkStep};
 
 use super::*;
@@ -21,7 +21,10 @@ struct Lab {
 
 impl Lab {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::at(tempfile::tempdir().unwrap())
+    }
+
+    fn at(dir: tempfile::TempDir) -> Self {
         let store = Store::open(&dir.path().join("state")).unwrap();
         Self { dir, store }
     }
@@ -340,12 +343,14 @@ fn parts_join_to_the_cuts_of_the_whole_file() {
         ("noise", noise(len, 9)),
         ("runs", runs),
         ("text", text),
+        // Chains beside each other for ever: every chunk is as long as the one before.
+        ("period", noise(200_000, 10).into_iter().cycle().take(len).collect()),
         ("zeros", vec![0; len]),
     ] {
-        let mut cutter = ares_core::chunk::Cutter::new(ares_core::chunk::SizeClass::Small);
+        let mut cutter = Cutter::new(SizeClass::Small, 0);
         let mut expect = Vec::new();
-        bytes.chunks(1 << 20).for_each(|window| cutter.on_window(window, &mut expect));
-        cutter.finish(&mut expect);
+        cutter.on_bytes(&bytes, 0, &mut expect);
+        cutter.finish(bytes.len() as u64, &mut expect);
         for sparse in [false, true] {
             let path = lab.path(name);
             if sparse {
@@ -395,6 +400,31 @@ fn holes_are_not_read_and_make_no_difference() {
     let blocks = |name: &str| lab.path(name).join("disk.img").metadata().unwrap().blocks();
     assert!(blocks("sparse") < blocks("full") / 4, "the filesystem of the test has holes");
     assert_eq!(lab.publish("sparse").release, lab.publish("full").release);
+}
+
+#[test]
+fn a_file_of_holes_beyond_all_measure_is_named() {
+    // tmpfs holds files that long; ext4 does not.
+    let lab = Lab::at(tempfile::tempdir_in("/dev/shm").unwrap());
+    fs::create_dir(lab.path("tree")).unwrap();
+    for name in ["disk.img", "tree/disk.img"] {
+        fs::File::create(lab.path(name)).unwrap().set_len((16 << 40) + 1).unwrap();
+    }
+    for name in ["disk.img", "tree"] {
+        let options = PublishOptions::default();
+        let error = publish(&lab.store, &lab.path(name), &options, &ImportProgress::new()).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                ImportError::Large {
+                    bytes: 17_592_186_044_417,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert_eq!(lab.store.releases().len(), 0);
+    }
 }
 
 #[test]

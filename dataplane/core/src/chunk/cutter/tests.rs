@@ -17,12 +17,21 @@ fn random(len: usize, mut seed: u64) -> Vec<u8> {
     bytes
 }
 
-fn cut(class: SizeClass, bytes: &[u8], window: usize) -> Vec<u64> {
-    let mut cutter = Cutter::new(class);
+fn cut_from(class: SizeClass, bytes: &[u8], start: u64, window: usize) -> Vec<u64> {
+    let mut cutter = Cutter::new(class, start);
     let mut cuts = Vec::new();
-    bytes.chunks(window).for_each(|window| cutter.on_window(window, &mut cuts));
-    cutter.finish(&mut cuts);
+    let mut seen = start as usize;
+    while seen < bytes.len() {
+        seen = (seen + window).min(bytes.len());
+        let base = cutter.start();
+        cutter.on_bytes(&bytes[base as usize..seen], base, &mut cuts);
+    }
+    cutter.finish(bytes.len() as u64, &mut cuts);
     cuts
+}
+
+fn cut(class: SizeClass, bytes: &[u8], window: usize) -> Vec<u64> {
+    cut_from(class, bytes, 0, window)
 }
 
 /// The rule of the head of the file, word by word: shares nothing with the search and the queue.
@@ -35,16 +44,13 @@ fn by_the_rule(class: SizeClass, bytes: &[u8]) -> Vec<u64> {
     let mut cuts = Vec::new();
     let mut start = 0;
     while start < bytes.len() {
-        let landmark = ranks
-            .iter()
-            .find(|&&(end, rank)| end > start && class.is_landmark(&Anchor { end: end as u64, rank }));
-        start = if let Some((end, _)) = landmark.filter(|(end, _)| *end <= start + max) {
+        let allowed = || ranks.iter().filter(|(end, _)| (start + min..=start + max).contains(end));
+        start = if let Some((end, _)) = allowed().find(|(_, rank)| class.is_low(*rank)) {
             *end
-        } else if bytes.len() - start <= max {
+        } else if bytes.len() - start < max {
             bytes.len()
         } else {
-            let allowed = ranks.iter().filter(|(end, _)| (start + min..=start + max).contains(end));
-            allowed
+            allowed()
                 .min_by_key(|(end, rank)| (*rank, usize::MAX - end))
                 .map_or(start + max, |(end, _)| *end)
         };
@@ -60,7 +66,7 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let mut runs = noise.clone();
     runs[500_000..1_500_000].fill(0);
     // An anchor's own 16 bytes over and over: every 16th place is one, of equal rank.
-    let anchor = (LOOKBACK..len).find(|&at| test(&noise, at) == 0).expect("noise has anchors");
+    let anchor = (RANKED..len).find(|&at| test(&noise, at) == 0).expect("noise has anchors");
     let dense = noise[anchor - TAPS..=anchor].iter().copied().cycle().take(len).collect();
     vec![
         ("noise", noise),
@@ -104,27 +110,6 @@ fn boundaries_do_not_depend_on_windows() {
 }
 
 #[test]
-fn windows_searched_apart_find_the_same_anchors() {
-    let bytes = random(1 << 20, 4);
-    let mut whole = Vec::new();
-    anchors(&bytes, 0, 0, &mut whole);
-    assert!((150..400).contains(&whole.len()), "{} anchors in 1 MiB", whole.len());
-    let mut apart = Vec::new();
-    for from in (0..bytes.len()).step_by(100_000).collect::<Vec<_>>().into_iter().rev() {
-        let back = from.min(LOOKBACK);
-        let mut found = Vec::new();
-        anchors(
-            &bytes[from - back..(from + 100_000).min(bytes.len())],
-            back,
-            from as u64,
-            &mut found,
-        );
-        apart.splice(0..0, found);
-    }
-    assert_eq!(apart, whole);
-}
-
-#[test]
 fn chunks_keep_their_bounds_and_their_average() {
     for class in [SizeClass::Small, SizeClass::Medium, SizeClass::Large] {
         let bytes = random(class.average() as usize * 300, 5);
@@ -135,13 +120,7 @@ fn chunks_keep_their_bounds_and_their_average() {
             .map(|(start, end)| end - start)
             .collect();
         let (last, others) = lens.split_last().unwrap();
-        assert!(others.iter().all(|&len| len <= class.max()));
-        let short = others.iter().filter(|&&len| len < class.min()).count();
-        assert!(
-            short * 20 < lens.len(),
-            "{short} of {} chunks end early at a landmark",
-            lens.len()
-        );
+        assert!(others.iter().all(|len| (class.min()..=class.max()).contains(len)));
         assert!(*last <= class.max());
         let average = bytes.len() as u64 / lens.len() as u64;
         assert!(
@@ -186,81 +165,124 @@ fn an_edit_moves_the_chunks_around_it_and_no_others() {
 
 #[test]
 fn every_processor_cuts_alike() {
-    // The vector code of this processor against the plain one: `anchors` takes the best, `call` without dispatch none.
-    let bytes = random(1 << 20, 8);
-    let (mut best, mut plain) = (Vec::new(), Vec::new());
-    anchors(&bytes, 0, 0, &mut best);
-    pulp::NullaryFnOnce::call(Search {
-        bytes: &bytes,
-        at: LOOKBACK,
-        base: 0,
-        found: &mut plain,
-    });
-    assert_eq!(best, plain);
+    // The vector code of this processor against the plain one: dispatched to the best there is, and called without.
+    let bytes = random(4 << 20, 8);
+    let search = |from: usize, open: &mut VecDeque<Anchor>, best: bool| {
+        let search = Search {
+            class: SizeClass::Large,
+            bytes: &bytes,
+            base: 0,
+            at: from,
+            until: bytes.len(),
+            open,
+        };
+        if best {
+            Arch::new().dispatch(search)
+        } else {
+            pulp::NullaryFnOnce::call(search)
+        }
+    };
+    let (mut best, mut plain) = (VecDeque::new(), VecDeque::new());
+    let (mut from, mut ends) = (RANKED, 0);
+    loop {
+        let end = search(from, &mut best, true);
+        assert_eq!((end, &best), (search(from, &mut plain, false), &plain));
+        let Some(end) = end else { break };
+        (from, ends) = (end as usize, ends + 1);
+    }
+    assert!((10..60).contains(&ends), "{ends} low ranks in 4 MiB");
 }
 
 #[test]
 fn cuts_keep_their_places() {
     // Golden: releases that were published are cut like this. Another result is another `CutterId`, never another number here.
-    let check = |class: SizeClass, bytes: &[u8], first: &[u64], count: usize, all: &str| {
+    let check = |class: SizeClass, bytes: &[u8], count: usize, all: &str| {
         let cuts = cut(class, bytes, 1 << 20);
         let told: Vec<u8> = cuts.iter().flat_map(|cut| cut.to_le_bytes()).collect();
-        assert_eq!(
-            (&cuts[..first.len()], cuts.len(), &*ChunkId::of(&told).to_string()),
-            (first, count, all),
-            "{class:?}"
-        );
+        assert_eq!((cuts.len(), &*ChunkId::of(&told).to_string()), (count, all), "{class:?}");
     };
     let noise = random(32 << 20, 9);
     check(
         SizeClass::Small,
         &noise,
-        &[],
-        465,
-        "bc3dcd0dfe3855594ca86028d75563631b5151764f2e4587acc4bf6bdf06a06b",
+        511,
+        "d18dea14d270382e49d22cfeaf3ab5f4fc4a16d462dbf9f517a22f51f0eefe91",
     );
     check(
         SizeClass::Medium,
         &noise,
-        &[],
-        116,
-        "48faad43eb54dea771f863cdc3ffc99fb5373181c8ef966ab8790a8e66c45e41",
+        131,
+        "fd47f78e1b0a600a4ea63fe43b8b2705bedf3dcecc742e8960b2e45ddd40590e",
     );
     check(
         SizeClass::Large,
         &noise,
-        &[],
-        63,
-        "0482701d322f4af0139ed83e6f4dbfabe5af4c5f04669401997c6072a74e1712",
+        65,
+        "29ed0be31957c1a3731524f59f118aa6e853cbb3147a3d4441278608a68fc8c6",
     );
     let counters: Vec<u8> = (0..2_000_000_u32).flat_map(u32::to_le_bytes).collect();
     check(
         SizeClass::Small,
         &counters,
-        &[],
-        117,
-        "52a1e2c1cf11fff7fbaba9381bdec78fc0424a5190cb24beb9fc6647d2b76366",
+        118,
+        "621a46e703c478d28ac6e011b7dd89660fd745e233da2e3f3b1bdbcc95ea6f76",
     );
 }
 
 #[test]
-fn a_part_from_a_landmark_on_is_cut_as_in_the_whole() {
-    let bytes = random(16 << 20, 10);
+fn a_chain_begun_elsewhere_meets_the_files_own() {
+    let bytes = random(32 << 20, 10);
     let class = SizeClass::Small;
     let whole = cut(class, &bytes, 1 << 20);
-    let mut found = Vec::new();
-    anchors(&bytes, 0, 0, &mut found);
-    let landmarks: Vec<Anchor> = found.iter().copied().filter(|anchor| class.is_landmark(anchor)).collect();
-    assert!((16..64).contains(&landmarks.len()), "{} landmarks", landmarks.len());
-    for landmark in landmarks {
-        let mut cuts = vec![landmark.end];
-        let mut chooser = Chooser::from_landmark(class, landmark.end);
-        let behind: Vec<Anchor> = found.iter().copied().filter(|anchor| anchor.end > landmark.end).collect();
-        chooser.on_window(&behind, bytes.len() as u64, &mut cuts);
-        chooser.finish(bytes.len() as u64, &mut cuts);
-        assert_eq!(
-            cuts,
-            whole[whole.binary_search(&landmark.end).expect("a landmark is a boundary")..]
-        );
+    let mut distances: Vec<u64> = (1..64)
+        .map(|part| {
+            let start = part * 500_001;
+            let other = cut_from(class, &bytes, start, 1 << 20);
+            let mut meeting = Meeting::default();
+            // One lags behind the other, as they do where they learn of cuts by windows.
+            let step = whole.len() / 7;
+            let mut met = None;
+            for at in 0..8 {
+                let some = |cuts: &[u64], from: usize| cuts[cuts.len().min(from)..cuts.len().min(from + step)].to_vec();
+                met = met.or(meeting.on_cuts(&some(&whole, at * step), &some(&other, at * step)));
+            }
+            let met = met.expect("chains through noise meet");
+            let behind = |cuts: &[u64]| cuts[cuts.binary_search(&met).expect("both cut there")..].to_vec();
+            assert_eq!(behind(&whole), behind(&other));
+            assert!(whole.iter().all(|cut| *cut >= met || !other.contains(cut)), "none before");
+            met - start
+        })
+        .collect();
+    distances.sort_unstable();
+    assert!(distances[32] < class.average() * 6, "{distances:?}");
+}
+
+#[test]
+fn zeros_that_are_skipped_are_cut_as_if_they_were_seen() {
+    let class = SizeClass::Small;
+    for (before, zeros) in [
+        (0, 1_000_000),
+        (100_003, 2_000_000),
+        (300_000, 99_000),
+        (7, 98_304 * 5),
+        (98_304, 98_304),
+    ] {
+        let mut bytes = random(before, 11);
+        bytes.resize(before + zeros, 0);
+        bytes.extend(random(300_000, 12));
+        let expect = cut(class, &bytes, 4096);
+        let (mut cutter, mut cuts) = (Cutter::new(class, 0), Vec::new());
+        let (hole, end) = (before as u64, (before + zeros) as u64);
+        let mut seen = 0;
+        while cutter.start() < hole && seen < end {
+            seen = (seen + 4096).min(end);
+            cutter.on_bytes(&bytes[..seen as usize], 0, &mut cuts);
+        }
+        let start = cutter.start();
+        let count = if start >= hole { cutter.on_zeros(end) } else { 0 };
+        cuts.extend((1..=count).map(|at| start + at * class.max()));
+        cutter.on_bytes(&bytes, 0, &mut cuts);
+        cutter.finish(bytes.len() as u64, &mut cuts);
+        assert_eq!(cuts, expect, "{zeros} zeros behind {before} bytes");
     }
 }

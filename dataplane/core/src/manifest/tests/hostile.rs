@@ -1,6 +1,7 @@
 //! Every way in which a publisher could lie is refused, with the word for it.
 
 use super::*;
+use crate::limits::CHUNK_BYTES_MIN;
 use crate::manifest::cbor::Writer;
 use crate::manifest::codec;
 
@@ -287,6 +288,11 @@ fn entries_that_contradict_themselves_are_refused() {
     );
     one(chunks(&[1 << 20; 9]), "the chunks of an entry is 9, allowed is 1 to 8");
     one(chunks(&[]), "the chunks of an entry is 0, allowed is 1 to 8");
+    one(chunks(&[60_000, 16_384, 1]), "fine");
+    one(
+        chunks(&[60_000, 16_383, 60_000]),
+        "the length of a chunk that is not a file's last is 16383, allowed is 16384 to 1048576",
+    );
     one(chunks(&[65_537, 0]), "the length of a chunk is 0, allowed is 1 to 1048576");
     one(
         chunks(&[u32::MAX]),
@@ -311,11 +317,11 @@ fn entries_that_contradict_themselves_are_refused() {
     one(list(33, 1 << 20, 9), "the height of a chunk list is 33, allowed is 0 to 32");
     one(
         list(0, 1 << 62, 9),
-        "the bytes of a listed file is 4611686018427387904, allowed is 9 to 9437184",
+        "the bytes of a listed file is 4611686018427387904, allowed is 131073 to 9437184",
     );
     one(
-        list(0, 99_999, 100_000),
-        "the bytes of a listed file is 99999, allowed is 100000 to 104857600000",
+        list(0, 131_072, 9),
+        "the bytes of a listed file is 131072, allowed is 131073 to 9437184",
     );
     one(
         list(0, 1 << 63, 1 << 62),
@@ -650,14 +656,15 @@ fn a_chunk_list_is_what_its_parent_says() {
         };
         assert_eq!(found, expect);
     };
-    let leaf = ListNode::Leaf(vec![sized(10), sized(20)]);
-    check(&leaf, 0, 30, 2, "fine");
-    check(&leaf, 0, 31, 2, "its number of bytes is 30, its parent says 31");
-    check(&leaf, 0, 30, 3, "its number of chunks is 2, its parent says 3");
+    const LEAST: u32 = CHUNK_BYTES_MIN;
+    let leaf = ListNode::Leaf(vec![sized(LEAST), sized(20)]);
+    check(&leaf, 0, 16_404, 2, "fine");
+    check(&leaf, 0, 16_405, 2, "its number of bytes is 16404, its parent says 16405");
+    check(&leaf, 0, 16_404, 3, "its number of chunks is 2, its parent says 3");
     check(
         &leaf,
         1,
-        30,
+        16_404,
         2,
         "it is a chunk list's leaf, its parent asks for a chunk list's branch",
     );
@@ -668,6 +675,13 @@ fn a_chunk_list_is_what_its_parent_says() {
         1,
         "its number of bytes is 0, its parent says 1",
     );
+    check(
+        &ListNode::Leaf(vec![sized(LEAST - 1), sized(LEAST)]),
+        0,
+        32_767,
+        2,
+        "the length of a chunk that is not a file's last is 16383, allowed is 16384 to 1048576",
+    );
     let piece = |height, bytes, chunks| ListRef {
         node: chunk_ref(1),
         height,
@@ -675,18 +689,39 @@ fn a_chunk_list_is_what_its_parent_says() {
         chunks,
     };
     let branch = |pieces: &[ListRef]| ListNode::Branch(pieces.to_vec());
-    check(&branch(&[piece(0, 10, 1), piece(0, 20, 2)]), 1, 30, 3, "fine");
+    check(&branch(&[piece(0, 16_384, 1), piece(0, 16_385, 2)]), 1, 32_769, 3, "fine");
     check(
-        &branch(&[piece(0, 10, 1), piece(1, 20, 2)]),
+        &branch(&[piece(0, 16_384, 1), piece(1, 16_385, 2)]),
         1,
-        30,
+        32_769,
         3,
         "its height is 2, its parent says 1",
     );
     check(&branch(&[piece(0, 10, 1)]), 2, 10, 1, "its height is 1, its parent says 2");
-    let max = i64::MAX as u64;
+    // More chunks than the bytes can be in.
+    check(
+        &branch(&[piece(0, 32_767, 2), piece(0, 20_000, 1)]),
+        1,
+        52_767,
+        3,
+        "the bytes of a piece of a chunk list is 32767, allowed is 32768 to 2097152",
+    );
+    check(
+        &branch(&[piece(0, 16_384, 1), piece(0, 32_768, 3)]),
+        1,
+        49_152,
+        4,
+        "the bytes of a piece of a chunk list is 32768, allowed is 32769 to 3145728",
+    );
+    let (max, many) = (i64::MAX as u64, i64::MAX as u64 >> 15);
     let overflow = "the sum of a file's bytes is 18446744073709551615, allowed is 0 to 9223372036854775807";
-    check(&branch(&[piece(0, max, 1), piece(0, max, 2)]), 1, max - 1, 3, overflow);
+    check(
+        &branch(&[piece(0, max, many), piece(0, max, many)]),
+        1,
+        max - 1,
+        2 * many,
+        overflow,
+    );
 }
 
 #[test]

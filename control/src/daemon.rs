@@ -76,6 +76,7 @@ impl Daemon {
             workers: config.workers,
             dial_timeout: config.dial_timeout,
             stall_timeout: config.stall_timeout,
+            admission: Default::default(),
         })
         .map_err(|error| match error {
             StartError::Store(StoreError::Locked { .. }) => StartFailure::Locked(error.into()),

@@ -43,11 +43,12 @@ pub(crate) fn status(status: &Value) -> String {
     lines.push(held);
     let counters = &status["counters"];
     lines.push(format!(
-        "  moved   {} fetched, {} served, {} refused, {}",
+        "  moved   {} fetched, {} served, {} refused, {}, {} refused",
         Bytes(number(&counters["fetched_bytes"])),
         Bytes(number(&counters["served_bytes"])),
         count(number(&counters["bad_chunks"]), "bad chunk"),
         count(number(&counters["failed_wants"]), "failed want"),
+        count(number(&counters["refused_connections"]), "connection"),
     ));
     for release in list(&status["releases"]) {
         let state = if release["complete"] == Value::Bool(true) {
@@ -96,7 +97,7 @@ mod tests {
         let full = serde_json::json!({
             "version": "0.1.0", "pid": 7, "state": "/s", "peer": "ab", "listen": ["127.0.0.1:4227"], "uptime_s": 1.5,
             "store": {"chunks": 1, "bytes": 1000, "intake_stopped": true},
-            "counters": {"fetched_bytes": 1, "served_bytes": 2, "bad_chunks": 0, "failed_wants": 1},
+            "counters": {"fetched_bytes": 1, "served_bytes": 2, "bad_chunks": 0, "failed_wants": 1, "refused_connections": 3},
             "releases": [{"release": "0123456789abcdef", "name": "n", "complete": true}],
             "mounts": [{"dir": "/mnt", "release": "0123456789abcdef"}],
             "peers": [{"peer": "fedcba987654", "paths": [{"path": 1, "remote": "127.0.0.1:1", "rtt_ms": 0.5, "mtu": 1452}]}],
@@ -106,6 +107,7 @@ mod tests {
             "pid 7",
             "127.0.0.1:4227",
             "1 chunk;",
+            "3 connections refused",
             "INTAKE STOPPED",
             "0123456789 complete n",
             "/mnt",

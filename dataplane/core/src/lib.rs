@@ -3,6 +3,7 @@
 //! Nothing here has a clock, a socket, a file, a thread or `async`: time and bytes come in as arguments, choices go out as
 //! values, and the same inputs give the same outputs. `ring` asks the kernel, `node` joins the two.
 
+pub mod admission;
 pub mod chunk;
 pub mod limits;
 pub mod link;

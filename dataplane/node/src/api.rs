@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ares_core::admission::AdmissionLimits;
 use ares_core::chunk::ReleaseId;
 use ares_core::peer::PeerId;
 use ares_core::swarm::FetchError;
@@ -24,6 +25,8 @@ pub struct NodeConfig {
     pub dial_timeout: Duration,
     /// Silence on a connection with asks outstanding after which they are asked elsewhere.
     pub stall_timeout: Duration,
+    /// Connections that others may have to each shard.
+    pub admission: AdmissionLimits,
 }
 
 /// Where a release may be had: a peer and its addresses, best first.
@@ -118,6 +121,10 @@ pub struct Counters {
     pub bad_chunks: u64,
     /// Wants that ended in an error.
     pub failed_wants: u64,
+    /// Connections of others that were not let in: too many in all, from one address or with one key.
+    pub refused_connections: u64,
+    /// Idle connections of others that were closed for newcomers.
+    pub evicted_connections: u64,
 }
 
 /// Store totals.

@@ -12,6 +12,8 @@ pub(crate) struct Totals {
     pub(crate) served_bytes: AtomicU64,
     pub(crate) bad_chunks: AtomicU64,
     pub(crate) failed_wants: AtomicU64,
+    pub(crate) refused_connections: AtomicU64,
+    pub(crate) evicted_connections: AtomicU64,
 }
 
 /// Adds to a total.
@@ -29,6 +31,8 @@ impl Totals {
             served_bytes: get(&self.served_bytes),
             bad_chunks: get(&self.bad_chunks),
             failed_wants: get(&self.failed_wants),
+            refused_connections: get(&self.refused_connections),
+            evicted_connections: get(&self.evicted_connections),
         }
     }
 }

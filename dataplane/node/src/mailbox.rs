@@ -53,6 +53,8 @@ pub(crate) enum CloseReason {
     Stopping,
     /// Another path to the same peer won.
     Redundant,
+    /// Nobody asked anything over it for long, and others want its place.
+    Idle,
     /// The peer sent wrong bytes or broke the protocol.
     Misbehaved { code: CloseCode, why: String },
 }

@@ -112,6 +112,7 @@ impl Node {
                 nonce: parts.nonce,
                 reset_secret: parts.reset_secret,
                 path_ids: parts.path_ids.clone(),
+                admission: config.admission,
             };
             let waker = node.spawn_shard(shard)?;
             shards.push(ShardPost { queue, waker });

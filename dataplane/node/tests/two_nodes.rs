@@ -26,6 +26,7 @@ fn config(state: &Path) -> NodeConfig {
         workers: 1,
         dial_timeout: Duration::from_secs(2),
         stall_timeout: Duration::from_millis(300),
+        admission: Default::default(),
     }
 }
 

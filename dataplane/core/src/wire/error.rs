@@ -150,6 +150,8 @@ pub enum CloseCode {
     Truncated = 17,
     /// The peer was dropped earlier and is not spoken to again.
     Dropped = 18,
+    /// The peer has as many connections as it is given.
+    Crowded = 19,
 }
 
 impl CloseCode {

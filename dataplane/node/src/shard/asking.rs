@@ -52,6 +52,11 @@ impl Asking {
         self.queue.push_back(ask);
     }
 
+    /// Whether nothing is asked or waits to be.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.runs.is_empty()
+    }
+
     /// Chunk bytes asked and not yet arrived.
     pub(super) fn inflight_bytes(&self) -> u64 {
         self.inflight_bytes

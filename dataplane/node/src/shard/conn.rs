@@ -4,18 +4,22 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use ares_core::admission::{Admission, TurnedAway};
 use ares_core::chunk::{ChunkId, ReleaseId};
 use ares_core::peer::{LaneId, PathId, PeerId};
+use ares_core::time;
 use ares_core::wire::{self, ClaimState, CloseCode, Exchange, ExchangeLimits, Frame, Hello, WireError};
 use bytes::Bytes;
 use quinn_proto::{
-    Connection, ConnectionError, ConnectionHandle, Dir, Event, ReadError, Side, StreamEvent, StreamId, VarInt, WriteError,
+    Connection, ConnectionError, ConnectionHandle, Dir, Event, ReadError, Side, StreamEvent, StreamId, TransportErrorCode,
+    VarInt, WriteError,
 };
 
 use super::asking::{Asking, Outcome};
 use super::serving::Serving;
 use crate::api::PathStatus;
 use crate::clock::Clock;
+use crate::mailbox::PathAsk;
 use crate::tls;
 
 /// One path.
@@ -32,6 +36,8 @@ pub(super) struct Conn {
     control_out: Bytes,
     peer: Option<PeerId>,
     phase: Phase,
+    /// When either side last asked the other for something, or took some of it.
+    used_at: time::Instant,
     /// Why this side closed it; the reason QUIC gives for an own close says nothing.
     closed_because: Option<String>,
 }
@@ -51,6 +57,8 @@ enum Phase {
 pub(super) enum Said {
     /// The handshake is done.
     Up { peer: PeerId },
+    /// The handshake is done, and the peer is not let in.
+    TurnedAway { peer: PeerId, why: TurnedAway },
     /// It is over.
     Down { why: String },
     /// The peer told how much of a release it has.
@@ -89,6 +97,7 @@ impl Conn {
             control_out: Bytes::new(),
             peer: None,
             phase: Phase::Opening,
+            used_at: clock.now(),
             closed_because: None,
         }
     }
@@ -106,6 +115,26 @@ impl Conn {
         self.phase == Phase::Up
     }
 
+    /// When it was last of use to either side. A peer that asks and then takes nothing of the answer is of no use.
+    pub(super) fn used_at(&self, now: time::Instant) -> time::Instant {
+        if self.asking.is_idle() { self.used_at } else { now }
+    }
+
+    /// Chunk bytes handed to QUIC since this was last asked.
+    pub(super) fn take_served_bytes(&mut self, now: time::Instant) -> u64 {
+        let bytes = self.serving.take_served_bytes();
+        if bytes > 0 {
+            self.used_at = now;
+        }
+        bytes
+    }
+
+    /// Asks the peer for a chunk.
+    pub(super) fn ask(&mut self, now: time::Instant, ask: PathAsk) {
+        self.used_at = now;
+        self.asking.push(ask);
+    }
+
     /// Queues a control frame.
     pub(super) fn send(&mut self, frame: &Frame) {
         self.exchange.send(frame);
@@ -121,10 +150,10 @@ impl Conn {
     }
 
     /// Takes all events QUIC has, moves control bytes and opens streams for asks.
-    pub(super) fn drive(&mut self, now: Instant, clock: &Clock, said: &mut Vec<Said>) {
+    pub(super) fn drive(&mut self, now: Instant, clock: &Clock, admission: &mut Admission, said: &mut Vec<Said>) {
         while let Some(event) = self.quic.poll() {
             match event {
-                Event::Connected => self.on_connected(now, said),
+                Event::Connected => self.on_connected(now, admission, said),
                 Event::ConnectionLost { reason } => self.on_lost(reason, said),
                 Event::Stream(event) => self.on_stream(now, clock, event, said),
                 Event::HandshakeDataReady | Event::DatagramReceived | Event::DatagramsUnblocked => {}
@@ -147,13 +176,18 @@ impl Conn {
         }
     }
 
-    fn on_connected(&mut self, now: Instant, said: &mut Vec<Said>) {
+    fn on_connected(&mut self, now: Instant, admission: &mut Admission, said: &mut Vec<Said>) {
         self.peer = tls::proven_peer(self.quic.crypto_session());
         let Some(peer) = self.peer else {
             // The verifier lets no other key pass; without one there is nobody to speak to.
             self.close(now, CloseCode::Dropped, "no Ed25519 key was proven");
             return;
         };
+        if let Err(why) = admission.on_proven(self.path, peer) {
+            self.close(now, CloseCode::Crowded, &why.to_string());
+            said.push(Said::TurnedAway { peer, why });
+            return;
+        }
         if self.quic.side() == Side::Client {
             self.control = self.quic.streams().open(Dir::Bi);
             if self.control.is_none() {
@@ -183,6 +217,7 @@ impl Conn {
                         // The dialer's first stream is the conversation.
                         self.control = Some(id);
                     } else {
+                        self.used_at = clock.at(now);
                         self.serving.on_opened(id);
                     }
                     self.on_readable(now, clock, id, said);
@@ -308,6 +343,9 @@ fn explain(reason: &ConnectionError) -> String {
                 String::from_utf8_lossy(&close.reason),
                 close.error_code
             )
+        }
+        ConnectionError::ConnectionClosed(close) if close.error_code == TransportErrorCode::CONNECTION_REFUSED => {
+            "it takes no more connections now".to_owned()
         }
         ConnectionError::Reset => "the peer has restarted (stateless reset)".to_owned(),
         ConnectionError::VersionMismatch => "the peer speaks another version of QUIC".to_owned(),

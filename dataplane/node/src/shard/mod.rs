@@ -12,6 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ares_core::admission::{Admission, AdmissionLimits};
 use ares_core::peer::{LaneId, PathId, PeerId, Source};
 use ares_core::swarm::SourceStats;
 use ares_core::wire::{CloseCode, Frame, Hello, PROTOCOL_VERSION};
@@ -35,9 +36,6 @@ use crate::tls::{Tls, TlsError};
 
 /// Handshakes of unproven addresses at once above which newcomers must first prove theirs (RFC 9000 section 8.1.2).
 const HANDSHAKES_BEFORE_RETRY: usize = 64;
-
-/// Connections of a shard; above it newcomers are refused.
-const CONNECTIONS_MAX: usize = 8192;
 
 /// How often the hub hears the figures of a path that is being asked.
 const STATS_INTERVAL: Duration = Duration::from_millis(100);
@@ -65,6 +63,7 @@ pub(crate) struct Parts {
     /// Lets a restarted node tell peers at once that their connections are gone (RFC 9000 section 10.3).
     pub(crate) reset_secret: [u8; 32],
     pub(crate) path_ids: Arc<PathIds>,
+    pub(crate) admission: AdmissionLimits,
 }
 
 /// The shard's state.
@@ -75,6 +74,8 @@ pub(crate) struct Shard {
     interfaces: Vec<Interface>,
     lanes: Vec<Lane>,
     conns: BTreeMap<usize, Conn>,
+    /// Those of them that others opened.
+    admission: Admission,
     by_path: BTreeMap<PathId, usize>,
     /// Connections that something happened to since they were last driven, in order.
     dirty: VecDeque<usize>,
@@ -153,6 +154,7 @@ impl Shard {
             interfaces: lane::interfaces(),
             lanes,
             conns: BTreeMap::new(),
+            admission: Admission::new(parts.admission),
             by_path: BTreeMap::new(),
             dirty: VecDeque::new(),
             is_dirty: BTreeSet::new(),
@@ -269,18 +271,24 @@ impl Shard {
 
     fn on_incoming(&mut self, now: Instant, lane: LaneId, incoming: Incoming) {
         self.scratch.clear();
-        if self.conns.len() >= CONNECTIONS_MAX || self.stopping.is_some() {
+        let remote = incoming.remote_address();
+        self.make_room(now);
+        let verdict = self.admission.check(remote.ip());
+        if verdict.is_err() || self.stopping.is_some() {
+            if let Err(why) = verdict {
+                add(&self.parts.totals.refused_connections, 1);
+                tracing::debug!(%remote, %why, "a connection was not let in");
+            }
             let refusal = self.endpoint.refuse(incoming, &mut self.scratch);
             return self.respond(lane, &refusal);
         }
-        let handshakes = self.conns.values().filter(|conn| conn.quic.is_handshaking()).count();
-        if handshakes >= HANDSHAKES_BEFORE_RETRY && !incoming.remote_address_validated() && incoming.may_retry() {
+        if self.admission.unproven() >= HANDSHAKES_BEFORE_RETRY && !incoming.remote_address_validated() && incoming.may_retry() {
             if let Ok(retry) = self.endpoint.retry(incoming, &mut self.scratch) {
                 self.respond(lane, &retry);
             }
             return;
         }
-        let server = match self.server_config(lane, incoming.local_ip(), incoming.remote_address().ip()) {
+        let server = match self.server_config(lane, incoming.local_ip(), remote.ip()) {
             Ok(server) => server,
             Err(error) => {
                 tracing::error!(%error, "cannot accept connections");
@@ -290,6 +298,7 @@ impl Shard {
         match self.endpoint.accept(incoming, now, &mut self.scratch, Some(server)) {
             Ok((handle, quic)) => {
                 let path = self.parts.path_ids.next();
+                self.admission.on_accepted(self.parts.clock.at(now), path, remote.ip());
                 self.insert(path, lane, handle, quic);
             }
             Err(error) => {
@@ -298,6 +307,26 @@ impl Shard {
                     self.respond(lane, &response);
                 }
             }
+        }
+    }
+
+    /// Closes an idle connection where others will soon find no place.
+    fn make_room(&mut self, now: Instant) {
+        let used = |path| {
+            let conn = self.by_path.get(&path).and_then(|handle| self.conns.get(handle));
+            conn.map_or(ares_core::time::Instant::ZERO, |conn| conn.used_at(self.parts.clock.at(now)))
+        };
+        let Some(idle) = self.admission.make_room(self.parts.clock.at(now), used) else {
+            return;
+        };
+        add(&self.parts.totals.evicted_connections, 1);
+        self.close(now, idle, &CloseReason::Idle);
+    }
+
+    fn close(&mut self, now: Instant, path: PathId, why: &CloseReason) {
+        if let Some(conn) = self.conn_of(path) {
+            let (code, text) = why.for_peer();
+            conn.close(now, code, text);
         }
     }
 
@@ -335,13 +364,16 @@ impl Shard {
                     self.tell(ToHub::PathDown { path, why });
                 }
             }
-            ToShard::Ask(ask) => match self.conn_of(ask.path) {
-                Some(conn) => conn.asking.push(ask),
-                None => self.tell(ToHub::AskFailed {
-                    ask: ask.ask,
-                    why: "its path is gone".to_owned(),
-                }),
-            },
+            ToShard::Ask(ask) => {
+                let asked_at = self.parts.clock.at(now);
+                match self.conn_of(ask.path) {
+                    Some(conn) => conn.ask(asked_at, ask),
+                    None => self.tell(ToHub::AskFailed {
+                        ask: ask.ask,
+                        why: "its path is gone".to_owned(),
+                    }),
+                }
+            }
             ToShard::Cancel { path, ask } => {
                 if let Some(conn) = self.conn_of(path) {
                     conn.asking.cancel(ask, &mut conn.quic);
@@ -349,12 +381,7 @@ impl Shard {
             }
             ToShard::Claim { path, release, state } => self.send_frame(path, &Frame::Claim { release, state }),
             ToShard::TellBad { path, chunk } => self.send_frame(path, &Frame::Bad { chunk }),
-            ToShard::Close { path, why } => {
-                if let Some(conn) = self.conn_of(path) {
-                    let (code, text) = why.for_peer();
-                    conn.close(now, code, text);
-                }
-            }
+            ToShard::Close { path, why } => self.close(now, path, &why),
             ToShard::Paths(reply) => {
                 let up = self.conns.values().filter(|conn| conn.is_up());
                 let paths = up.filter_map(|conn| Some((conn.peer()?, conn.status()))).collect();
@@ -451,13 +478,13 @@ impl Shard {
                 }
                 if drained {
                     // What ended it (idle timeout, stateless reset) is told along with this last event.
-                    conn.drive(now, &self.parts.clock, &mut said);
+                    conn.drive(now, &self.parts.clock, &mut self.admission, &mut said);
                     tell_all(&self.parts, conn, &mut said);
                     self.forget(handle);
                     return;
                 }
             }
-            conn.drive(now, &self.parts.clock, &mut said);
+            conn.drive(now, &self.parts.clock, &mut self.admission, &mut said);
             while let Some((stream, item)) = conn.serving.next_load() {
                 let started = self.loads.start(&mut self.ring, &self.parts.store, conn.path, stream, item);
                 if let Err(refusal) = started {
@@ -469,7 +496,10 @@ impl Shard {
             }
             tell_all(&self.parts, conn, &mut said);
         }
-        add(&self.parts.totals.served_bytes, conn.serving.take_served_bytes());
+        add(
+            &self.parts.totals.served_bytes,
+            conn.take_served_bytes(self.parts.clock.at(now)),
+        );
         let socket = &self.lanes[usize::from(conn.lane.0)].socket;
         let sent_all = self
             .sends
@@ -498,6 +528,7 @@ impl Shard {
         self.set_timer(handle, None);
         if let Some(conn) = self.conns.remove(&handle) {
             self.by_path.remove(&conn.path);
+            self.admission.on_gone(conn.path);
         }
     }
 
@@ -543,6 +574,11 @@ fn tell_all(parts: &Parts, conn: &Conn, said: &mut Vec<Said>) {
                 shard: parts.index,
                 rtt: conn.quic.rtt(),
             },
+            Said::TurnedAway { peer, why } => {
+                add(&parts.totals.refused_connections, 1);
+                tracing::debug!(peer = %peer.short(), remote = %conn.remote(), %why, "a connection was not let in");
+                continue;
+            }
             Said::Down { why } => ToHub::PathDown { path, why },
             Said::Claim { peer, release, state } => ToHub::Claim {
                 path,
@@ -580,6 +616,7 @@ impl CloseReason {
         match self {
             Self::Stopping => (CloseCode::Goodbye, "the node is stopping"),
             Self::Redundant => (CloseCode::Goodbye, "another path is used"),
+            Self::Idle => (CloseCode::Goodbye, "nothing was asked for long, and others want the place"),
             Self::Misbehaved { code, why } => (*code, why),
         }
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId};
 use ares_core::manifest::{Content, Name, Root, Totals};
-use ares_core::swarm::{BlobPlace, Class, FetchError, Want};
+use ares_core::swarm::{BlobPlace, Class, FetchError, Unreached, Want};
 use ares_core::time::Instant;
 use bytes::Bytes;
 
@@ -327,6 +327,7 @@ impl<T> Machine<T> {
             class,
             release: self.settings.release,
             patience,
+            unreached: Unreached::Wait,
         };
         if class > Class::Deadline {
             self.bulk_bytes += u64::from(need.chunk.len);

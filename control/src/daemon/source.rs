@@ -6,7 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, ReleaseId, VerifiedChunk};
-use ares_core::swarm::{BlobPlace, Class, FetchError, Want};
+use ares_core::swarm::{BlobPlace, Class, FetchError, Unreached, Want};
 use ares_fs::{Reply, Source};
 use ares_node::Handle;
 use ares_node::store::Taken;
@@ -49,6 +49,7 @@ impl NodeChunks<'_> {
             class: Class::Deadline,
             release: self.release,
             patience: self.patience,
+            unreached: Unreached::GiveUp,
         };
         self.wait(want)
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ares_core::chunk::ChunkRef;
 use ares_core::link::Link;
 use ares_core::manifest::{Content, EntryKind, Root, Walk, WalkItem, WalkStep};
-use ares_core::swarm::{BlobPlace, Class, FetchError, Want};
+use ares_core::swarm::{BlobPlace, Class, FetchError, Unreached, Want};
 use bytes::Bytes;
 
 use crate::admin::codec::DATA_BYTES_MAX;
@@ -115,6 +115,7 @@ fn ask(daemon: &Shared, link: &Link, chunk: ChunkRef, place: BlobPlace) -> Comin
         class: Class::Deadline,
         release: link.release,
         patience: daemon.config.patience,
+        unreached: Unreached::GiveUp,
     };
     // A reader that has gone takes no answer.
     daemon

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ares_core::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, Mismatch, ReleaseId, VerifiedChunk};
 use ares_core::limits::{CHUNK_BYTES_MAX, INFLIGHT_BYTES_MAX};
 use ares_core::manifest::{Content, File, ManifestError, Root, Walk, WalkItem, WalkStep};
-use ares_core::swarm::{BlobPlace, Class, FetchError, Want};
+use ares_core::swarm::{BlobPlace, Class, FetchError, Unreached, Want};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use crate::api::WantId;
@@ -97,6 +97,7 @@ pub fn fetch_root(handle: &Handle, release: ReleaseId, patience: Duration) -> Re
         class: Class::Deadline,
         release,
         patience,
+        unreached: Unreached::GiveUp,
     };
     let bytes = handle.fetch_blocking(want)?;
     let chunk = VerifiedChunk::verify(release.0, bytes)?;
@@ -266,6 +267,7 @@ impl Run<'_> {
             class,
             release: self.job.release,
             patience: self.job.patience,
+            unreached: Unreached::GiveUp,
         };
         let id = self.handle.hold(want, held);
         self.open_bytes += u64::from(chunk.len);

@@ -59,6 +59,25 @@ pub(crate) enum CloseReason {
     Misbehaved { code: CloseCode, why: String },
 }
 
+/// How a path, or the attempt to open one, ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The peer is there and takes no more connections now: it will again.
+    Crowded,
+    /// For this reason.
+    Because(String),
+}
+
+impl End {
+    /// In words.
+    pub(crate) fn why(&self) -> &str {
+        match self {
+            Self::Crowded => "it takes no more connections now",
+            Self::Because(why) => why,
+        }
+    }
+}
+
 /// One chunk asked over one path.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PathAsk {
@@ -94,7 +113,7 @@ pub(crate) enum ToHub {
         rtt: Duration,
     },
     /// A path, or the attempt to open one, has ended.
-    PathDown { path: PathId, why: String },
+    PathDown { path: PathId, end: End },
     /// A peer told how much of a release it has.
     Claim {
         path: PathId,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ares_core::admission::AdmissionLimits;
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId, VerifiedChunk};
-use ares_core::swarm::{Class, FetchError, Want};
+use ares_core::swarm::{Class, FetchError, Unreached, Want};
 use ares_node::Node;
 use ares_node::api::{Counters, NodeConfig, PeerHint};
 use bytes::Bytes;
@@ -82,6 +82,7 @@ impl Scene {
             class: Class::Deadline,
             release,
             patience,
+            unreached: Unreached::GiveUp,
         })
     }
 

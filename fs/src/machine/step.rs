@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ChunkRef};
 use ares_core::manifest::{Content, File, Xattr};
-use ares_core::swarm::{BlobPlace, Class, Want};
+use ares_core::swarm::{BlobPlace, Class, Unreached, Want};
 use ares_core::time::Instant;
 use bytes::Bytes;
 
@@ -202,6 +202,7 @@ impl<T> Machine<T> {
             class: Class::Bulk,
             release: self.settings.release,
             patience: Duration::ZERO,
+            unreached: Unreached::Wait,
         };
         let wants = pieces.iter().map(want).collect();
         Ok(Step::Done(Reply::Held {

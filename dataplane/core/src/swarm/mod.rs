@@ -13,4 +13,4 @@ mod window;
 
 pub use action::{Action, AskId, DropReason, Refusal, SchedulerConfig, SourceStats, WantKey};
 pub use scheduler::Scheduler;
-pub use want::{BlobPlace, Class, FetchError, Want};
+pub use want::{BlobPlace, Class, FetchError, Unreached, Want};

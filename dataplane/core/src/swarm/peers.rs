@@ -1,10 +1,13 @@
-//! What is known of peers: what they claim, what links say of them, which were dropped, and why the last ones left.
+//! What is known of peers: what they claim, what links say of them, which cannot be reached or were dropped, and why the last ones
+//! left.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use super::DropReason;
 use crate::chunk::ReleaseId;
 use crate::peer::PeerId;
+use crate::time::Instant;
 use crate::wire::ClaimState;
 
 /// Releases remembered per peer; what it claims beyond is not believed, so that claims cost bounded memory.
@@ -23,10 +26,20 @@ pub(super) enum Likely {
     Perhaps,
 }
 
+/// The way to a peer that a link names.
+#[derive(Debug, Default)]
+struct Way {
+    /// When a path to it was last up, as far as one has ended.
+    left_at: Option<Instant>,
+    /// When each of its addresses was last dialled in vain, and when before that; since a path to it was last up.
+    failed_at: [Option<Instant>; 2],
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     claims: BTreeMap<PeerId, BTreeMap<ReleaseId, ClaimState>>,
     hints: BTreeSet<(ReleaseId, PeerId)>,
+    ways: BTreeMap<PeerId, Way>,
     dropped: BTreeMap<PeerId, DropReason>,
     dropped_order: VecDeque<PeerId>,
     departed: VecDeque<(PeerId, String)>,
@@ -42,7 +55,42 @@ impl Peers {
 
     /// Whether that is news.
     pub(super) fn on_hint(&mut self, release: ReleaseId, peer: PeerId) -> bool {
+        self.ways.entry(peer).or_default();
         self.hints.insert((release, peer))
+    }
+
+    /// A path to the peer is up.
+    pub(super) fn on_up(&mut self, peer: &PeerId) {
+        if let Some(way) = self.ways.get_mut(peer) {
+            way.failed_at = [None; 2];
+        }
+    }
+
+    /// All addresses of the peer were dialled in vain.
+    pub(super) fn on_unreached(&mut self, now: Instant, peer: &PeerId) {
+        if let Some(way) = self.ways.get_mut(peer) {
+            way.failed_at = [way.failed_at[1], Some(now)];
+        }
+    }
+
+    /// Whether there is no hope for whoever has waited for the release since `since`: links name peers for it, and each was dropped or,
+    /// since then, dialled in vain twice. A peer that was there less than `patience` ago may just be restarting.
+    pub(super) fn are_out_of_reach(&self, now: Instant, release: ReleaseId, since: Instant, patience: Duration) -> bool {
+        let mut hinted = self.hinted(release).peekable();
+        hinted.peek().is_some()
+            && hinted.all(|peer| {
+                let is_lost = |way: &Way| {
+                    let is_long_gone = way.left_at.is_none_or(|at| now.since(at) >= patience);
+                    is_long_gone && way.failed_at[0].is_some_and(|at| at >= since)
+                };
+                self.dropped.contains_key(&peer) || self.ways.get(&peer).is_some_and(is_lost)
+            })
+    }
+
+    fn hinted(&self, release: ReleaseId) -> impl Iterator<Item = PeerId> {
+        let lowest = PeerId::from_bytes([0; 32]);
+        let from = self.hints.range((release, lowest)..);
+        from.map_while(move |(of, peer)| (*of == release).then_some(*peer))
     }
 
     /// The last path to the peer is gone: it will say again what it has.
@@ -51,7 +99,10 @@ impl Peers {
     }
 
     /// A path to the peer is gone.
-    pub(super) fn on_departed(&mut self, peer: PeerId, why: String) {
+    pub(super) fn on_departed(&mut self, now: Instant, peer: PeerId, why: String) {
+        if let Some(way) = self.ways.get_mut(&peer) {
+            way.left_at = Some(now);
+        }
         self.departed.retain(|(known, _)| *known != peer);
         if self.departed.len() == DEPARTED_MAX {
             self.departed.pop_front();
@@ -65,7 +116,7 @@ impl Peers {
     }
 
     /// Whether the peer was not dropped before.
-    pub(super) fn on_drop(&mut self, peer: PeerId, why: DropReason) -> bool {
+    pub(super) fn on_drop(&mut self, now: Instant, peer: PeerId, why: DropReason) -> bool {
         if self.dropped.contains_key(&peer) {
             return false;
         }
@@ -74,7 +125,7 @@ impl Peers {
         {
             self.dropped.remove(&earliest);
         }
-        self.on_departed(peer, format!("dropped: {why}"));
+        self.on_departed(now, peer, format!("dropped: {why}"));
         self.dropped.insert(peer, why);
         self.dropped_order.push_back(peer);
         true

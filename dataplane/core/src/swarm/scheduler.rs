@@ -13,6 +13,7 @@
 
 mod ask;
 mod assign;
+mod reach;
 mod reason;
 mod spot;
 mod steal;
@@ -27,7 +28,9 @@ use super::peers::Peers;
 use super::queue::{Line, Queues, Ticket};
 use super::source::SourceState;
 use super::timers::{Timer, Timers};
-use super::{Action, AskId, BlobPlace, Class, DropReason, FetchError, Refusal, SchedulerConfig, SourceStats, Want, WantKey};
+use super::{
+    Action, AskId, BlobPlace, Class, DropReason, FetchError, Refusal, SchedulerConfig, SourceStats, Unreached, Want, WantKey,
+};
 use crate::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, ReleaseId};
 use crate::limits::CHUNK_BYTES_MAX;
 use crate::peer::{PeerId, Source};
@@ -70,6 +73,7 @@ struct WantState {
     chunk: ChunkRef,
     since: Instant,
     until: Instant,
+    unreached: Unreached,
 }
 
 /// A chunk that somebody wants.
@@ -158,6 +162,7 @@ impl Scheduler {
                 chunk: want.chunk,
                 since: now,
                 until,
+                unreached: want.unreached,
             },
         );
         assert!(twice.is_none(), "{key:?} was handed in twice");
@@ -180,6 +185,9 @@ impl Scheduler {
         } else if want.class < chunk.class || !chunk.releases.contains(&want.release) {
             self.promote(want.chunk, want.class, want.release);
         }
+        if want.unreached == Unreached::GiveUp && self.peers.are_out_of_reach(now, want.release, now, want.patience) {
+            self.give_up(now);
+        }
     }
 
     /// The asker gave up: the want ends by `Fail(Cancelled)`, unless it has ended already.
@@ -198,6 +206,7 @@ impl Scheduler {
             });
             return;
         }
+        self.peers.on_up(&source.peer);
         self.sources.entry(source).or_insert_with(|| SourceState::new(now, rtt));
         self.unpark_all();
     }
@@ -205,7 +214,7 @@ impl Scheduler {
     /// The path is gone, with all its asks: they are asked elsewhere at once. No `Cancel` comes for them.
     pub fn on_source_down(&mut self, now: Instant, source: Source, why: String) {
         if let Some(state) = self.sources.remove(&source) {
-            self.peers.on_departed(source.peer, why);
+            self.peers.on_departed(now, source.peer, why);
             self.lose_source(now, source, state);
         }
     }
@@ -392,7 +401,7 @@ impl Scheduler {
     }
 
     fn drop_peer(&mut self, now: Instant, peer: PeerId, why: DropReason) {
-        if !self.peers.on_drop(peer, why.clone()) {
+        if !self.peers.on_drop(now, peer, why.clone()) {
             return;
         }
         let sources: Vec<Source> = self.sources.keys().filter(|source| source.peer == peer).copied().collect();
@@ -402,6 +411,7 @@ impl Scheduler {
             }
         }
         self.actions.push_back(Action::Drop { peer, why });
+        self.give_up(now);
     }
 
     /// Ends every want of a chunk, whatever length it was wanted with: `None` is success.

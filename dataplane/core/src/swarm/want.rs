@@ -15,6 +15,16 @@ pub enum Class {
     Heal,
 }
 
+/// What becomes of a want while nobody who may have its chunk can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Unreached {
+    /// It waits until its patience ends: what is mounted is read on as soon as a peer is back.
+    Wait,
+    /// It ends early, by `FetchError::Unreached`, unless a peer was there less than its patience ago: a command to which nobody has
+    /// answered yet tells its user so, and one that is under way waits for a peer that restarts.
+    GiveUp,
+}
+
 /// Where a chunk of a large file belongs: at `offset` in the backing file of its blob. Chunks without a place (packs, manifest
 /// nodes) go to a pack segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +50,8 @@ pub struct Want {
     pub release: ReleaseId,
     /// How long the asker waits before it takes `FetchError::Deadline` for an answer.
     pub patience: Duration,
+    /// Whether to wait that long where nobody can be reached.
+    pub unreached: Unreached,
 }
 
 /// Why a want ended without bytes. Each names the guilty and what to do.
@@ -53,6 +65,16 @@ pub enum FetchError {
         /// How long was waited, in milliseconds.
         waited_ms: u64,
         /// What stood in the way: no peer connected, peers lack it, peers too slow, last error of each.
+        why: String,
+    },
+    /// Nobody who may have it can be reached, and the asker does not wait for somebody to come.
+    #[error("nobody who may have chunk {chunk:?} could be reached in {waited_ms} ms: {why}")]
+    Unreached {
+        /// The chunk.
+        chunk: ChunkId,
+        /// How long was waited, in milliseconds.
+        waited_ms: u64,
+        /// What stood in the way, address by address.
         why: String,
     },
     /// The store took no more bytes.

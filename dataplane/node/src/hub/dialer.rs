@@ -10,6 +10,8 @@ use std::time::Duration;
 use ares_core::peer::{PathId, PeerId};
 use ares_core::time::Instant;
 
+use crate::mailbox::End;
+
 /// How long after one address the next one is tried.
 const STAGGER: Duration = Duration::from_millis(300);
 
@@ -39,6 +41,15 @@ pub(super) enum Action {
     GiveUp { path: PathId },
 }
 
+/// What the end of a path or an attempt means for the round of dials it may have been part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Round {
+    /// All addresses were tried and each has failed for good.
+    InVain,
+    /// It goes on, or a peer was met that will take us later, or there was none.
+    Open,
+}
+
 #[derive(Default)]
 struct Target {
     addrs: Vec<SocketAddr>,
@@ -49,6 +60,8 @@ struct Target {
     attempts: Vec<Attempt>,
     paths_up: BTreeMap<PathId, Up>,
     failures: BTreeMap<SocketAddr, String>,
+    /// Whether the peer was met in this round and had no place for us.
+    is_crowded: bool,
 }
 
 /// A path that is up.
@@ -115,14 +128,18 @@ impl Dialer {
     }
 
     /// An attempt has failed, or a path that was up is down.
-    pub(super) fn on_down(&mut self, now: Instant, peer: PeerId, path: PathId, why: &str) {
-        let Some(target) = self.peers.get_mut(&peer) else { return };
+    pub(super) fn on_down(&mut self, now: Instant, peer: PeerId, path: PathId, end: &End) -> Round {
+        let Some(target) = self.peers.get_mut(&peer) else {
+            return Round::Open;
+        };
+        let why = end.why();
         if let Some(at) = target.attempts.iter().position(|attempt| attempt.path == path) {
             let attempt = target.attempts.remove(at);
             target.failures.insert(attempt.remote, why.to_owned());
             // The next address need not wait for its turn.
             target.next_at = target.next_at.min(now);
-            target.end_round_if_over(now);
+            target.is_crowded |= *end == End::Crowded;
+            return target.end_round_if_over(now);
         } else if let Some(up) = target.paths_up.remove(&path) {
             if now.since(up.since) >= LIVED_MIN {
                 target.pause = Duration::ZERO;
@@ -136,6 +153,7 @@ impl Dialer {
                 target.restart(now);
             }
         }
+        Round::Open
     }
 
     /// What to do now. `wanted`: whether somebody waits for something from that peer; unwanted peers are not tried again.
@@ -207,10 +225,16 @@ impl Target {
         self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
     }
 
-    fn end_round_if_over(&mut self, now: Instant) {
-        if self.attempts.is_empty() && self.next >= self.addrs.len() && self.paths_up.is_empty() {
-            self.pause = self.pause.max(PAUSE_MIN);
-            self.restart(now);
+    fn end_round_if_over(&mut self, now: Instant) -> Round {
+        if !self.attempts.is_empty() || self.next < self.addrs.len() || !self.paths_up.is_empty() {
+            return Round::Open;
+        }
+        self.pause = self.pause.max(PAUSE_MIN);
+        self.restart(now);
+        if std::mem::take(&mut self.is_crowded) {
+            Round::Open
+        } else {
+            Round::InVain
         }
     }
 }
@@ -232,6 +256,32 @@ mod tests {
         dialer
     }
 
+    fn because(why: &str) -> End {
+        End::Because(why.to_owned())
+    }
+
+    #[test]
+    fn a_round_is_in_vain_when_its_last_address_has_failed_unless_the_peer_was_met() {
+        let check = |ends: [End; 2], expect: Round| {
+            let mut d = dialer(&[addr(1), addr(2)]);
+            for (path, remote) in [(1, addr(1)), (2, addr(2))] {
+                let now = Instant::ZERO + STAGGER * path as u32;
+                assert_eq!(d.poll(now, |_| true), Some(Action::Dial { peer: PEER, remote }));
+                d.on_started(now, PEER, remote, PathId(path));
+            }
+            let now = Instant::ZERO + TIMEOUT;
+            assert_eq!(
+                d.on_down(now, PEER, PathId(1), &ends[0]),
+                Round::Open,
+                "the second is awaited"
+            );
+            assert_eq!(d.on_down(now, PEER, PathId(2), &ends[1]), expect, "{ends:?}");
+        };
+        check([because("no answer"), because("another key")], Round::InVain);
+        check([End::Crowded, because("no answer")], Round::Open);
+        check([because("no answer"), End::Crowded], Round::Open);
+    }
+
     #[test]
     fn second_address_waits_for_its_turn_or_for_the_first_to_fail() {
         for fail_first in [false, true] {
@@ -246,7 +296,7 @@ mod tests {
             d.on_started(Instant::ZERO, PEER, addr(1), PathId(1));
             assert_eq!(d.poll(Instant::ZERO, |_| true), None);
             let at = if fail_first {
-                d.on_down(Instant::ZERO, PEER, PathId(1), "refused");
+                d.on_down(Instant::ZERO, PEER, PathId(1), &because("refused"));
                 Instant::ZERO
             } else {
                 assert_eq!(d.deadline(|_| true), Some(Instant::ZERO + STAGGER));
@@ -270,7 +320,7 @@ mod tests {
         d.on_started(Instant::ZERO, PEER, addr(1), PathId(1));
         let late = Instant::ZERO + TIMEOUT;
         assert_eq!(d.poll(late, |_| true), Some(Action::GiveUp { path: PathId(1) }));
-        d.on_down(late, PEER, PathId(1), "no answer");
+        assert_eq!(d.on_down(late, PEER, PathId(1), &because("no answer")), Round::InVain);
         assert_eq!(
             d.explain([PEER]).as_deref(),
             Some("peer 0707070707 at 127.0.0.1:1: no answer")
@@ -319,7 +369,11 @@ mod tests {
             );
             d.on_started(now, PEER, addr(1), PathId(path));
             assert_eq!(d.on_up(now, PEER, PathId(path)), []);
-            d.on_down(now, PEER, PathId(path), "go away");
+            assert_eq!(
+                d.on_down(now, PEER, PathId(path), &because("go away")),
+                Round::Open,
+                "it was met"
+            );
             assert_eq!(d.deadline(|_| false), None, "nobody wants anything of it");
         }
         assert_eq!(pauses, [0, 0, 250, 500].map(Duration::from_millis));

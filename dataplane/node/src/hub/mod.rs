@@ -19,14 +19,14 @@ use ares_core::wire::{ClaimState, CloseCode};
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use self::dialer::Dialer;
+use self::dialer::{Dialer, Round};
 use self::interest::Interests;
 pub(crate) use self::waiting::Waiter;
 use self::waiting::Waiting;
 use crate::api::{NodeConfig, PeerHint, PeerStatus, ReleaseStatus, Status, StoreStatus, WantId};
 use crate::clock::Clock;
 use crate::counters::{Totals, add};
-use crate::mailbox::{CloseReason, Job, PathAsk, ShardPost, ToHub, ToShard};
+use crate::mailbox::{CloseReason, End, Job, PathAsk, ShardPost, ToHub, ToShard};
 use crate::path_ids::PathIds;
 use crate::store::Store;
 
@@ -143,7 +143,7 @@ impl Hub {
                 shard,
                 rtt,
             } => self.on_path_up(now, source, remote, shard, rtt),
-            ToHub::PathDown { path, why } => self.on_path_down(now, path, &why),
+            ToHub::PathDown { path, end } => self.on_path_down(now, path, &end),
             ToHub::Claim {
                 path,
                 peer,
@@ -247,7 +247,7 @@ impl Hub {
                         path,
                         why: CloseReason::Redundant,
                     });
-                    self.on_path_down(now, path, &why);
+                    self.on_path_down(now, path, &End::Because(why));
                 }
                 None => break,
             }
@@ -294,17 +294,21 @@ impl Hub {
         }
     }
 
-    fn on_path_down(&mut self, now: Instant, path: PathId, why: &str) {
+    fn on_path_down(&mut self, now: Instant, path: PathId, end: &End) {
         let Some(Path { peer, up, .. }) = self.paths.remove(&path) else {
             return;
         };
-        self.dialer.on_down(now, peer, path, why);
+        let round = self.dialer.on_down(now, peer, path, end);
         self.interests.on_path_down(path);
+        let why = end.why();
         if up {
             tracing::info!(peer = %peer.short(), path = path.0, why, "path down");
             self.scheduler.on_source_down(now, Source { peer, path }, why.to_owned());
         } else {
             tracing::debug!(peer = %peer.short(), path = path.0, why, "dial failed");
+        }
+        if round == Round::InVain {
+            self.scheduler.on_unreached(now, peer);
         }
     }
 
@@ -370,12 +374,21 @@ impl Hub {
             return;
         };
         add(&self.parts.totals.failed_wants, 1);
+        let with_ways = |why: String| {
+            let ways = self.dialer.explain(self.interests.hinted_peers(&want.release));
+            ways.map_or(why.clone(), |ways| format!("{why}; {ways}"))
+        };
         waiter.fail(match error {
-            FetchError::Deadline { chunk, waited_ms, why } => {
-                let ways = self.dialer.explain(self.interests.hinted_peers(&want.release));
-                let why = ways.map_or(why.clone(), |ways| format!("{why}; {ways}"));
-                FetchError::Deadline { chunk, waited_ms, why }
-            }
+            FetchError::Deadline { chunk, waited_ms, why } => FetchError::Deadline {
+                chunk,
+                waited_ms,
+                why: with_ways(why),
+            },
+            FetchError::Unreached { chunk, waited_ms, why } => FetchError::Unreached {
+                chunk,
+                waited_ms,
+                why: with_ways(why),
+            },
             other => other,
         });
     }

@@ -19,7 +19,7 @@ use super::asking::{Asking, Outcome};
 use super::serving::Serving;
 use crate::api::PathStatus;
 use crate::clock::Clock;
-use crate::mailbox::PathAsk;
+use crate::mailbox::{End, PathAsk};
 use crate::tls;
 
 /// One path.
@@ -60,7 +60,7 @@ pub(super) enum Said {
     /// The handshake is done, and the peer is not let in.
     TurnedAway { peer: PeerId, why: TurnedAway },
     /// It is over.
-    Down { why: String },
+    Down { end: End },
     /// The peer told how much of a release it has.
     Claim {
         peer: PeerId,
@@ -162,9 +162,8 @@ impl Conn {
         if self.quic.is_closed() && self.phase != Phase::Down {
             // Closed by this side: QUIC reports a loss only for what it did not do itself.
             self.phase = Phase::Down;
-            said.push(Said::Down {
-                why: self.closed_because.clone().unwrap_or_else(|| "closed".to_owned()),
-            });
+            let why = self.closed_because.clone().unwrap_or_else(|| "closed".to_owned());
+            said.push(Said::Down { end: End::Because(why) });
         }
         if self.phase == Phase::Down {
             return;
@@ -203,8 +202,9 @@ impl Conn {
     fn on_lost(&mut self, reason: ConnectionError, said: &mut Vec<Said>) {
         if self.phase != Phase::Down {
             self.phase = Phase::Down;
+            let own = self.closed_because.clone().map(End::Because);
             said.push(Said::Down {
-                why: self.closed_because.clone().unwrap_or_else(|| explain(&reason)),
+                end: own.unwrap_or_else(|| explain(&reason)),
             });
         }
     }
@@ -334,8 +334,11 @@ impl Conn {
 }
 
 /// Why a connection was lost, in words that name the guilty.
-fn explain(reason: &ConnectionError) -> String {
-    match reason {
+fn explain(reason: &ConnectionError) -> End {
+    End::Because(match reason {
+        ConnectionError::ConnectionClosed(close) if close.error_code == TransportErrorCode::CONNECTION_REFUSED => {
+            return End::Crowded;
+        }
         ConnectionError::TimedOut => "nothing came from it any more (timed out)".to_owned(),
         ConnectionError::ApplicationClosed(close) => {
             format!(
@@ -344,11 +347,8 @@ fn explain(reason: &ConnectionError) -> String {
                 close.error_code
             )
         }
-        ConnectionError::ConnectionClosed(close) if close.error_code == TransportErrorCode::CONNECTION_REFUSED => {
-            "it takes no more connections now".to_owned()
-        }
         ConnectionError::Reset => "the peer has restarted (stateless reset)".to_owned(),
         ConnectionError::VersionMismatch => "the peer speaks another version of QUIC".to_owned(),
         other => other.to_string(),
-    }
+    })
 }

@@ -27,7 +27,7 @@ use self::sends::Sends;
 use crate::clock::Clock;
 use crate::counters::{Totals, add};
 use crate::lane::{self, Interface};
-use crate::mailbox::{CloseReason, Job, PathAsk, ToHub, ToShard};
+use crate::mailbox::{CloseReason, End, Job, PathAsk, ToHub, ToShard};
 use crate::node::StartError;
 use crate::path_ids::PathIds;
 use crate::quic;
@@ -177,7 +177,7 @@ impl Shard {
         for path in self.by_path.keys() {
             self.tell(ToHub::PathDown {
                 path: *path,
-                why: "its shard has stopped".to_owned(),
+                end: End::Because("its shard has stopped".to_owned()),
             });
         }
     }
@@ -361,7 +361,8 @@ impl Shard {
         match message {
             ToShard::Dial { path, peer, remote } => {
                 if let Err(why) = self.dial(now, path, peer, remote) {
-                    self.tell(ToHub::PathDown { path, why });
+                    let end = End::Because(why);
+                    self.tell(ToHub::PathDown { path, end });
                 }
             }
             ToShard::Ask(ask) => {
@@ -579,7 +580,7 @@ fn tell_all(parts: &Parts, conn: &Conn, said: &mut Vec<Said>) {
                 tracing::debug!(peer = %peer.short(), remote = %conn.remote(), %why, "a connection was not let in");
                 continue;
             }
-            Said::Down { why } => ToHub::PathDown { path, why },
+            Said::Down { end } => ToHub::PathDown { path, end },
             Said::Claim { peer, release, state } => ToHub::Claim {
                 path,
                 peer,

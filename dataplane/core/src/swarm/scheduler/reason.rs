@@ -14,16 +14,9 @@ impl Scheduler {
         let Some(state) = self.chunks.get(&chunk) else {
             return "it is not wanted any more".to_owned();
         };
-        if self.sources.is_empty() {
-            return format!("no peer is connected{}", self.departures());
-        }
         let candidates = self.candidates(now, state.class, &state.releases);
         if candidates.is_empty() {
-            let paths = self.sources.len();
-            return format!(
-                "none of the peers connected over {paths} path(s) has anything of its release{}",
-                self.departures()
-            );
+            return self.reason_of_nobody();
         }
         let mut parts: Vec<String> = candidates
             .iter()
@@ -34,6 +27,15 @@ impl Scheduler {
             parts.push(format!("and {} more", candidates.len() - SOURCES_MAX));
         }
         parts.join("; ") + &self.departures()
+    }
+
+    /// The reason where no source has anything of a chunk's releases.
+    pub(super) fn reason_of_nobody(&self) -> String {
+        let departures = self.departures();
+        match self.sources.len() {
+            0 => format!("no peer is connected{departures}"),
+            paths => format!("none of the peers connected over {paths} path(s) has anything of its release{departures}"),
+        }
     }
 
     fn word(&self, now: Instant, chunk: ChunkRef, source: Source) -> String {

@@ -1,6 +1,7 @@
 //! What must hold whatever the network does, in virtual time. `net` checks the limits after every action.
 
 mod net;
+mod reach;
 
 use net::{Net, Peer, Temper, chunk, release, source};
 
@@ -201,6 +202,7 @@ fn a_dropped_peer_leaves_a_reason_and_stays_out() {
         class: Class::Bulk,
         release: release(),
         patience: ms(100),
+        unreached: Unreached::Wait,
     };
     scheduler.on_want(now, WantKey(0), want);
     let Some(Action::Ask { ask, .. }) = scheduler.poll(now) else {
@@ -239,6 +241,7 @@ fn a_stranger_is_never_asked() {
             class: Class::Deadline,
             release: release(),
             patience: ms(100),
+            unreached: Unreached::Wait,
         };
         scheduler.on_want(now, WantKey(0), want);
         assert_eq!(scheduler.poll(now), None, "nobody is known to have it");
@@ -284,6 +287,7 @@ fn a_peer_that_repeats_itself_stirs_no_parked_chunk() {
         class: Class::Bulk,
         release: release(),
         patience: ms(100),
+        unreached: Unreached::Wait,
     };
     // A release of which the only peer has nothing: the chunk waits for something to happen.
     scheduler.on_claim(now, release(), source(0).peer, ClaimState::None);
@@ -319,6 +323,7 @@ fn a_chunk_of_unknown_length_is_asked_and_counted_as_the_longest() {
         class: Class::Deadline,
         release: release(),
         patience: ms(100),
+        unreached: Unreached::Wait,
     };
     scheduler.on_want(now, WantKey(0), want);
     let Some(Action::Ask { ask, .. }) = scheduler.poll(now) else {
@@ -354,6 +359,7 @@ fn a_liar_is_named_though_its_chunk_came_through_another() {
         class: Class::Bulk,
         release: release(),
         patience: ms(10_000),
+        unreached: Unreached::Wait,
     };
     scheduler.on_want(now, WantKey(0), want);
     let mut asks = Vec::new();
@@ -543,6 +549,7 @@ fn fifty_thousand_wants_and_twenty_sources_are_cheap() {
             class: Class::Bulk,
             release: release(),
             patience: ms(60_000),
+            unreached: Unreached::Wait,
         };
         scheduler.on_want(now, WantKey(n.into()), want);
     }

@@ -150,6 +150,7 @@ impl Net {
                     class,
                     release: release(),
                     patience,
+                    unreached: Unreached::Wait,
                 },
             ),
         );

@@ -13,9 +13,11 @@ use ares_core::wire::{AnswerHead, Ask, AskReader, ClaimState, Exchange, Exchange
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Connection, Endpoint, RecvStream, SendStream, VarInt};
 
+pub use self::crowd::Crowd;
 use self::keys::Keys;
 use crate::rng::Rng;
 
+mod crowd;
 mod keys;
 
 /// What it does wrong.

@@ -263,8 +263,19 @@ impl Node {
     /// # Panics
     /// Where the disk refuses.
     pub fn with_patience(&self, seconds: u32) -> Self {
-        let config = self.dir.join(format!("patience-{seconds}.toml"));
-        std::fs::write(&config, format!("[mount]\npatience = \"{seconds}s\"\n")).expect("a scratch directory can be written");
+        self.with_config(
+            &format!("patience-{seconds}"),
+            &format!("[mount]\npatience = \"{seconds}s\"\n"),
+        )
+    }
+
+    /// The same machine with a config file of this name and text, instead of any other.
+    ///
+    /// # Panics
+    /// Where the disk refuses.
+    pub fn with_config(&self, name: &str, text: &str) -> Self {
+        let config = self.dir.join(format!("{name}.toml"));
+        std::fs::write(&config, text).expect("a scratch directory can be written");
         Self {
             config: Some(config),
             ..self.clone()

@@ -112,6 +112,39 @@ fn a_peer_with_another_key_is_told_and_not_believed() {
     );
 }
 
+/// Patience is for peers that were there: who was never there is told long before it ends.
+#[test]
+fn who_never_answered_is_told_long_before_patience_ends() {
+    const PATIENCE: Duration = Duration::from_secs(600);
+    let lab = Lab::on_loopback("peer-never", 2);
+    let (link, _) = orphaned(&lab);
+    let reader = lab
+        .node(1)
+        .with_config("quick", "[mount]\npatience = \"600s\"\n[node]\ndial_timeout = \"1s\"\n");
+    let address = lab.node(0).listen().to_string();
+    let words = [address.as_str(), "could be reached", "no answer within 1000 ms"];
+    let dir = reader.dir().join("mounted");
+    std::fs::create_dir(&dir).expect("a mount point");
+    let dest = reader.dir().join("dest");
+    let inside = format!("{link}/file");
+    let rows: [(&str, Vec<&std::ffi::OsStr>); 4] = [
+        ("get", vec![link.as_ref(), dest.as_ref()]),
+        ("mount", vec![link.as_ref(), dir.as_ref()]),
+        ("ls", vec![link.as_ref()]),
+        ("cat", vec![inside.as_ref()]),
+    ];
+    let running = rows.map(|(name, args)| {
+        let node = reader.with_state(reader.dir().join(format!("state-of-{name}")));
+        let mut command = node.ares([name]);
+        command.args(args);
+        node.start(command)
+    });
+    for command in running {
+        command.wait(PATIENCE / 10).expect_error(&words);
+    }
+    assert!(!ares_tests::mount::is_mounted(&dir));
+}
+
 #[test]
 fn a_server_under_noise_serves_on() {
     let lab = Lab::on_loopback("peer-flood", 2);

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ares_core::link::Link;
-use ares_tests::hostile::{Hostile, MISDEEDS, Misdeed};
+use ares_tests::hostile::{Crowd, Hostile, MISDEEDS, Misdeed};
 use ares_tests::mount::{self, Mounted};
-use ares_tests::{Daemon, Lab, Node, Outcome, compare, daemon, procfs, tree};
+use ares_tests::{Daemon, Lab, Node, Outcome, compare, daemon, procfs, tree, wait};
 
 /// Longest a transfer may take with a peer that does its worst.
 const BOUND: Duration = Duration::from_secs(75);
@@ -18,7 +18,7 @@ const RSS_MAX: u64 = 256 << 20;
 
 struct Scene {
     lab: Lab,
-    _server: Daemon,
+    server: Daemon,
     release: std::path::PathBuf,
     honest: Link,
 }
@@ -33,7 +33,7 @@ fn scene(test: &str, rows: usize) -> Scene {
     let honest = server.publish(&release).link.parse().expect("a link as core reads it");
     Scene {
         lab,
-        _server: server,
+        server,
         release,
         honest,
     }
@@ -141,4 +141,27 @@ fn a_mount_reads_right_beside_a_hostile_peer() {
     let mounted = Mounted::new(reader, &link.to_string(), &dir);
     compare::assert_same(&scene.release, &dir);
     mounted.end_by(rustix::process::Signal::TERM).expect_ok();
+}
+
+/// A key costs nothing: what one can take of a server is little, and the others are served.
+#[test]
+fn one_key_does_not_crowd_out_the_others() {
+    /// Connections that one key may have to a shard.
+    const ALLOWED: usize = 16;
+    const CROWD: usize = 100;
+    let scene = scene("hostile-crowd", 1);
+    let crowd = Crowd::gather(scene.lab.node(2).ip(), scene.lab.node(0).listen(), CROWD);
+    let closed = wait::until(BOUND, "the server to turn away all but a few", || {
+        let closed = crowd.closed();
+        (closed.len() >= CROWD - ALLOWED).then_some(closed)
+    });
+    for why in &closed {
+        assert!(why.contains("connections it takes with one key"), "{why}");
+    }
+    let reader = scene.lab.node(1);
+    let dest = reader.dir().join("dest");
+    fetch(reader, &scene.honest, &dest).0.expect_ok();
+    compare::assert_same(&scene.release, &dest);
+    assert_eq!(crowd.closed().len(), CROWD - ALLOWED, "those that were let in stay");
+    assert_eq!(scene.server.counter("refused_connections"), (CROWD - ALLOWED) as u64);
 }

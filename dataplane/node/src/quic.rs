@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ares_core::limits::CHUNK_BYTES_MAX;
+use ares_core::limits::{CHUNK_BYTES_MAX, FRAME_BYTES_MAX};
+use ares_core::wire::ASK_BYTES_MAX;
 use aws_lc_rs::hmac;
 use quinn_proto::congestion::CubicConfig;
-use quinn_proto::{EndpointConfig, HashedConnectionIdGenerator, MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn_proto::{EndpointConfig, HashedConnectionIdGenerator, MtuDiscoveryConfig, Side, TransportConfig, VarInt};
 
 /// Streams a peer may have open at once: asks it may have outstanding, and its control stream.
 pub(crate) const STREAMS_MAX: u32 = 256;
@@ -14,9 +15,16 @@ pub(crate) const STREAMS_MAX: u32 = 256;
 /// What a peer may send on one stream before we read: two of the largest chunks.
 const STREAM_WINDOW_BYTES: u32 = 2 * CHUNK_BYTES_MAX;
 
-/// What a peer may send on all streams of a connection before we read, and what we keep for retransmission. About twice the
-/// bandwidth-delay product of 4 Gbit/s at 16 ms; a larger one lets queues, not the link, set the time a chunk takes.
+/// What a peer that we ask may send on all streams of a connection before we read, and the most we keep for retransmission. About
+/// twice the bandwidth-delay product of 4 Gbit/s at 16 ms; a larger one lets queues, not the link, set the time a chunk takes.
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+
+/// What a peer that came by itself may send before we read, as long as we have not asked it anything: all the asks and the control
+/// frame an honest one has under way at most. More is memory that a stranger could fill and leave.
+const STRANGER_WINDOW_BYTES: u32 = 1 << 20;
+
+/// What we keep for retransmission on a path that has not shown yet what it takes. A peer that acknowledges nothing holds no more.
+const SEND_WINDOW_BYTES_MIN: u64 = 256 << 10;
 
 /// A connection on which nothing arrives for this long is given up. Keep-alives keep a merely idle one far from it.
 const IDLE_TIMEOUT_MS: u32 = 15_000;
@@ -25,6 +33,7 @@ const IDLE_TIMEOUT_MS: u32 = 15_000;
 const UDP_PAYLOAD_MAX: u16 = 65_527;
 
 const _: () = assert!(STREAM_WINDOW_BYTES <= CONNECTION_WINDOW_BYTES);
+const _: () = assert!(STREAMS_MAX as usize * ASK_BYTES_MAX + FRAME_BYTES_MAX as usize <= STRANGER_WINDOW_BYTES as usize);
 
 /// For the endpoint of a shard. `reset_secret` is the same after a restart, so that peers of the node's earlier life learn from
 /// the first packet that their connections are gone (RFC 9000 section 10.3) and do not wait for a timeout.
@@ -40,9 +49,9 @@ pub(crate) fn endpoint_config(reset_secret: &[u8; 32]) -> EndpointConfig {
     config
 }
 
-/// For a connection over a link whose MTU is `link_mtu` bytes. Starts at 1,200 bytes of payload and probes up to what the
+/// For a connection over a link whose MTU is `link_mtu` bytes, opened by us (`Side::Client`) or by the peer. Starts at 1,200 bytes of payload and probes up to what the
 /// link can carry; probes above it are lost, not counted as congestion.
-pub(crate) fn transport_config(link_mtu: u32) -> Arc<TransportConfig> {
+pub(crate) fn transport_config(link_mtu: u32, side: Side) -> Arc<TransportConfig> {
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(payload_of(link_mtu));
     let mut config = TransportConfig::default();
@@ -50,8 +59,11 @@ pub(crate) fn transport_config(link_mtu: u32) -> Arc<TransportConfig> {
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
-        .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
-        .send_window(u64::from(CONNECTION_WINDOW_BYTES))
+        .receive_window(match side {
+            Side::Client => asker_window(),
+            Side::Server => VarInt::from_u32(STRANGER_WINDOW_BYTES),
+        })
+        .send_window(SEND_WINDOW_BYTES_MIN)
         .max_idle_timeout(Some(VarInt::from_u32(IDLE_TIMEOUT_MS).into()))
         .keep_alive_interval(Some(Duration::from_millis(u64::from(IDLE_TIMEOUT_MS / 3))))
         .initial_rtt(Duration::from_millis(50))
@@ -59,6 +71,17 @@ pub(crate) fn transport_config(link_mtu: u32) -> Arc<TransportConfig> {
         .datagram_receive_buffer_size(None)
         .congestion_controller_factory(Arc::new(CubicConfig::default()));
     Arc::new(config)
+}
+
+/// What a peer that we ask may send before we read.
+pub(crate) fn asker_window() -> VarInt {
+    VarInt::from_u32(CONNECTION_WINDOW_BYTES)
+}
+
+/// What is kept for retransmission on a path with this congestion window: so much more that we never wait for ourselves, also while
+/// it doubles, and nothing like the most for a peer that takes little.
+pub(crate) fn send_window(congestion_window: u64) -> u64 {
+    (4 * congestion_window).clamp(SEND_WINDOW_BYTES_MIN, u64::from(CONNECTION_WINDOW_BYTES))
 }
 
 /// UDP payload that fits a link's MTU: less the IPv6 and UDP headers, so that one figure serves both families.

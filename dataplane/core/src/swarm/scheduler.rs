@@ -41,6 +41,10 @@ use crate::wire::{ClaimState, WireError};
 /// Simultaneous asks for one chunk: more is a flood.
 const ASKS_PER_CHUNK_MAX: usize = 3;
 
+/// Time between two looks at all parked chunks, for each of them: some twenty times what the look costs. So strangers who come, go and
+/// claim without end take a twentieth of the thread and no more.
+const LOOK_PACE: Duration = Duration::from_micros(50);
+
 /// Arrived asks remembered after their chunk came through another one, so that a liar is still named.
 const LATE_MAX: usize = 64;
 
@@ -52,6 +56,9 @@ pub struct Scheduler {
     wants: BTreeMap<WantKey, WantState>,
     chunks: BTreeMap<ChunkRef, ChunkState>,
     parked: BTreeSet<ChunkRef>,
+    /// When all of them may be looked at again, and whether there is reason to.
+    look_at: Instant,
+    is_look_due: bool,
     queues: Queues,
     asks: BTreeMap<AskId, AskState>,
     next_ask: u64,
@@ -134,6 +141,8 @@ impl Scheduler {
             wants: BTreeMap::new(),
             chunks: BTreeMap::new(),
             parked: BTreeSet::new(),
+            look_at: Instant::ZERO,
+            is_look_due: false,
             queues: Queues::default(),
             asks: BTreeMap::new(),
             next_ask: 0,
@@ -208,7 +217,7 @@ impl Scheduler {
         }
         self.peers.on_up(&source.peer);
         self.sources.entry(source).or_insert_with(|| SourceState::new(now, rtt));
-        self.unpark_all();
+        self.look_again(now);
     }
 
     /// The path is gone, with all its asks: they are asked elsewhere at once. No `Cancel` comes for them.
@@ -225,17 +234,17 @@ impl Scheduler {
     }
 
     /// The peer says how much of a release it holds.
-    pub fn on_claim(&mut self, _now: Instant, release: ReleaseId, peer: PeerId, state: ClaimState) {
+    pub fn on_claim(&mut self, now: Instant, release: ReleaseId, peer: PeerId, state: ClaimState) {
         if self.peers.dropped(&peer).is_none() {
             let is_news = self.peers.on_claim(release, peer, state);
-            self.on_word(is_news);
+            self.on_word(now, is_news);
         }
     }
 
     /// A link says that the peer has the release; the peer's own claim overrides it.
-    pub fn on_hint(&mut self, _now: Instant, release: ReleaseId, peer: PeerId) {
+    pub fn on_hint(&mut self, now: Instant, release: ReleaseId, peer: PeerId) {
         let is_news = self.peers.on_hint(release, peer);
-        self.on_word(is_news);
+        self.on_word(now, is_news);
     }
 
     /// So many more bytes of an ask came.
@@ -370,13 +379,14 @@ impl Scheduler {
             Timer::Overdue(ask) => self.on_overdue(now, ask),
             Timer::Stall(source) => self.on_stall(now, source),
             Timer::Resume(_) => self.is_stirred = true,
+            Timer::Look => self.look(now),
         }
     }
 
     /// What was said of a peer. Only news may help a parked chunk: a peer that repeats itself must not make us look at all of them again.
-    fn on_word(&mut self, is_news: bool) {
+    fn on_word(&mut self, now: Instant, is_news: bool) {
         if is_news {
-            self.unpark_all();
+            self.look_again(now);
         }
     }
 

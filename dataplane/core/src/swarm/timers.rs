@@ -19,6 +19,8 @@ pub(super) enum Timer {
     Stall(Source),
     /// A source that was left alone may be asked again.
     Resume(Source),
+    /// Parked chunks may be looked at again.
+    Look,
 }
 
 #[derive(Debug, Default)]

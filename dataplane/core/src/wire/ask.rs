@@ -10,7 +10,7 @@ use crate::limits::{ASK_CHUNKS_MAX, CHUNK_BYTES_MAX};
 const STREAM_ASK: u64 = 1;
 
 /// Longest encoded ask, in bytes: every varint in its longest form.
-const ASK_BYTES_MAX: usize = 8 + 8 + ASK_CHUNKS_MAX * (32 + 8 + 8);
+pub const ASK_BYTES_MAX: usize = 8 + 8 + ASK_CHUNKS_MAX * (32 + 8 + 8);
 
 /// Bytes `from..len` of one chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

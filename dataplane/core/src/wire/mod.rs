@@ -19,7 +19,7 @@ mod tests;
 mod varint;
 
 pub use answer::{AnswerEvent, AnswerHead, AnswerReader};
-pub use ask::{Ask, AskItem, AskReader};
+pub use ask::{ASK_BYTES_MAX, Ask, AskItem, AskReader};
 pub use error::{CloseCode, WireError};
 pub use exchange::{Event, Exchange, ExchangeLimits};
 pub use frame::{ClaimState, Frame, Hello, PROTOCOL_VERSION};

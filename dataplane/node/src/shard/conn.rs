@@ -8,7 +8,7 @@ use ares_core::admission::{Admission, TurnedAway};
 use ares_core::chunk::{ChunkId, ReleaseId};
 use ares_core::peer::{LaneId, PathId, PeerId};
 use ares_core::time;
-use ares_core::wire::{self, ClaimState, CloseCode, Exchange, ExchangeLimits, Frame, Hello, WireError};
+use ares_core::wire::{self, AskItem, ClaimState, CloseCode, Exchange, ExchangeLimits, Frame, Hello, WireError};
 use bytes::Bytes;
 use quinn_proto::{
     Connection, ConnectionError, ConnectionHandle, Dir, Event, ReadError, Side, StreamEvent, StreamId, TransportErrorCode,
@@ -20,7 +20,7 @@ use super::serving::Serving;
 use crate::api::PathStatus;
 use crate::clock::Clock;
 use crate::mailbox::{End, PathAsk};
-use crate::tls;
+use crate::{quic, tls};
 
 /// One path.
 pub(super) struct Conn {
@@ -132,7 +132,15 @@ impl Conn {
     /// Asks the peer for a chunk.
     pub(super) fn ask(&mut self, now: time::Instant, ask: PathAsk) {
         self.used_at = now;
+        // From now on it is one of those we want much from, whoever opened the connection.
+        self.quic.set_receive_window(quic::asker_window());
         self.asking.push(ask);
+    }
+
+    /// The next chunk to bring from the store for it.
+    pub(super) fn next_load(&mut self) -> Option<(StreamId, AskItem)> {
+        let ahead_bytes = 2 * self.quic.congestion_state().window();
+        self.serving.next_load(ahead_bytes)
     }
 
     /// Queues a control frame.
@@ -151,6 +159,8 @@ impl Conn {
 
     /// Takes all events QUIC has, moves control bytes and opens streams for asks.
     pub(super) fn drive(&mut self, now: Instant, clock: &Clock, admission: &mut Admission, said: &mut Vec<Said>) {
+        self.quic
+            .set_send_window(quic::send_window(self.quic.congestion_state().window()));
         while let Some(event) = self.quic.poll() {
             match event {
                 Event::Connected => self.on_connected(now, admission, said),

@@ -18,7 +18,7 @@ use ares_core::swarm::SourceStats;
 use ares_core::wire::{CloseCode, Frame, Hello, PROTOCOL_VERSION};
 use ares_ring::{Completion, Datagrams, Op, Outcome, Ring, Target, UdpSocket};
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
-use quinn_proto::{ClientConfig, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint, Incoming, ServerConfig};
+use quinn_proto::{ClientConfig, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint, Incoming, ServerConfig, Side};
 
 use self::asking::Outcome as AskOutcome;
 use self::conn::{Conn, Said};
@@ -337,7 +337,7 @@ impl Shard {
             return Ok(config.clone());
         }
         let mut config = ServerConfig::with_crypto(Arc::new(self.parts.tls.server()?));
-        config.transport_config(quic::transport_config(mtu));
+        config.transport_config(quic::transport_config(mtu, Side::Server));
         // A path is one 4-tuple: a peer that moves opens another.
         config.migration(false);
         Ok(configs.entry(mtu).or_insert(Arc::new(config)).clone())
@@ -415,7 +415,7 @@ impl Shard {
         let crypto = self.parts.tls.client(peer).map_err(|error| error.to_string())?;
         let mut config = ClientConfig::new(Arc::new(crypto));
         let mtu = lane::link_mtu(&self.interfaces, Some(self.lanes[lane].local.ip()), remote.ip());
-        config.transport_config(quic::transport_config(mtu));
+        config.transport_config(quic::transport_config(mtu, Side::Client));
         // No certificates, so the name is never looked at; TLS wants one.
         let (handle, quic) = self
             .endpoint
@@ -486,7 +486,7 @@ impl Shard {
                 }
             }
             conn.drive(now, &self.parts.clock, &mut self.admission, &mut said);
-            while let Some((stream, item)) = conn.serving.next_load() {
+            while let Some((stream, item)) = conn.next_load() {
                 let started = self.loads.start(&mut self.ring, &self.parts.store, conn.path, stream, item);
                 if let Err(refusal) = started {
                     conn.serving.on_loaded(stream, item, Err(refusal), &mut conn.quic);

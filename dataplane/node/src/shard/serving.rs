@@ -10,8 +10,10 @@ use ares_core::wire::{AnswerHead, AskItem, AskReader, WireError};
 use bytes::Bytes;
 use quinn_proto::{Connection, ReadError, StreamId, VarInt, WriteError};
 
-/// Chunk bytes loaded for one connection and not yet handed to QUIC.
+/// Chunk bytes loaded for one connection and not yet handed to QUIC: once its peer is known to take much, and until then. Less is
+/// loaded before the next chunk than this, so a peer that takes nothing holds one of the largest.
 const LOADED_BYTES_MAX: u64 = 4 * CHUNK_BYTES_MAX as u64;
+const LOADED_BYTES_MIN: u64 = CHUNK_BYTES_MAX as u64 / 4;
 
 /// Ends a stream whose answer is not wanted or whose ask was not understood.
 const RESET_ANSWER_DROPPED: VarInt = VarInt::from_u32(2);
@@ -90,9 +92,10 @@ impl Serving {
         verdict
     }
 
-    /// The next chunk to bring from the store, if this connection may load more; answered by `on_loaded`.
-    pub(super) fn next_load(&mut self) -> Option<(StreamId, AskItem)> {
-        while self.loaded_bytes < LOADED_BYTES_MAX {
+    /// The next chunk to bring from the store, if this connection may load more; answered by `on_loaded`. `ahead_bytes`: what the path
+    /// will soon take.
+    pub(super) fn next_load(&mut self, ahead_bytes: u64) -> Option<(StreamId, AskItem)> {
+        while self.loaded_bytes < ahead_bytes.clamp(LOADED_BYTES_MIN, LOADED_BYTES_MAX) {
             let id = self.waiting.pop_front()?;
             let Some(answer) = self.streams.get_mut(&id) else { continue };
             let Some(item) = answer.items.pop_front() else { continue };
@@ -159,13 +162,27 @@ impl Serving {
     }
 
     fn drop_stream(&mut self, id: StreamId, quic: &mut Connection) {
-        let Some(answer) = self.streams.remove(&id) else { return };
-        if let Step::Writing { loaded_bytes, .. } = answer.step {
-            self.loaded_bytes -= loaded_bytes;
+        if !self.forget(id) {
+            return;
         }
         // Both fail only where that half has ended already.
         let _ = quic.send_stream(id).reset(RESET_ANSWER_DROPPED);
         let _ = quic.recv_stream(id).stop(RESET_ANSWER_DROPPED);
+    }
+
+    /// Whether it was there. Nothing of it stays: a peer may open and drop as many streams as it likes.
+    fn forget(&mut self, id: StreamId) -> bool {
+        let Some(answer) = self.streams.remove(&id) else {
+            return false;
+        };
+        match answer.step {
+            Step::Writing { loaded_bytes, .. } => self.loaded_bytes -= loaded_bytes,
+            // Few may be open at once, so few wait.
+            Step::Idle if answer.asked => self.waiting.retain(|waiting| *waiting != id),
+            // What is on its way from the store counts until it is here.
+            Step::Idle | Step::Loading => {}
+        }
+        true
     }
 }
 
@@ -176,4 +193,46 @@ fn bytes_of(item: &AskItem) -> u64 {
     } else {
         item.wanted_bytes()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use ares_core::chunk::ChunkId;
+    use quinn_proto::{Dir, Side};
+
+    use super::*;
+
+    /// Streams that a peer opened, asked on and dropped stayed in line as long as it took nothing of earlier answers.
+    #[test]
+    fn nothing_stays_of_a_dropped_ask() {
+        let mut serving = Serving::default();
+        let item = AskItem {
+            id: ChunkId::of(b"one"),
+            len: CHUNK_BYTES_MAX,
+            from: 0,
+        };
+        let mut numbers = 0..;
+        let mut ask = |serving: &mut Serving| {
+            let id = StreamId::new(Side::Client, Dir::Bi, numbers.next().expect("without end"));
+            serving.on_opened(id);
+            let answer = serving.streams.get_mut(&id).expect("just opened");
+            answer.asked = true;
+            answer.items.push_back(item);
+            serving.waiting.push_back(id);
+            id
+        };
+        // Load as much as may be loaded; from now on nothing leaves the line by being served.
+        for _ in 0..LOADED_BYTES_MAX.div_ceil(u64::from(CHUNK_BYTES_MAX)) {
+            ask(&mut serving);
+            assert!(serving.next_load(LOADED_BYTES_MAX).is_some());
+        }
+        let loading = serving.streams.len();
+        for _ in 0..1000 {
+            let id = ask(&mut serving);
+            assert!(serving.next_load(LOADED_BYTES_MAX).is_none());
+            assert!(serving.forget(id));
+            assert!(!serving.forget(id), "once");
+        }
+        assert_eq!((serving.streams.len(), serving.waiting.len()), (loading, 0));
+    }
 }

@@ -58,7 +58,7 @@ impl Scheduler {
     pub(super) fn on_life(&mut self, now: Instant, source: Source, event: impl FnOnce(&mut SourceState) -> bool) {
         if self.at_source(now, source, event) == Some(true) {
             self.time_stall(source);
-            self.unpark_all();
+            self.look_again(now);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Where a wanted chunk waits: in the queues of its releases, or parked until a source can be asked.
 
-use super::{ASKS_PER_CHUNK_MAX, Scheduler, Spot};
+use super::{ASKS_PER_CHUNK_MAX, LOOK_PACE, Scheduler, Spot};
 use crate::chunk::{ChunkRef, ReleaseId};
 use crate::swarm::Class;
 use crate::swarm::queue::Line;
@@ -58,8 +58,22 @@ impl Scheduler {
         }
     }
 
-    /// Something happened that may help any parked chunk: rare (a source, a claim), and each was parked at the same cost.
-    pub(super) fn unpark_all(&mut self) {
+    /// Something happened that may help any parked chunk: a source, a claim. It is looked at now, or a little later with whatever else
+    /// happens until then: others make it happen, and it costs us more than them.
+    pub(super) fn look_again(&mut self, now: Instant) {
+        self.is_stirred = true;
+        if now >= self.look_at {
+            self.look(now);
+        } else if !self.is_look_due {
+            self.is_look_due = true;
+            self.timers.set(self.look_at, Timer::Look);
+        }
+    }
+
+    /// Lets every parked chunk be asked again.
+    pub(super) fn look(&mut self, now: Instant) {
+        self.is_look_due = false;
+        self.look_at = now + LOOK_PACE * self.parked.len() as u32;
         for chunk in std::mem::take(&mut self.parked) {
             if let Some(line) = self.leave_spot(chunk) {
                 self.enqueue(chunk, line);

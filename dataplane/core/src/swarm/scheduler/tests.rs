@@ -276,10 +276,58 @@ fn a_stranger_is_never_asked() {
     check(&leaves, false);
 }
 
+/// Looking at all parked chunks costs far more than changing one's mind does.
+#[test]
+fn a_peer_that_changes_its_mind_without_end_makes_us_look_now_and_then() {
+    const PARKED: u32 = 1000;
+    let mut scheduler = Scheduler::new(SchedulerConfig::default(), 0);
+    let mut now = Instant::ZERO;
+    for index in 0..2 {
+        scheduler.on_source_up(now, source(index), ms(1));
+        scheduler.on_claim(now, release(), source(index).peer, ClaimState::Complete);
+    }
+    for n in 0..PARKED {
+        let want = Want {
+            chunk: chunk(n, 10),
+            place: None,
+            class: Class::Deadline,
+            release: release(),
+            patience: ms(60_000),
+            unreached: Unreached::Wait,
+        };
+        scheduler.on_want(now, WantKey(n.into()), want);
+    }
+    while let Some(Action::Ask { ask, .. }) = scheduler.poll(now) {
+        scheduler.on_refused(now, ask, Refusal::Gone);
+    }
+    assert_eq!(scheduler.parked.len(), PARKED as usize, "nobody has them");
+    let mut looks = BTreeSet::new();
+    for step in 0..1000 {
+        now = now + ms(1);
+        let state = [ClaimState::Partial, ClaimState::Complete][step % 2];
+        scheduler.on_claim(now, release(), source(0).peer, state);
+        assert_eq!(scheduler.poll(now), None);
+        looks.insert(scheduler.look_at);
+    }
+    let pace = LOOK_PACE * PARKED;
+    let looks_max = ms(1000).div_duration_f64(pace) as usize + 1;
+    let count = looks.len();
+    assert!(
+        (2..=looks_max).contains(&count),
+        "{count} looks at all of {PARKED} chunks in a second"
+    );
+    // Whoever has them is asked soon all the same.
+    scheduler.on_source_up(now, source(2), ms(1));
+    scheduler.on_claim(now, release(), source(2).peer, ClaimState::Complete);
+    let due = scheduler.deadline().expect("a look is due").max(now);
+    assert!(due <= now + pace, "{due:?}");
+    assert!(matches!(scheduler.poll(due), Some(Action::Ask { .. })));
+}
+
 #[test]
 fn a_peer_that_repeats_itself_stirs_no_parked_chunk() {
     let mut scheduler = Scheduler::new(SchedulerConfig::default(), 0);
-    let now = Instant::ZERO;
+    let mut now = Instant::ZERO;
     scheduler.on_source_up(now, source(0), ms(1));
     let want = Want {
         chunk: chunk(0, 10),
@@ -292,18 +340,20 @@ fn a_peer_that_repeats_itself_stirs_no_parked_chunk() {
     // A release of which the only peer has nothing: the chunk waits for something to happen.
     scheduler.on_claim(now, release(), source(0).peer, ClaimState::None);
     scheduler.on_want(now, WantKey(0), want);
-    let mut check = |word: &dyn Fn(&mut Scheduler), is_stirred: bool| {
+    let mut check = |word: &dyn Fn(&mut Scheduler, Instant), is_stirred: bool| {
+        // Longer than one look keeps the next waiting.
+        now = now + ms(1);
         if let Some(chunk) = scheduler.chunks.keys().next().copied() {
             scheduler.park(chunk, Line::Fresh, None);
         }
         assert_eq!(scheduler.poll(now), None);
-        word(&mut scheduler);
+        word(&mut scheduler, now);
         assert_eq!(scheduler.parked.is_empty(), is_stirred);
     };
-    let claim = |state| move |s: &mut Scheduler| s.on_claim(now, release(), source(0).peer, state);
+    let claim = |state| move |s: &mut Scheduler, now| s.on_claim(now, release(), source(0).peer, state);
     check(&claim(ClaimState::None), false);
-    check(&|s| s.on_hint(now, release(), source(0).peer), true);
-    check(&|s| s.on_hint(now, release(), source(0).peer), false);
+    check(&|s, now| s.on_hint(now, release(), source(0).peer), true);
+    check(&|s, now| s.on_hint(now, release(), source(0).peer), false);
     check(&claim(ClaimState::Partial), true);
     check(&claim(ClaimState::Partial), false);
     check(&claim(ClaimState::Complete), true);

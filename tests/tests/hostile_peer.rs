@@ -165,3 +165,41 @@ fn one_key_does_not_crowd_out_the_others() {
     assert_eq!(crowd.closed().len(), CROWD - ALLOWED, "those that were let in stay");
     assert_eq!(scene.server.counter("refused_connections"), (CROWD - ALLOWED) as u64);
 }
+
+/// Who asks for much and acknowledges nothing leaves the server with what it took out for it, once for each connection.
+#[test]
+fn who_acknowledges_nothing_holds_little() {
+    const CONNECTIONS: u64 = 16;
+    /// Handed to QUIC for one connection that has yet to show what it takes, in bytes: the window of `quic.rs` and the chunk that fills it.
+    const HELD_MAX: u64 = 512 << 10;
+    let lab = Lab::on_loopback("hostile-greedy", 3);
+    let file = lab.node(0).dir().join("file");
+    tree::big_file(&file, 300_000, 113);
+    let server = Daemon::serve(lab.node(0));
+    let link: Link = server.publish(&file).link.parse().expect("a link as core reads it");
+    let before = server.counter("served_bytes");
+    let crowd = Crowd::gather_greedy(lab.node(2).ip(), lab.node(0).listen(), CONNECTIONS as usize, link.release);
+    // More than all the rest of the crowd took, and a small part of what they ask for.
+    let greedy = wait::until(BOUND, "the server to have loaded for all of them", || {
+        let bytes = server.counter("served_bytes") - before;
+        (bytes > CONNECTIONS * (128 << 10)).then_some(bytes)
+    });
+    // Whatever else it would do for them, it does before it has served another one from begin to end.
+    let reader = lab.node(1);
+    let dest = reader.dir().join("dest");
+    let (outcome, _) = fetch(reader, &link, &dest);
+    outcome.expect_ok();
+    assert!(compare::differences(&file, &dest).is_empty());
+    let bytes = server.counter("served_bytes") - before;
+    assert!(
+        bytes < CONNECTIONS * HELD_MAX + 400_000,
+        "{bytes} bytes for {CONNECTIONS} that took nothing (at first {greedy})"
+    );
+    let peak = procfs::peak_rss_bytes(server.pid()).expect("a living process");
+    assert!(peak < RSS_MAX / 2, "{peak} bytes resident");
+    assert_eq!(
+        crowd.closed(),
+        [] as [String; 0],
+        "they stay, and the server keeps its memory"
+    );
+}

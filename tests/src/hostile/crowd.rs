@@ -1,17 +1,28 @@
-//! One key that opens many connections to a server and asks nothing.
+//! One key that opens many connections to a server, and either asks nothing or asks much and then acknowledges nothing of it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use quinn::Endpoint;
+use ares_core::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, ReleaseId, VerifiedChunk};
+use ares_core::limits::ASK_CHUNKS_MAX;
+use ares_core::manifest::{Content, Root, Top};
+use ares_core::wire::{AnswerEvent, AnswerReader, Ask, AskItem};
+use quinn::{Connection, Endpoint, TransportConfig, VarInt};
 
-use super::Over;
 use super::keys::Keys;
+use super::{Over, fetch, hello};
 
 /// Longest all handshakes together may take.
 const GATHER_MAX: Duration = Duration::from_secs(60);
+
+/// Streams of a greedy connection, each with as many chunks as an ask may name. Their asks fit the first flight of packets.
+const GREEDY_ASKS: usize = 4;
+
+/// How often a relay looks whether it is to end.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A crowd; disperses when dropped.
 #[derive(Debug)]
@@ -19,6 +30,7 @@ pub struct Crowd {
     closed: Arc<Mutex<Vec<String>>>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    relay: Option<Relay>,
 }
 
 impl Crowd {
@@ -27,6 +39,27 @@ impl Crowd {
     /// # Panics
     /// Where the server lets a handshake fail.
     pub fn gather(ip: IpAddr, server: SocketAddr, count: usize) -> Self {
+        Self::start(ip, server, count, None, None)
+    }
+
+    /// As `gather`; then each connection asks for far more than it can be sent at once, of a release that is one small file, and hears
+    /// nothing of what the server sends from then on.
+    ///
+    /// # Panics
+    /// Where the server lets a handshake fail, or the release is another.
+    pub fn gather_greedy(ip: IpAddr, server: SocketAddr, count: usize, release: ReleaseId) -> Self {
+        let relay = Relay::start(ip, server);
+        let by_way_of = relay.address;
+        Self::start(ip, by_way_of, count, Some((release, relay.is_deaf.clone())), Some(relay))
+    }
+
+    fn start(
+        ip: IpAddr,
+        server: SocketAddr,
+        count: usize,
+        greed: Option<(ReleaseId, Arc<AtomicBool>)>,
+        relay: Option<Relay>,
+    ) -> Self {
         let closed = Arc::new(Mutex::new(Vec::new()));
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (ready, is_ready) = std::sync::mpsc::channel();
@@ -38,7 +71,12 @@ impl Crowd {
                 .expect("a runtime");
             runtime.block_on(async {
                 let gathered = gather(ip, server, count, &reasons).await;
-                ready.send(gathered.map(drop)).expect("the starter waits");
+                let done = match (&gathered, greed) {
+                    (Ok(crowd), Some((release, is_deaf))) => ask_much(crowd, release, &is_deaf).await,
+                    (Ok(_), None) => Ok(()),
+                    (Err(error), _) => Err(error.to_string().into()),
+                };
+                ready.send(done).expect("the starter waits");
                 let _ = stopped.await;
             });
         });
@@ -50,6 +88,7 @@ impl Crowd {
             closed,
             stop: Some(stop),
             thread: Some(thread),
+            relay,
         }
     }
 
@@ -62,18 +101,83 @@ impl Crowd {
     }
 }
 
-async fn gather(ip: IpAddr, server: SocketAddr, count: usize, closed: &Arc<Mutex<Vec<String>>>) -> Result<(), Over> {
+async fn gather(ip: IpAddr, server: SocketAddr, count: usize, closed: &Arc<Mutex<Vec<String>>>) -> Result<Vec<Connection>, Over> {
     let keys = Keys::from_seed([200; 32]);
+    let mut transport = TransportConfig::default();
+    transport
+        .stream_receive_window(VarInt::MAX)
+        .receive_window(VarInt::MAX)
+        .max_idle_timeout(None)
+        .keep_alive_interval(Some(Duration::from_secs(1)));
+    let mut config = keys.client();
+    config.transport_config(Arc::new(transport));
     let endpoint = Endpoint::client(SocketAddr::new(ip, 0))?;
+    let mut crowd = Vec::new();
     for _ in 0..count {
-        let connection = endpoint.connect_with(keys.client(), server, "ares")?.await?;
-        let closed = closed.clone();
+        let connection = endpoint.connect_with(config.clone(), server, "ares")?.await?;
+        let (closed, watched) = (closed.clone(), connection.clone());
         tokio::spawn(async move {
-            let why = connection.closed().await.to_string();
+            let why = watched.closed().await.to_string();
             closed.lock().expect("nobody panics with it").push(why);
         });
+        crowd.push(connection);
+    }
+    Ok(crowd)
+}
+
+async fn ask_much(crowd: &[Connection], release: ReleaseId, is_deaf: &AtomicBool) -> Result<(), Over> {
+    for connection in crowd {
+        // The first stream is the conversation; what is not finished stays open as long as its connection.
+        let (mut out, _heard) = connection.open_bi().await?;
+        out.write_all(&hello(None)).await?;
+        std::mem::forget((out, _heard));
+    }
+    let chunk = largest_chunk(crowd.first().ok_or("a crowd")?, release).await?;
+    is_deaf.store(true, Ordering::Relaxed);
+    let item = AskItem {
+        id: chunk.id,
+        len: chunk.len,
+        from: 0,
+    };
+    let ask = Ask::new(vec![item; ASK_CHUNKS_MAX]).encode();
+    for connection in crowd {
+        for _ in 0..GREEDY_ASKS {
+            let (mut out, answer) = connection.open_bi().await?;
+            out.write_all(&ask).await?;
+            out.finish()?;
+            // Dropped, it would tell the server to stop.
+            std::mem::forget(answer);
+        }
     }
     Ok(())
+}
+
+async fn largest_chunk(connection: &Connection, release: ReleaseId) -> Result<ChunkRef, Over> {
+    let root = ask_root(connection, release.0).await?;
+    let Top::File { file, .. } = Root::parse(&root)?.top else {
+        return Err("the release is no file".into());
+    };
+    match file.content {
+        Content::Chunks(chunks) => Ok(chunks.into_iter().max_by_key(|chunk| chunk.len).ok_or("a chunk")?),
+        other => Err(format!("the file is in no chunks of its own: {other:?}").into()),
+    }
+}
+
+async fn ask_root(connection: &Connection, id: ChunkId) -> Result<VerifiedChunk, Over> {
+    let item = AskItem {
+        id,
+        len: LEN_UNKNOWN,
+        from: 0,
+    };
+    let ask = Ask::new(vec![item]);
+    let mut reader = AnswerReader::new(&ask);
+    reader.on_bytes(&fetch(connection, &ask.encode()).await?)?;
+    while let Some(event) = reader.poll() {
+        if let AnswerEvent::Chunk { bytes, .. } = event {
+            return Ok(VerifiedChunk::verify(id, bytes)?);
+        }
+    }
+    Err("the server did not give the root".into())
 }
 
 impl Drop for Crowd {
@@ -83,6 +187,72 @@ impl Drop for Crowd {
             let _ = stop.send(());
         }
         if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        drop(self.relay.take());
+    }
+}
+
+/// Hands datagrams of one client on to a server and back, as long as it is not deaf.
+#[derive(Debug)]
+struct Relay {
+    address: SocketAddr,
+    is_deaf: Arc<AtomicBool>,
+    is_over: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Relay {
+    fn start(ip: IpAddr, server: SocketAddr) -> Self {
+        let bind = || {
+            let socket = UdpSocket::bind(SocketAddr::new(ip, 0)).expect("a port");
+            socket.set_read_timeout(Some(LOOK)).expect("a timeout can be set");
+            Arc::new(socket)
+        };
+        let (front, back) = (bind(), bind());
+        let address = front.local_addr().expect("a bound socket");
+        let (is_deaf, is_over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let client: Arc<Mutex<Option<SocketAddr>>> = Arc::default();
+        let inward = {
+            let (front, back, is_over, client) = (front.clone(), back.clone(), is_over.clone(), client.clone());
+            move || {
+                let mut buffer = [0; 1 << 16];
+                while !is_over.load(Ordering::Relaxed) {
+                    let Ok((len, from)) = front.recv_from(&mut buffer) else {
+                        continue;
+                    };
+                    *client.lock().expect("nobody panics with it") = Some(from);
+                    // Lost, like any datagram.
+                    let _ = back.send_to(&buffer[..len], server);
+                }
+            }
+        };
+        let outward = {
+            let (is_deaf, is_over) = (is_deaf.clone(), is_over.clone());
+            move || {
+                let mut buffer = [0; 1 << 16];
+                while !is_over.load(Ordering::Relaxed) {
+                    let Ok((len, _)) = back.recv_from(&mut buffer) else { continue };
+                    let to = *client.lock().expect("nobody panics with it");
+                    if let (Some(to), false) = (to, is_deaf.load(Ordering::Relaxed)) {
+                        let _ = front.send_to(&buffer[..len], to);
+                    }
+                }
+            }
+        };
+        Self {
+            address,
+            is_deaf,
+            is_over,
+            threads: vec![std::thread::spawn(inward), std::thread::spawn(outward)],
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }

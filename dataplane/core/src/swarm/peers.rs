@@ -10,8 +10,9 @@ use crate::peer::PeerId;
 use crate::time::Instant;
 use crate::wire::ClaimState;
 
-/// Releases remembered per peer; what it claims beyond is not believed, so that claims cost bounded memory.
-const CLAIMS_MAX: usize = 4096;
+/// Releases remembered per peer; what it claims beyond is not believed, so that claims cost bounded memory: 64 KiB a peer, and a shard
+/// may have thousands that nobody knows.
+const CLAIMS_MAX: usize = 512;
 /// Dropped peers remembered; the earliest is forgotten for a new one.
 const DROPPED_MAX: usize = 4096;
 /// Departures remembered, for the reasons of failed wants.
@@ -38,6 +39,8 @@ struct Way {
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     claims: BTreeMap<PeerId, BTreeMap<ReleaseId, ClaimState>>,
+    /// Those of them that are for something, by release: most peers have nothing of what we want, and none of them is looked at.
+    claimers: BTreeSet<(ReleaseId, PeerId)>,
     hints: BTreeSet<(ReleaseId, PeerId)>,
     ways: BTreeMap<PeerId, Way>,
     dropped: BTreeMap<PeerId, DropReason>,
@@ -50,7 +53,14 @@ impl Peers {
     pub(super) fn on_claim(&mut self, release: ReleaseId, peer: PeerId, state: ClaimState) -> bool {
         let claims = self.claims.entry(peer).or_default();
         let is_remembered = claims.len() < CLAIMS_MAX || claims.contains_key(&release);
-        is_remembered && claims.insert(release, state) != Some(state)
+        if !is_remembered || claims.insert(release, state) == Some(state) {
+            return false;
+        }
+        match state {
+            ClaimState::None => self.claimers.remove(&(release, peer)),
+            ClaimState::Partial | ClaimState::Complete => self.claimers.insert((release, peer)),
+        };
+        true
     }
 
     /// Whether that is news.
@@ -88,14 +98,28 @@ impl Peers {
     }
 
     fn hinted(&self, release: ReleaseId) -> impl Iterator<Item = PeerId> {
-        let lowest = PeerId::from_bytes([0; 32]);
-        let from = self.hints.range((release, lowest)..);
-        from.map_while(move |(of, peer)| (*of == release).then_some(*peer))
+        peers_of(&self.hints, release)
+    }
+
+    /// The peers that may have a chunk of one of these releases, in order, connected or not.
+    pub(super) fn all_likely(&self, releases: &[ReleaseId]) -> Vec<(PeerId, Likely)> {
+        let mut all: Vec<(PeerId, Likely)> = releases
+            .iter()
+            .flat_map(|release| {
+                let named = self.hinted(*release).chain(peers_of(&self.claimers, *release));
+                named.filter_map(|peer| Some((peer, self.likely(*release, peer)?)))
+            })
+            .collect();
+        all.sort_unstable();
+        all.dedup_by_key(|(peer, _)| *peer);
+        all
     }
 
     /// The last path to the peer is gone: it will say again what it has.
     pub(super) fn on_gone(&mut self, peer: &PeerId) {
-        self.claims.remove(peer);
+        for release in self.claims.remove(peer).into_iter().flatten().map(|(release, _)| release) {
+            self.claimers.remove(&(release, *peer));
+        }
     }
 
     /// A path to the peer is gone.
@@ -143,6 +167,51 @@ impl Peers {
             Some(ClaimState::Partial) => Some(Likely::Perhaps),
             Some(ClaimState::None) => None,
             None => self.hints.contains(&(release, peer)).then_some(Likely::Perhaps),
+        }
+    }
+}
+
+fn peers_of(pairs: &BTreeSet<(ReleaseId, PeerId)>, release: ReleaseId) -> impl Iterator<Item = PeerId> {
+    let lowest = PeerId::from_bytes([0; 32]);
+    let from = pairs.range((release, lowest)..);
+    from.map_while(move |(of, peer)| (*of == release).then_some(*peer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::ChunkId;
+    use crate::rng::Rng;
+
+    /// Against asking of each peer by itself.
+    #[test]
+    fn who_is_likely_is_found_without_looking_at_the_others() {
+        let release = |n: usize| ReleaseId(ChunkId::from_bytes([n as u8; 32]));
+        let peer = |n: usize| PeerId::from_bytes([n as u8; 32]);
+        for seed in 0..20 {
+            let mut rng = Rng::new(seed);
+            let mut peers = Peers::default();
+            for step in 0..300 {
+                let (of, who) = (release(rng.below(4)), peer(rng.below(8)));
+                let state = [ClaimState::None, ClaimState::Partial, ClaimState::Complete][rng.below(3)];
+                match rng.below(8) {
+                    0 => drop(peers.on_hint(of, who)),
+                    1 => peers.on_gone(&who),
+                    _ => drop(peers.on_claim(of, who, state)),
+                }
+                let asked = [release(rng.below(4)), release(rng.below(4))];
+                let one_by_one = |who| {
+                    asked
+                        .iter()
+                        .filter_map(|of| peers.likely(*of, who))
+                        .min()
+                        .map(|likely| (who, likely))
+                };
+                let expect: Vec<_> = (0..8).map(peer).filter_map(one_by_one).collect();
+                assert_eq!(peers.all_likely(&asked), expect, "seed {seed}, step {step}");
+            }
+            (0..8).for_each(|n| peers.on_gone(&peer(n)));
+            assert!(peers.claimers.is_empty(), "seed {seed}");
         }
     }
 }

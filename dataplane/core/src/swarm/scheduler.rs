@@ -33,7 +33,7 @@ use super::{
 };
 use crate::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, ReleaseId};
 use crate::limits::CHUNK_BYTES_MAX;
-use crate::peer::{PeerId, Source};
+use crate::peer::{PathId, PeerId, Source};
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::{ClaimState, WireError};
@@ -401,11 +401,20 @@ impl Scheduler {
         self.end_want(now, key, error);
     }
 
+    /// The sources that are paths to this peer.
+    fn sources_of(&self, peer: PeerId) -> impl Iterator<Item = (&Source, &SourceState)> {
+        let path = |number| Source {
+            peer,
+            path: PathId(number),
+        };
+        self.sources.range(path(0)..=path(u64::MAX))
+    }
+
     fn lose_source(&mut self, now: Instant, source: Source, state: SourceState) {
         for ask in state.asks {
             self.lose_ask(now, ask, Lost::Elsewhere);
         }
-        if !self.sources.keys().any(|other| other.peer == source.peer) {
+        if self.sources_of(source.peer).next().is_none() {
             self.peers.on_gone(&source.peer);
         }
     }
@@ -414,7 +423,7 @@ impl Scheduler {
         if !self.peers.on_drop(now, peer, why.clone()) {
             return;
         }
-        let sources: Vec<Source> = self.sources.keys().filter(|source| source.peer == peer).copied().collect();
+        let sources: Vec<Source> = self.sources_of(peer).map(|(source, _)| *source).collect();
         for source in sources {
             if let Some(state) = self.sources.remove(&source) {
                 self.lose_source(now, source, state);

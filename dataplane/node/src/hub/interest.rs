@@ -7,8 +7,8 @@ use ares_core::chunk::ReleaseId;
 use ares_core::peer::{PathId, PeerId};
 use ares_core::wire::ClaimState;
 
-/// Releases that one path is told about; more are not answered.
-const TOLD_PER_PATH_MAX: usize = 4096;
+/// Releases that one path is told about, as many as the scheduler remembers of what a peer claims; more are not answered.
+const TOLD_PER_PATH_MAX: usize = 512;
 
 /// See the module.
 #[derive(Default)]

@@ -138,20 +138,15 @@ impl Scheduler {
 
     /// The sources that may have a chunk of these releases: those that claim some of it or that a link names, no strangers.
     pub(super) fn candidates(&self, now: Instant, class: Class, releases: &[ReleaseId]) -> Vec<Candidate> {
-        self.sources
-            .iter()
-            .filter_map(|(source, state)| {
-                let likely = releases
-                    .iter()
-                    .filter_map(|release| self.peers.likely(*release, source.peer))
-                    .min()?;
-                Some(Candidate {
-                    source: *source,
-                    likely,
-                    room: state.room(now, class, &self.config),
-                })
-            })
-            .collect()
+        let mut candidates = Vec::new();
+        for (peer, likely) in self.peers.all_likely(releases) {
+            candidates.extend(self.sources_of(peer).map(|(source, state)| Candidate {
+                source: *source,
+                likely,
+                room: state.room(now, class, &self.config),
+            }));
+        }
+        candidates
     }
 
     /// The source for a chunk: those likely to have it first, then the least estimated finish, ties at random.

@@ -44,7 +44,10 @@ impl Scheduler {
         let chunk = &self.chunks[&want.chunk];
         let patience = want.until.since(want.since);
         let is_lost = |release| self.peers.are_out_of_reach(now, release, want.since, patience);
-        let has_source = |release| self.sources.keys().any(|s| self.peers.likely(release, s.peer).is_some());
+        let has_source = |release| {
+            let mut likely = self.peers.all_likely(&[release]).into_iter();
+            likely.any(|(peer, _)| self.sources_of(peer).next().is_some())
+        };
         // What is being verified has come already.
         chunk.asks.is_empty()
             && chunk.releases.iter().all(|release| is_lost(*release))

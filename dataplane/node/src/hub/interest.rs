@@ -52,6 +52,13 @@ impl Interests {
             .collect()
     }
 
+    /// Whether the path was told nothing of the release yet, and may be. Who was told something is told again when that changes; a peer
+    /// that says the same thing over and over must cost no more than hearing it.
+    pub(super) fn may_be_told(&self, path: PathId, release: ReleaseId) -> bool {
+        let told = self.told.get(&path);
+        told.is_none_or(|told| told.len() < TOLD_PER_PATH_MAX && !told.contains_key(&release))
+    }
+
     /// Whether the path has yet to be told this; if so it counts as told.
     pub(super) fn is_news(&mut self, path: PathId, release: ReleaseId, state: ClaimState) -> bool {
         let told = self.told.entry(path).or_default();
@@ -76,6 +83,20 @@ mod tests {
     use ares_core::chunk::ChunkId;
 
     use super::*;
+
+    #[test]
+    fn a_path_hears_of_a_release_once_by_itself_and_of_so_many_and_no_more() {
+        let mut interests = Interests::default();
+        let path = PathId(1);
+        let release = |n: usize| ReleaseId(ChunkId::of(&n.to_le_bytes()));
+        for n in 0..TOLD_PER_PATH_MAX {
+            assert!(interests.may_be_told(path, release(n)), "{n}");
+            assert!(interests.is_news(path, release(n), ClaimState::None));
+            assert!(!interests.may_be_told(path, release(n)), "{n}");
+        }
+        assert!(!interests.may_be_told(path, release(TOLD_PER_PATH_MAX)), "one too many");
+        assert!(interests.may_be_told(PathId(2), release(0)), "another path");
+    }
 
     #[test]
     fn a_path_is_told_a_state_once_and_again_when_it_changes() {

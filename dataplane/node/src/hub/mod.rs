@@ -151,7 +151,9 @@ impl Hub {
                 state,
             } => {
                 self.scheduler.on_claim(now, release, peer, state);
-                self.tell_claim(path, release);
+                if self.interests.may_be_told(path, release) {
+                    self.tell_claim(path, release);
+                }
             }
             ToHub::PeerSawBad { peer, chunk } => self.check(peer, chunk),
             ToHub::Checked(chunk) => drop(self.checking.remove(&chunk)),
@@ -426,8 +428,7 @@ impl Hub {
     }
 
     fn claim_of(&self, release: ReleaseId) -> ClaimState {
-        let known = self.parts.store.releases().into_iter().find(|known| known.release == release);
-        match known.map(|known| known.state) {
+        match self.parts.store.release_state(release) {
             Some(ReleaseState::Complete) => ClaimState::Complete,
             Some(ReleaseState::Partial) => ClaimState::Partial,
             None if self.interests.knows(&release) => ClaimState::Partial,

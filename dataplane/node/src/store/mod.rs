@@ -241,6 +241,11 @@ impl Store {
         self.shared.index().releases().to_vec()
     }
 
+    /// How much of a release is held; `None` for one that is not known.
+    pub fn release_state(&self, release: ReleaseId) -> Option<ReleaseState> {
+        self.shared.index().release(release).map(|known| known.state)
+    }
+
     /// Hands the complete backing file of a blob out as `dest`, which must not exist; a blob that is in place somewhere is copied. `dress` gets the file before it appears there, to set mode,
     /// times and attributes (afterwards they would count as a change). If the answer is `MustCopy`, `dress` may have been called.
     pub fn take_blob(

@@ -295,6 +295,8 @@ fn releases_are_remembered_in_order_with_their_state() {
     assert_eq!(releases[0], two);
     assert_eq!(releases[1].name.len(), 1024, "cut at a character");
     assert_eq!((releases.len(), releases[1].state), (2, ReleaseState::Partial));
+    let states = [2, 1, 99].map(|n| store.release_state(id(n)));
+    assert_eq!(states, [Some(ReleaseState::Complete), Some(ReleaseState::Partial), None]);
 }
 
 #[test]

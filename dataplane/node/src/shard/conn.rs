@@ -36,6 +36,7 @@ pub(super) struct Conn {
     control_out: Bytes,
     peer: Option<PeerId>,
     phase: Phase,
+    is_sought: bool,
     /// When either side last asked the other for something, or took some of it.
     used_at: time::Instant,
     /// Why this side closed it; the reason QUIC gives for an own close says nothing.
@@ -97,6 +98,7 @@ impl Conn {
             control_out: Bytes::new(),
             peer: None,
             phase: Phase::Opening,
+            is_sought: false,
             used_at: clock.now(),
             closed_because: None,
         }
@@ -132,9 +134,22 @@ impl Conn {
     /// Asks the peer for a chunk.
     pub(super) fn ask(&mut self, now: time::Instant, ask: PathAsk) {
         self.used_at = now;
-        // From now on it is one of those we want much from, whoever opened the connection.
-        self.quic.set_receive_window(quic::asker_window());
         self.asking.push(ask);
+    }
+
+    /// This side wants something of the peer, whoever opened the connection: from now on it may send us much. Whether that is news.
+    pub(super) fn seek(&mut self) -> bool {
+        if self.is_sought {
+            return false;
+        }
+        self.is_sought = true;
+        self.quic.set_receive_window(quic::asker_window());
+        true
+    }
+
+    /// Whether this side has ever wanted something of the peer.
+    pub(super) fn is_sought(&self) -> bool {
+        self.is_sought
     }
 
     /// The next chunk to bring from the store for it.

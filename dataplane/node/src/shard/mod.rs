@@ -6,6 +6,7 @@ mod conn;
 mod loads;
 mod sends;
 mod serving;
+mod sought;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -24,6 +25,7 @@ use self::asking::Outcome as AskOutcome;
 use self::conn::{Conn, Said};
 use self::loads::Loads;
 use self::sends::Sends;
+use self::sought::Sought;
 use crate::clock::Clock;
 use crate::counters::{Totals, add};
 use crate::lane::{self, Interface};
@@ -76,6 +78,7 @@ pub(crate) struct Shard {
     conns: BTreeMap<usize, Conn>,
     /// Those of them that others opened.
     admission: Admission,
+    sought: Sought,
     by_path: BTreeMap<PathId, usize>,
     /// Connections that something happened to since they were last driven, in order.
     dirty: VecDeque<usize>,
@@ -155,6 +158,7 @@ impl Shard {
             lanes,
             conns: BTreeMap::new(),
             admission: Admission::new(parts.admission),
+            sought: Sought::default(),
             by_path: BTreeMap::new(),
             dirty: VecDeque::new(),
             is_dirty: BTreeSet::new(),
@@ -248,7 +252,8 @@ impl Shard {
     fn on_datagrams(&mut self, now: Instant, lane: LaneId, mut datagrams: Datagrams) {
         let ecn = datagrams.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn.bits()));
         let (remote, local_ip) = (datagrams.remote, datagrams.local_ip);
-        while let Some(datagram) = datagrams.take() {
+        let is_sought = self.sought.has(remote);
+        while let Some(datagram) = sought::take(&mut datagrams, is_sought) {
             self.scratch.clear();
             match self.endpoint.handle(now, remote, local_ip, ecn, datagram, &mut self.scratch) {
                 Some(DatagramEvent::ConnectionEvent(handle, event)) => {
@@ -367,6 +372,7 @@ impl Shard {
             }
             ToShard::Ask(ask) => {
                 let asked_at = self.parts.clock.at(now);
+                self.seek(ask.path);
                 match self.conn_of(ask.path) {
                     Some(conn) => conn.ask(asked_at, ask),
                     None => self.tell(ToHub::AskFailed {
@@ -422,7 +428,18 @@ impl Shard {
             .connect(now, config, remote, "ares")
             .map_err(|error| error.to_string())?;
         self.insert(path, LaneId(lane as u16), handle, quic);
+        self.seek(path);
         Ok(())
+    }
+
+    /// From now on this side wants something over the connection.
+    fn seek(&mut self, path: PathId) {
+        let Some(conn) = self.by_path.get(&path).and_then(|handle| self.conns.get_mut(handle)) else {
+            return;
+        };
+        if conn.seek() {
+            self.sought.add(conn.remote());
+        }
     }
 
     fn conn_of(&mut self, path: PathId) -> Option<&mut Conn> {
@@ -530,6 +547,9 @@ impl Shard {
         if let Some(conn) = self.conns.remove(&handle) {
             self.by_path.remove(&conn.path);
             self.admission.on_gone(conn.path);
+            if conn.is_sought() {
+                self.sought.remove(conn.remote());
+            }
         }
     }
 

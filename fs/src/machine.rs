@@ -23,7 +23,7 @@ use self::step::{Fault, Step, place};
 use crate::cache::Cache;
 use crate::errno::Failure;
 use crate::inode::{Attr, Inodes, Kind};
-use crate::lookahead::Lookahead;
+use crate::lookahead::{Advice, Lookahead};
 use crate::request::{Listing, Reply, Request};
 use crate::shelf::{Node, Pins, Shelf};
 use crate::view;
@@ -265,7 +265,7 @@ impl<T> Machine<T> {
         if let Some((ino, range)) = read
             && self.open
         {
-            self.fetch_ahead(now, ino, range);
+            self.follow(now, ino, range);
         }
     }
 
@@ -464,31 +464,34 @@ impl<T> Machine<T> {
         self.actions.push_back(Action::Answer { to: job.to, reply });
     }
 
-    /// Fetches what the reader of a big file will want next.
-    fn fetch_ahead(&mut self, now: Instant, ino: u64, range: std::ops::Range<u64>) {
+    /// Fetches what the reader of a big file will want next, and lets go of what it is done with.
+    fn follow(&mut self, now: Instant, ino: u64, range: std::ops::Range<u64>) {
         let Some(inode) = self.inodes.get(ino) else { return };
         let Kind::File(file) = &inode.kind else { return };
         if !matches!(file.content, Content::Chunks(_) | Content::List(_)) || range.start >= file.bytes {
             return;
         }
-        let ahead = self
+        let Advice { ahead, done } = self
             .lookahead
             .on_read(ino, file.bytes, range.start..range.end.min(file.bytes));
-        if ahead.is_empty() {
-            return;
-        }
         let mut pins = Pins::default();
         let mut shelf = Shelf {
             nodes: &mut self.nodes,
             chunks: &mut self.chunks,
             pins: &mut pins,
         };
-        let (pieces, lacking) = match &file.content {
-            Content::Chunks(chunks) => (view::pieces_of(chunks, ahead.start, ahead.end), Vec::new()),
+        let mut pieces_of = |range: &std::ops::Range<u64>| match &file.content {
+            _ if range.is_empty() => Default::default(),
+            Content::Chunks(chunks) => (view::pieces_of(chunks, range.start, range.end), Vec::new()),
             // A malformed list is reported when somebody reads that far.
-            Content::List(list) => view::pieces(&mut shelf, *list, ahead.start, ahead.end, 1).unwrap_or_default(),
-            Content::Inline(_) | Content::Packed { .. } => return,
+            Content::List(list) => view::pieces(&mut shelf, *list, range.start, range.end, 1).unwrap_or_default(),
+            Content::Inline(_) | Content::Packed { .. } => Default::default(),
         };
+        let (behind, near) = match done.is_empty() {
+            true => Default::default(),
+            false => (pieces_of(&done).0, pieces_of(&(done.end..range.end)).0),
+        };
+        let (pieces, lacking) = pieces_of(&ahead);
         let needs: Vec<Need> = pieces
             .iter()
             .map(|piece| Need {
@@ -496,6 +499,13 @@ impl<T> Machine<T> {
                 place: place(inode, file, piece),
             })
             .collect();
+        for piece in &behind {
+            // A file may have the same chunk again and again.
+            let is_near = || near.iter().any(|other| other.chunk.id == piece.chunk.id);
+            if piece.start + u64::from(piece.chunk.len) <= done.end && !is_near() {
+                self.chunks.remove(&piece.chunk.id);
+            }
+        }
         for (need, piece) in needs.into_iter().zip(&pieces) {
             if !self.fetch_bulk(now, need) {
                 return;

@@ -242,6 +242,33 @@ fn reads_give_the_bytes_that_were_published() {
 }
 
 #[test]
+fn a_sequential_reader_leaves_no_chunks_behind_and_fetches_none_twice() {
+    const SIZE: usize = 12 << 20;
+    // The same megabyte twelve times: its chunks are always needed again.
+    let again = random_bytes(1 << 20, 8).repeat(12);
+    let top = dir([
+        ("noise".to_owned(), Item::File(random_bytes(SIZE, 7))),
+        ("again".to_owned(), Item::File(again.into())),
+    ]);
+    let mut rig = Rig::of(&top);
+    for (name, held_max) in [("noise", 3 << 20), ("again", 13 << 20)] {
+        rig.machine.chunks = Cache::new(64 << 20);
+        let ino = rig.lookup(ROOT, name.as_bytes()).expect("it is there").ino;
+        let before = rig.wants.len();
+        for offset in (0..SIZE).step_by(128 << 10) {
+            assert_eq!(rig.read(ino, offset as u64, 128 << 10).len(), 128 << 10);
+        }
+        let mut wants: Vec<ChunkId> = rig.wants[before..].iter().map(|want| want.chunk.id).collect();
+        let all = wants.len();
+        wants.sort_unstable();
+        wants.dedup();
+        assert_eq!(wants.len(), all, "{name}: each chunk was fetched once");
+        let held: usize = wants.iter().map(|id| rig.machine.chunks.get(id).map_or(0, Bytes::len)).sum();
+        assert!(held <= held_max, "{name}: {held} bytes are held behind the reader");
+    }
+}
+
+#[test]
 fn a_release_of_one_file_is_a_directory_with_it() {
     let bytes = random_bytes(300_000, 3);
     let mut rig = Rig::of(&Item::File(bytes.clone()));

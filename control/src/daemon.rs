@@ -159,7 +159,7 @@ impl Shared {
     }
 
     /// All of a release is held.
-    pub(crate) fn complete(&self, link: &Link) -> Result<(), Failure> {
+    pub(crate) fn complete(&self, link: &Link) -> Result<(), StoreError> {
         self.handle.store().mark_complete(link.release)?;
         self.handle.announce(link.release);
         Ok(())

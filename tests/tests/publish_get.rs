@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use ares_tests::mount::{self, Mounted};
-use ares_tests::{Daemon, Lab, Published, compare, daemon, tree};
+use ares_tests::{Daemon, Lab, Published, compare, daemon, tree, wait};
 
 #[test]
 fn two_readers_hold_what_was_published() {
@@ -42,6 +43,32 @@ fn two_readers_hold_what_was_published() {
         "{served} bytes served to two readers of {held}"
     );
     server.terminate().expect_ok();
+}
+
+#[test]
+fn small_files_are_there_while_later_ones_are_still_fetched() {
+    let Some(lab) = Lab::new("publish-early", 2) else { return };
+    let (publisher, reader) = (lab.node(0), lab.node(1));
+    // About three seconds for what comes last.
+    reader.limit_arrivals(150);
+    let release = publisher.dir().join("release");
+    fs::create_dir(&release).expect("writable");
+    tree::source(&release.join("a"), 200, 13);
+    tree::big_file(&release.join("z"), 48 << 20, 14);
+    let server = Daemon::serve(publisher);
+    let Published { link, .. } = server.publish(&release);
+    let copy = reader.dir().join("copy");
+    let running = reader.start(daemon::get(reader, &link, &copy));
+    wait::until(Duration::from_secs(60), "a whole directory", || {
+        (copy.join("a").is_dir() && compare::differences(&release.join("a"), &copy.join("a")).is_empty()).then_some(())
+    });
+    let served = server.counter("served_bytes");
+    assert!(
+        running.is_running() && served < 40 << 20,
+        "{served} bytes served before the first files were there"
+    );
+    running.wait(Duration::from_secs(60)).expect_ok();
+    compare::assert_same(&release, &copy);
 }
 
 #[test]

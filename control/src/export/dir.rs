@@ -19,14 +19,17 @@ use super::place::at;
 use crate::admin::proto::Overwrite;
 use crate::error::{Failure, Kind};
 
-/// A directory that is written into. Clones share the descriptor.
+/// A directory that is written into. Clones share the descriptor: the walk has one, and so has each file that is still to be written.
+/// Whoever is done with its clone closes it.
 #[derive(Clone)]
-pub(crate) struct Dir {
-    fd: Arc<OwnedFd>,
+pub(crate) struct Dir(Arc<OpenDir>);
+
+struct OpenDir {
+    fd: OwnedFd,
     /// For errors, and for the store, which keeps files where they are.
     path: PathBuf,
-    /// Whether its mode and time are set when it is left.
-    is_ours: bool,
+    /// What is set when the last clone is closed; `None` where the directory is not ours.
+    meta: Option<Meta>,
 }
 
 /// What stands under a name.
@@ -64,50 +67,57 @@ impl Dir {
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         let fd = fd.map_err(|e| Failure::io("opening", path, &e.into()))?;
-        Ok(Self {
-            fd: Arc::new(fd),
+        Ok(Self(Arc::new(OpenDir {
+            fd,
             path: path.to_owned(),
-            is_ours: false,
-        })
+            meta: None,
+        })))
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.0.fd.as_fd()
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        &self.0.path
     }
 
-    /// As one whose mode and time are the release's.
-    pub(super) fn owned(mut self, _meta: &Meta) -> Self {
-        self.is_ours = true;
-        self
+    /// As one whose mode and time are the release's; it has no clones yet.
+    pub(super) fn owned(mut self, meta: &Meta) -> Result<Self, Failure> {
+        let open = Arc::get_mut(&mut self.0).ok_or_else(super::twice)?;
+        open.meta = Some(meta.clone());
+        Ok(self)
     }
 
     pub(super) fn is_empty(&self) -> Result<bool, Failure> {
-        let mut entries = std::fs::read_dir(&self.path).map_err(|e| Failure::io("listing", &self.path, &e))?;
-        Ok(entries.next().is_none())
+        let entries = rustix::fs::Dir::read_from(self.fd()).map_err(|e| Failure::io("listing", self.path(), &e.into()))?;
+        for entry in entries {
+            let entry = entry.map_err(|e| Failure::io("listing", self.path(), &e.into()))?;
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether entries can be made in it, without making one.
     pub(super) fn check_writable(&self) -> Result<(), Failure> {
         use rustix::fs::Access;
-        rustix::fs::accessat(&self.fd, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
+        rustix::fs::accessat(self.fd(), ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
             .or_else(|e| if e == Errno::NOSYS { Ok(()) } else { Err(e) })
-            .map_err(|e| Failure::io("writing to", &self.path, &e.into()))
+            .map_err(|e| Failure::io("writing to", self.path(), &e.into()))
     }
 
-    /// The directory `name` in it, made where it is absent.
-    pub(super) fn enter(&self, name: &Name) -> Result<Self, Failure> {
-        let path = at(&self.path, name);
-        let is_new = match rustix::fs::mkdirat(&self.fd, os(name), Mode::RWXU) {
+    /// The directory `name` in it, made where it is absent; it gets `meta` when it is closed.
+    pub(super) fn enter(&self, name: &Name, meta: Meta) -> Result<Self, Failure> {
+        let path = at(self.path(), name);
+        let is_new = match rustix::fs::mkdirat(self.fd(), os(name), Mode::RWXU) {
             Ok(()) => true,
             Err(Errno::EXIST) => false,
             Err(e) => return Err(disk("making", &path, &e.into())),
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = match rustix::fs::openat(&self.fd, os(name), flags, Mode::empty()) {
+        let fd = match rustix::fs::openat(self.fd(), os(name), flags, Mode::empty()) {
             Ok(fd) => fd,
             Err(Errno::NOTDIR | Errno::LOOP) => {
                 return Err(
@@ -125,34 +135,34 @@ impl Dir {
         if mode & 0o700 != 0o700 {
             rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode | 0o700)).map_err(|e| disk("opening", &path, &e.into()))?;
         }
-        let dir = Self {
-            fd: Arc::new(fd),
+        let dir = Self(Arc::new(OpenDir {
+            fd,
             path,
-            is_ours: true,
-        };
+            meta: Some(meta),
+        }));
         if !is_new {
             draft::sweep(&dir);
         }
         Ok(dir)
     }
 
-    /// Sets mode, time and attributes now that nothing more is written into it.
-    pub(super) fn leave(self, meta: &Meta) -> Result<(), Failure> {
-        if !self.is_ours {
+    /// Nothing more is written into it through this clone. The last one sets mode, time and attributes.
+    pub(super) fn close(self) -> Result<(), Failure> {
+        let Some(OpenDir {
+            fd,
+            path,
+            meta: Some(meta),
+        }) = Arc::into_inner(self.0)
+        else {
             return Ok(());
-        }
-        let file = self
-            .fd
-            .try_clone()
-            .map(File::from)
-            .map_err(|e| disk("opening", &self.path, &e))?;
-        meta::file(&file, meta).map_err(|e| disk("setting mode and time of", &self.path, &e))
+        };
+        meta::file(&File::from(fd), &meta).map_err(|e| disk("setting mode and time of", &path, &e))
     }
 
     /// What stands under `name`.
     pub(super) fn standing(&self, name: &Name) -> Result<Standing, Failure> {
-        let path = at(&self.path, name);
-        let stat = match rustix::fs::statat(&self.fd, os(name), AtFlags::SYMLINK_NOFOLLOW) {
+        let path = at(self.path(), name);
+        let stat = match rustix::fs::statat(self.fd(), os(name), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return Ok(Standing::Nothing),
             Err(e) => return Err(disk("looking at", &path, &e.into())),
@@ -161,12 +171,12 @@ impl Dir {
             FileType::Directory => Standing::Other(InTheWay::Directory),
             FileType::Symlink => {
                 let target =
-                    rustix::fs::readlinkat(&self.fd, os(name), Vec::new()).map_err(|e| disk("reading", &path, &e.into()))?;
+                    rustix::fs::readlinkat(self.fd(), os(name), Vec::new()).map_err(|e| disk("reading", &path, &e.into()))?;
                 Standing::Symlink(target.into_bytes())
             }
             FileType::RegularFile => {
                 let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-                let fd = rustix::fs::openat(&self.fd, os(name), flags, Mode::empty())
+                let fd = rustix::fs::openat(self.fd(), os(name), flags, Mode::empty())
                     .map_err(|e| disk("opening", &path, &e.into()))?;
                 Standing::File(Existing {
                     file: File::from(fd),
@@ -184,19 +194,19 @@ impl Dir {
         draft
             .file
             .write_all(bytes)
-            .map_err(|e| disk("writing", &at(&self.path, name), &e))?;
+            .map_err(|e| disk("writing", &at(self.path(), name), &e))?;
         draft.publish(meta, overwrite)
     }
 
     /// A symlink. It is stored as it is, wherever it leads; nothing here follows it.
     pub(super) fn symlink(&self, name: &Name, target: &[u8], overwrite: Overwrite) -> Result<(), Failure> {
-        let path = at(&self.path, name);
-        let make = |name: &std::ffi::OsStr| rustix::fs::symlinkat(target, &self.fd, name);
+        let path = at(self.path(), name);
+        let make = |name: &std::ffi::OsStr| rustix::fs::symlinkat(target, self.fd(), name);
         let made = match overwrite {
             Overwrite::Refuse => make(os(name)),
             Overwrite::Replace => {
                 let draft = draft_name();
-                make(draft.as_ref()).and_then(|()| rustix::fs::renameat(&self.fd, &draft, &self.fd, os(name)))
+                make(draft.as_ref()).and_then(|()| rustix::fs::renameat(self.fd(), &draft, self.fd(), os(name)))
             }
         };
         made.map_err(|e| disk("making", &path, &e.into()))
@@ -254,7 +264,7 @@ pub(super) fn may_replace(dir: &Dir, name: &Name, there: InTheWay, overwrite: Ov
     };
     let failure = Failure::new(
         Kind::Disk,
-        format!("{} exists already: {what}", at(&dir.path, name).display()),
+        format!("{} exists already: {what}", at(dir.path(), name).display()),
     );
     match (there, overwrite) {
         (InTheWay::Directory | InTheWay::Special, _) => Err(failure.help("remove it, or choose another destination")),

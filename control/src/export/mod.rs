@@ -8,12 +8,13 @@ mod draft;
 mod meta;
 mod place;
 mod uring;
+mod writers;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use ares_core::chunk::{ChunkId, ChunkRef, VerifiedChunk};
-use ares_core::manifest::{Content, EntryKind, File, Meta, Name, Totals, Walk, WalkItem, WalkStep};
+use ares_core::manifest::{Content, EntryKind, File, Meta, Name, Root, Totals, Walk, WalkItem, WalkStep};
 use ares_core::swarm::BlobPlace;
 use bytes::Bytes;
 
@@ -21,6 +22,7 @@ use self::big::BigFile;
 use self::dir::{Dir, Standing, may_replace};
 pub(crate) use self::place::Place;
 use self::uring::Uring;
+use self::writers::{Outbox, SmallFile};
 use crate::admin::proto::Overwrite;
 use crate::cancel::Cancel;
 use crate::error::{Failure, Kind};
@@ -30,7 +32,7 @@ use crate::tree::{Chunks, Found};
 const AHEAD_NODES: usize = 4;
 
 /// Where a blob's complete backing file may be had from instead of copying its bytes.
-pub(crate) trait Blobs {
+pub(crate) trait Blobs: Sync {
     /// Makes the backing file of `blob` the file `dest`, which does not exist; `dress` sets mode, times and attributes before.
     fn take(
         &self,
@@ -47,6 +49,33 @@ pub(crate) enum Took {
     Moved,
     /// It is not: copy the bytes.
     MustCopy,
+}
+
+/// Whether what the walk comes by is held yet: the same tree may still be on its way into the store.
+pub(crate) trait Pace: Sync {
+    /// Waits a moment until all that the first `items` items of the walk name is held. Says how many items that holds for: fewer than
+    /// `items` if it is not so yet.
+    fn held(&self, items: u64) -> Result<u64, Failure>;
+}
+
+/// Everything is held, or fetched when it is asked for.
+pub(crate) struct Unhurried;
+
+impl Pace for Unhurried {
+    fn held(&self, _: u64) -> Result<u64, Failure> {
+        Ok(u64::MAX)
+    }
+}
+
+/// What an export reads from.
+#[derive(Clone, Copy)]
+pub(crate) struct Sources<'a> {
+    /// Nodes, packs and chunks.
+    pub(crate) chunks: &'a dyn Chunks,
+    /// Whole files.
+    pub(crate) blobs: &'a dyn Blobs,
+    /// When they may be asked for.
+    pub(crate) pace: &'a dyn Pace,
 }
 
 /// Counts on the way, for the progress bar and the summary.
@@ -77,65 +106,93 @@ pub(crate) fn totals(found: &Found) -> Totals {
     }
 }
 
-/// Writes `found` to `place`.
+/// Writes `found` to `place`. A directory gets its mode and time when the last thing in it is there.
 pub(crate) fn run(
-    sources: (&dyn Chunks, &dyn Blobs),
+    sources: Sources<'_>,
     found: &Found,
     place: Place,
     overwrite: Overwrite,
     counters: &Counters,
     cancel: &Cancel,
 ) -> Result<(), Failure> {
-    let (chunks, blobs) = sources;
-    let mut export = Export {
-        chunks,
-        blobs,
-        overwrite,
-        counters,
-        dirs: Vec::new(),
-        pack: None,
-        big: None,
-        uring: None,
-    };
-    let root = match (found.as_root(), &found.kind) {
-        (Some(root), _) => root,
-        (None, EntryKind::Symlink(target)) => {
-            let (dir, name) = place.entry()?;
-            return export.symlink(&dir, &name, &found.meta, target);
+    writers::beside(overwrite, counters, |outbox| {
+        let mut export = Export {
+            sources,
+            overwrite,
+            counters,
+            cancel,
+            outbox,
+            dirs: Vec::new(),
+            pack: None,
+            big: None,
+            uring: None,
+            items: 0,
+            held: 0,
+        };
+        match (found.as_root(), &found.kind) {
+            (Some(root), _) => export.walk(&root, place),
+            (None, EntryKind::Symlink(target)) => {
+                let (dir, name) = place.entry()?;
+                export.symlink(&dir, &name, &found.meta, target)
+            }
+            (None, _) => Err(twice()),
         }
-        (None, _) => return Err(twice()),
-    };
-    let mut top = Some(place);
-    let mut walk = Walk::new(&root, AHEAD_NODES);
-    loop {
-        if cancel.is_cancelled() {
-            return Err(Failure::interrupted());
-        }
-        match walk.poll()? {
-            WalkStep::Node(node) => walk.on_node(chunks.node(node)?),
-            WalkStep::Item(item) => export.item(item, &mut top)?,
-            WalkStep::Done => return export.finish_big(),
-            WalkStep::Wait => return Err(Failure::new(Kind::Failed, "the walk waits for a node that it was given")),
-        }
-    }
+    })
 }
 
-struct Export<'a> {
-    chunks: &'a dyn Chunks,
-    blobs: &'a dyn Blobs,
+struct Export<'a, 'q> {
+    sources: Sources<'a>,
     overwrite: Overwrite,
     counters: &'a Counters,
+    cancel: &'a Cancel,
+    outbox: &'a mut Outbox<'q>,
     /// Directories entered, the innermost last.
-    dirs: Vec<(Dir, Meta)>,
+    dirs: Vec<Dir>,
     /// The last pack: files of a directory share it.
     pack: Option<VerifiedChunk>,
     /// The file whose chunks follow.
     big: Option<BigFile>,
     /// Made for the first file that is copied: many exports need none.
     uring: Option<Uring>,
+    /// Items of the walk so far.
+    items: u64,
+    /// Of how many items all is held, as far as we know.
+    held: u64,
 }
 
-impl Export<'_> {
+impl Export<'_, '_> {
+    fn walk(&mut self, root: &Root, place: Place) -> Result<(), Failure> {
+        let mut top = Some(place);
+        let mut walk = Walk::new(root, AHEAD_NODES);
+        loop {
+            if self.cancel.is_cancelled() {
+                return Err(Failure::interrupted());
+            }
+            match walk.poll()? {
+                WalkStep::Node(node) => walk.on_node(self.sources.chunks.node(node)?),
+                WalkStep::Item(item) => {
+                    self.items += 1;
+                    self.item(item, &mut top)?;
+                }
+                WalkStep::Done => return self.finish_big(),
+                WalkStep::Wait => return Err(Failure::new(Kind::Failed, "the walk waits for a node that it was given")),
+            }
+        }
+    }
+
+    /// Waits until this item and the `more` that follow it are held.
+    fn await_held(&mut self, more: u64) -> Result<(), Failure> {
+        let items = self.items.saturating_add(more);
+        while self.held < items {
+            self.outbox.send()?;
+            self.held = self.sources.pace.held(items)?;
+            if self.cancel.is_cancelled() {
+                return Err(Failure::interrupted());
+            }
+        }
+        Ok(())
+    }
+
     fn item(&mut self, item: WalkItem, top: &mut Option<Place>) -> Result<(), Failure> {
         if !matches!(item, WalkItem::Chunk { .. }) {
             self.finish_big()?;
@@ -144,18 +201,16 @@ impl Export<'_> {
             WalkItem::Enter { name, meta } => {
                 let dir = match (name, top.take()) {
                     (_, Some(place)) => place.directory(&meta)?,
-                    (Some(name), None) => self.here()?.enter(&name)?,
+                    (Some(name), None) => self.here()?.enter(&name, meta)?,
                     (None, None) => return Err(twice()),
                 };
-                self.dirs.push((dir, meta));
+                self.dirs.push(dir);
                 Ok(())
             }
             WalkItem::Leave => {
-                let Some((dir, meta)) = self.dirs.pop() else {
-                    return Err(twice());
-                };
+                let Some(dir) = self.dirs.pop() else { return Err(twice()) };
                 self.counters.entries.fetch_add(u64::from(!self.dirs.is_empty()), Relaxed);
-                dir.leave(&meta)
+                dir.close()
             }
             WalkItem::Symlink { name, meta, target } => {
                 let Some(name) = name else { return Err(twice()) };
@@ -175,7 +230,7 @@ impl Export<'_> {
     }
 
     fn here(&self) -> Result<&Dir, Failure> {
-        self.dirs.last().map(|(dir, _)| dir).ok_or_else(twice)
+        self.dirs.last().ok_or_else(twice)
     }
 
     fn symlink(&mut self, dir: &Dir, name: &Name, meta: &Meta, target: &Bytes) -> Result<(), Failure> {
@@ -192,44 +247,39 @@ impl Export<'_> {
     }
 
     fn file(&mut self, dir: Dir, name: Name, meta: Meta, file: File) -> Result<(), Failure> {
-        self.counters.entries.fetch_add(1, Relaxed);
         let bytes = match &file.content {
             Content::Inline(bytes) => bytes.clone(),
             Content::Packed { pack, offset } => {
+                self.await_held(0)?;
                 let from = *offset as usize;
                 // The manifest's codec has checked that the file lies inside its pack.
                 self.pack(*pack)?.bytes().slice(from..from + file.bytes as usize)
             }
             Content::Chunks(_) | Content::List(_) => return self.begin_big(dir, name, meta, &file),
         };
-        self.counters.bytes.fetch_add(file.bytes, Relaxed);
-        match dir.standing(&name)? {
-            Standing::Nothing => dir.file(&name, &bytes, &meta, Overwrite::Refuse),
-            Standing::File(there) if there.holds(&bytes)? => {
-                self.counters.unchanged.fetch_add(1, Relaxed);
-                there.dress(&meta)
-            }
-            standing => {
-                may_replace(&dir, &name, standing.in_the_way(), self.overwrite)?;
-                dir.file(&name, &bytes, &meta, Overwrite::Replace)
-            }
-        }
+        self.outbox.put(SmallFile { dir, name, meta, bytes })
     }
 
     fn pack(&mut self, pack: ChunkRef) -> Result<&VerifiedChunk, Failure> {
         if self.pack.as_ref().is_none_or(|held| held.id() != pack.id) {
-            self.pack = Some(self.chunks.node(pack)?);
+            self.pack = Some(self.sources.chunks.node(pack)?);
         }
         self.pack.as_ref().ok_or_else(twice)
     }
 
     fn begin_big(&mut self, dir: Dir, name: Name, meta: Meta, file: &File) -> Result<(), Failure> {
         let Some(blob) = file.blob_id() else { return Err(twice()) };
+        self.counters.entries.fetch_add(1, Relaxed);
+        // A file is moved whole.
+        self.await_held(file.own_chunks())?;
         let standing = dir.standing(&name)?;
         self.big = Some(match standing {
             Standing::Nothing => {
                 let dest = dir.path().join(meta::os(&name));
-                let took = self.blobs.take(&blob, &dest, &mut |backing| meta::file(backing, &meta))?;
+                let took = self
+                    .sources
+                    .blobs
+                    .take(&blob, &dest, &mut |backing| meta::file(backing, &meta))?;
                 match took {
                     Took::Moved => BigFile::skip(),
                     Took::MustCopy => BigFile::write(&dir, &name, meta, file.bytes, Overwrite::Refuse)?,
@@ -251,7 +301,7 @@ impl Export<'_> {
         if big.needs_uring() && self.uring.is_none() {
             self.uring = Some(Uring::new()?);
         }
-        big.chunk(self.chunks, self.uring.as_mut(), chunk, place)?;
+        big.chunk(self.sources.chunks, self.uring.as_mut(), chunk, place)?;
         self.counters.bytes.fetch_add(u64::from(chunk.len), Relaxed);
         Ok(())
     }

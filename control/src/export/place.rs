@@ -81,7 +81,7 @@ impl Place {
     /// As a directory with `meta`, ready to be written into.
     pub(super) fn directory(self, meta: &Meta) -> Result<Dir, Failure> {
         match self {
-            Place::Directory { dir, ours: Ours::Yes } => Ok(dir.owned(meta)),
+            Place::Directory { dir, ours: Ours::Yes } => dir.owned(meta),
             Place::Directory { dir, ours: Ours::No } => Ok(dir),
             Place::Entry { .. } => Err(super::twice()),
         }

@@ -137,12 +137,20 @@ impl Release {
         (release, link)
     }
 
+    fn sources(&self) -> Sources<'_> {
+        Sources {
+            chunks: self,
+            blobs: self,
+            pace: &Unhurried,
+        }
+    }
+
     /// Gets `inside` to `dest`.
     fn get(&self, link: &Link, inside: &str, dest: &Path, overwrite: Overwrite) -> Result<Counters, Failure> {
         let found = crate::tree::find(self, link.release, inside.as_bytes())?;
         let place = Place::open(dest, &found, link)?;
         let counters = Counters::default();
-        run((self, self), &found, place, overwrite, &counters, &Cancel::new())?;
+        run(self.sources(), &found, place, overwrite, &counters, &Cancel::new())?;
         Ok(counters)
     }
 }
@@ -402,7 +410,10 @@ fn a_run_that_was_cut_short_leaves_no_half_file_and_is_taken_up() {
     let place = Place::open(base.path(), &found, &link).unwrap();
     let cut = Cut(&release, missing);
     let failure = run(
-        (&cut, &release),
+        Sources {
+            chunks: &cut,
+            ..release.sources()
+        },
         &found,
         place,
         Overwrite::Refuse,
@@ -427,4 +438,64 @@ fn a_run_that_was_cut_short_leaves_no_half_file_and_is_taken_up() {
     // Directories without the right to write are entered again, too.
     fs::set_permissions(base.path().join("dir/locked"), fs::Permissions::from_mode(0o500)).unwrap();
     release.get(&link, "", base.path(), Overwrite::Refuse).unwrap();
+}
+
+/// A download that never gets anywhere; calls back whenever it is asked.
+struct Stuck<'a>(&'a (dyn Fn() + Sync));
+
+impl Pace for Stuck<'_> {
+    fn held(&self, _: u64) -> Result<u64, Failure> {
+        (self.0)();
+        Ok(0)
+    }
+}
+
+#[test]
+fn who_waits_for_the_network_hears_of_a_file_that_failed_and_of_the_user() {
+    let tree: [(&[u8], Tree); 2] = [
+        (b"a", Tree::File(0o644, b"tiny".to_vec())),
+        (b"b", Tree::File(0o644, noise(9000))),
+    ];
+    let (release, link) = Release::of(&tree);
+    let run_stuck = |dest: &Path, cancel: &Cancel, asked: &(dyn Fn() + Sync)| {
+        let found = crate::tree::find(&release, link.release, b"").unwrap();
+        let place = Place::open(dest, &found, &link).unwrap();
+        let stuck = Stuck(asked);
+        let sources = Sources {
+            pace: &stuck,
+            ..release.sources()
+        };
+        run(sources, &found, place, Overwrite::Refuse, &Counters::default(), cancel).unwrap_err()
+    };
+    let base = tempfile::tempdir().unwrap();
+    fs::write(base.path().join("a"), "mine").unwrap();
+    let failure = run_stuck(base.path(), &Cancel::new(), &std::thread::yield_now);
+    assert!(failure.message.contains("/a exists already"), "{failure}");
+
+    let base = tempfile::tempdir().unwrap();
+    let cancel = Cancel::new();
+    let failure = run_stuck(base.path(), &cancel, &|| cancel.cancel());
+    assert_eq!(failure.kind, Kind::Interrupted);
+    assert!(!base.path().join("b").exists());
+}
+
+#[test]
+fn many_files_in_many_closed_directories_end_with_their_modes_and_times() {
+    let files = |n: u8| -> Vec<(&'static [u8], Tree)> {
+        let names: [&'static [u8]; 6] = [b"a", b"b", b"c", b"d", b"e", b"f"];
+        let file = |m: usize| Tree::File(0o400, vec![n; 1 + m * 700]);
+        names.iter().enumerate().map(|(m, name)| (*name, file(m))).collect()
+    };
+    let names: &'static [[u8; 2]] = Box::leak((0..200_u8).map(|n| [b'A' + n / 16, b'A' + n % 16]).collect());
+    let tree: Vec<(&'static [u8], Tree)> = names
+        .iter()
+        .zip(0..)
+        .map(|(name, n)| (name.as_slice(), Tree::Dir(0o555, files(n))))
+        .collect();
+    let (release, link) = Release::of(&tree);
+    let base = tempfile::tempdir().unwrap();
+    let dest = base.path().join("dest");
+    let counters = release.get(&link, "", &dest, Overwrite::Refuse).unwrap();
+    same(&dest, &tree);
+    assert_eq!(counters.entries.into_inner(), 200 * 7);
 }

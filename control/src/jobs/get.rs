@@ -1,26 +1,30 @@
-//! Brings what a link names into the store and writes it to a place of the user's.
+//! Brings what a link names into the store and writes it to a place of the user's: in one order, so that files are written while later
+//! ones are still being fetched.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ares_core::link::Link;
-use ares_core::manifest::Walk;
-use ares_node::download::{DownloadJob, DownloadProgress, NODES_AHEAD, download};
+use ares_core::manifest::{Root, Walk};
+use ares_node::download::{DownloadError, DownloadJob, DownloadProgress, NODES_AHEAD, Reachable, Reached, download};
 
 use super::progress::sampled;
 use crate::admin::proto::{Outcome, Overwrite, Phase, Progress, SharedSink};
 use crate::cancel::Cancel;
 use crate::daemon::Shared;
 use crate::error::{Failure, Kind};
-use crate::export::{self, Counters};
+use crate::export::{self, Counters, Pace, Sources, Unhurried};
 use crate::tree;
 
 /// Entries and bytes beyond which a release is taken for hostile: a few nodes that name each other over and over say any number, and
 /// walking them would never end.
 const ENTRIES_MAX: u64 = 1 << 30;
 const BYTES_MAX: u64 = 1 << 50;
+
+/// How often writing looks whether it is still wanted while it waits for the network.
+const LOOK: Duration = Duration::from_millis(100);
 
 pub(super) fn run(
     daemon: &Shared,
@@ -46,43 +50,55 @@ pub(super) fn run(
     daemon.adopt(link, &found.root)?;
 
     let progress = DownloadProgress::default();
-    let sample = || Progress {
-        phase: Phase::Fetch,
-        bytes_done: progress.bytes_done.load(Relaxed),
-        bytes_total: progress.bytes_total.load(Relaxed),
-        items_done: progress.entries_done.load(Relaxed),
-        items_total: 0,
-    };
-    // A symlink is all in its entry.
-    if let Some(root) = found.as_root() {
-        let job = DownloadJob {
-            release: link.release,
-            bytes: root.totals().bytes,
-            patience: daemon.config.patience,
-        };
-        let stop: ares_node::download::Cancel = Arc::default();
-        let flag = Arc::clone(&stop);
-        cancel.on_cancel(move || flag.store(true, Relaxed));
-        let walk = Walk::new(&root, NODES_AHEAD);
-        sampled(&**sink, cancel, &sample, || {
-            download(&daemon.handle, &job, walk, &progress, &stop)
-        })?;
-        if link.inside.is_empty() {
-            daemon.complete(link)?;
-        }
-    }
-
     let counters = Counters::default();
-    let sample = || Progress {
+    let writing = || Progress {
         phase: Phase::Write,
         bytes_done: counters.bytes.load(Relaxed),
         bytes_total: totals.bytes,
         items_done: counters.entries.load(Relaxed),
         items_total: totals.entries,
     };
-    sampled(&**sink, cancel, &sample, || {
-        export::run((&chunks, &chunks), &found, place, overwrite, &counters, cancel)
-    })?;
+    let export = |pace: &dyn Pace| {
+        let sources = Sources {
+            chunks: &chunks,
+            blobs: &chunks,
+            pace,
+        };
+        export::run(sources, &found, place, overwrite, &counters, cancel)
+    };
+    match found.as_root() {
+        // A symlink is all in its entry.
+        None => sampled(&**sink, cancel, &writing, || export(&Unhurried))?,
+        Some(root) => {
+            let stop: ares_node::download::Cancel = Arc::default();
+            let flag = Arc::clone(&stop);
+            cancel.on_cancel(move || flag.store(true, Relaxed));
+            let (fetched, written) = std::thread::scope(|scope| {
+                let behind = Behind(&progress.reached);
+                let flag = Arc::clone(&stop);
+                let write = move || {
+                    let written = export(&behind);
+                    // What cannot be written need not be fetched.
+                    if written.is_err() {
+                        flag.store(true, Relaxed);
+                    }
+                    written
+                };
+                let writer = std::thread::Builder::new().name("export".into()).spawn_scoped(scope, write);
+                let writer = writer.map_err(|e| Failure::new(Kind::Failed, format!("no thread to write files: {e}")))?;
+                let fetched = sampled(&**sink, cancel, &|| fetching(&progress), || {
+                    fetch(daemon, link, &root, &progress, &stop)
+                });
+                let written = sampled(&**sink, cancel, &writing, || writer.join());
+                Ok::<_, Failure>((fetched, written.unwrap_or_else(|panic| std::panic::resume_unwind(panic))))
+            })?;
+            match fetched {
+                // Stopped because of the other one, or with it.
+                Err(DownloadError::Cancelled) => written?,
+                fetched => fetched.map_err(Failure::from).and(written)?,
+            }
+        }
+    }
     let reused_bytes = progress.bytes_reused.load(Relaxed);
     Ok(Outcome::Got {
         release: link.release.to_string(),
@@ -93,4 +109,48 @@ pub(super) fn run(
         unchanged: counters.unchanged.load(Relaxed),
         elapsed_s: start.elapsed().as_secs_f64(),
     })
+}
+
+fn fetch(
+    daemon: &Shared,
+    link: &Link,
+    root: &Root,
+    progress: &DownloadProgress,
+    stop: &ares_node::download::Cancel,
+) -> Result<(), DownloadError> {
+    let job = DownloadJob {
+        release: link.release,
+        bytes: root.totals().bytes,
+        patience: daemon.config.patience,
+    };
+    let walk = Walk::new(root, NODES_AHEAD);
+    download(&daemon.handle, &job, walk, progress, stop)?;
+    if link.inside.is_empty() {
+        daemon.complete(link)?;
+    }
+    Ok(())
+}
+
+fn fetching(progress: &DownloadProgress) -> Progress {
+    Progress {
+        phase: Phase::Fetch,
+        bytes_done: progress.bytes_done.load(Relaxed),
+        bytes_total: progress.bytes_total.load(Relaxed),
+        items_done: progress.entries_done.load(Relaxed),
+        items_total: 0,
+    }
+}
+
+/// Writes behind a download.
+struct Behind<'a>(&'a Reached);
+
+impl Pace for Behind<'_> {
+    fn held(&self, items: u64) -> Result<u64, Failure> {
+        match self.0.wait(items, LOOK) {
+            Reachable::Held(items) => Ok(items),
+            Reachable::NotYet => Ok(0),
+            // Its own error is the one that is told.
+            Reachable::Never => Err(Failure::interrupted()),
+        }
+    }
 }

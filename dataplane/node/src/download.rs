@@ -2,8 +2,8 @@
 //! wants under way. Held chunks are not asked again, which is all there is to resuming.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, Mismatch, ReleaseId, VerifiedChunk};
@@ -41,6 +41,69 @@ pub struct DownloadProgress {
     pub bytes_reused: AtomicU64,
     /// Files, symlinks and directories seen.
     pub entries_done: AtomicU64,
+    /// How far it has come in the walk's order, for whoever writes files meanwhile.
+    pub reached: Reached,
+}
+
+/// Up to where, in the order of the walk, all is held. Who walks the same tree behind a download waits here.
+#[derive(Debug, Default)]
+pub struct Reached {
+    state: Mutex<Reach>,
+    moved: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Reach {
+    items: u64,
+    is_over: bool,
+}
+
+/// What became of waiting for a download.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reachable {
+    /// All that this many first items of the walk name is held; `u64::MAX` when all is.
+    Held(u64),
+    /// Not yet, and the time is up.
+    NotYet,
+    /// The download has failed.
+    Never,
+}
+
+impl Reached {
+    fn state(&self) -> MutexGuard<'_, Reach> {
+        // Numbers are set whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until all that the first `items` items of the walk name is held, for `time` at most.
+    pub fn wait(&self, items: u64, time: Duration) -> Reachable {
+        let waited = self
+            .moved
+            .wait_timeout_while(self.state(), time, |reach| reach.items < items && !reach.is_over);
+        let reach = waited.unwrap_or_else(PoisonError::into_inner).0;
+        match (reach.items >= items, reach.is_over) {
+            (true, _) => Reachable::Held(reach.items),
+            (false, true) => Reachable::Never,
+            (false, false) => Reachable::NotYet,
+        }
+    }
+
+    fn advance(&self, items: u64) {
+        let mut reach = self.state();
+        if reach.items < items {
+            reach.items = items;
+            self.moved.notify_all();
+        }
+    }
+
+    fn end(&self, is_whole: bool) {
+        let mut reach = self.state();
+        reach.is_over = true;
+        if is_whole {
+            reach.items = u64::MAX;
+        }
+        self.moved.notify_all();
+    }
 }
 
 /// Ends a download early when set.
@@ -121,8 +184,11 @@ pub fn download(
         open: BTreeMap::new(),
         open_bytes: 0,
         next: 0,
+        items: 0,
     };
-    run.run(walk, &inbox, cancel)
+    let result = run.run(walk, &inbox, cancel);
+    progress.reached.end(result.is_ok());
+    result
 }
 
 /// One download under way.
@@ -134,6 +200,8 @@ struct Run<'a> {
     open: BTreeMap<u64, Open>,
     open_bytes: u64,
     next: u64,
+    /// Items that the walk has given out.
+    items: u64,
 }
 
 /// A want under way.
@@ -146,7 +214,11 @@ struct Open {
 #[derive(Clone, Copy)]
 enum What {
     Node,
-    Content { reused: bool },
+    /// `item`: items of the walk before the one that names it.
+    Content {
+        reused: bool,
+        item: u64,
+    },
 }
 
 struct Report {
@@ -173,14 +245,27 @@ impl Run<'_> {
             while !waiting && self.open.len() < WANTS_MAX && self.open_bytes < WANTED_BYTES_MAX {
                 match walk.poll().map_err(|error| self.manifest_error(error))? {
                     WalkStep::Node(chunk) => self.want(chunk, None, What::Node),
-                    WalkStep::Item(item) => self.on_item(&item, &mut last_pack),
+                    WalkStep::Item(item) => {
+                        self.on_item(&item, &mut last_pack);
+                        self.items += 1;
+                    }
                     WalkStep::Wait => waiting = true,
                     WalkStep::Done if self.open.is_empty() => return Ok(()),
                     WalkStep::Done => waiting = true,
                 }
             }
+            self.tell_reached();
             self.await_report(&mut walk, inbox, cancel)?;
         }
+    }
+
+    /// Wants are numbered in the order of the walk, so the first open one for content is how far all is held.
+    fn tell_reached(&self) {
+        let first = self.open.values().find_map(|open| match open.what {
+            What::Content { item, .. } => Some(item),
+            What::Node => None,
+        });
+        self.progress.reached.advance(first.unwrap_or(self.items));
     }
 
     /// Waits for one want to end, takes all others that have ended too.
@@ -206,7 +291,7 @@ impl Run<'_> {
                     let node = self.handle.store().read(open.chunk)?;
                     walk.on_node(node);
                 }
-                What::Content { reused } => {
+                What::Content { reused, .. } => {
                     let bytes = u64::from(open.chunk.len);
                     self.progress.bytes_done.fetch_add(bytes, Ordering::Relaxed);
                     if reused {
@@ -248,7 +333,8 @@ impl Run<'_> {
 
     fn want_content(&mut self, chunk: ChunkRef, place: Option<BlobPlace>) {
         let reused = self.handle.store().has(&chunk.id);
-        self.want(chunk, place, What::Content { reused });
+        let item = self.items;
+        self.want(chunk, place, What::Content { reused, item });
     }
 
     fn want(&mut self, chunk: ChunkRef, place: Option<BlobPlace>, what: What) {

@@ -1,7 +1,6 @@
 //! The ways of others to the node's chunks: `tree` and `export` wait for them, fs is called back.
 
 use std::io;
-use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use ares_core::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, ReleaseId, VerifiedChunk}
 use ares_core::swarm::{BlobPlace, Class, FetchError, Unreached, Want};
 use ares_fs::{Reply, Source};
 use ares_node::Handle;
-use ares_node::store::Taken;
+use ares_node::store::{Dest, Taken};
 use bytes::Bytes;
 
 use super::Shared;
@@ -98,7 +97,7 @@ impl Blobs for NodeChunks<'_> {
     fn take(
         &self,
         blob: &ChunkId,
-        dest: &Path,
+        dest: Dest<'_>,
         dress: &mut dyn FnMut(&std::fs::File) -> io::Result<()>,
     ) -> Result<Took, Failure> {
         Ok(match self.handle.store().take_blob(blob, dest, dress)? {

@@ -10,12 +10,12 @@ mod place;
 mod uring;
 mod writers;
 
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use ares_core::chunk::{ChunkId, ChunkRef, VerifiedChunk};
 use ares_core::manifest::{Content, EntryKind, File, Meta, Name, Root, Totals, Walk, WalkItem, WalkStep};
 use ares_core::swarm::BlobPlace;
+use ares_node::store::Dest;
 use bytes::Bytes;
 
 use self::big::BigFile;
@@ -37,7 +37,7 @@ pub(crate) trait Blobs: Sync {
     fn take(
         &self,
         blob: &ChunkId,
-        dest: &Path,
+        dest: Dest<'_>,
         dress: &mut dyn FnMut(&std::fs::File) -> std::io::Result<()>,
     ) -> Result<Took, Failure>;
 }
@@ -275,11 +275,15 @@ impl Export<'_, '_> {
         let standing = dir.standing(&name)?;
         self.big = Some(match standing {
             Standing::Nothing => {
-                let dest = dir.path().join(meta::os(&name));
+                let dest = Dest {
+                    dir: dir.fd(),
+                    name: meta::os(&name),
+                    path: &place::at(dir.path(), &name),
+                };
                 let took = self
                     .sources
                     .blobs
-                    .take(&blob, &dest, &mut |backing| meta::file(backing, &meta))?;
+                    .take(&blob, dest, &mut |backing| meta::file(backing, &meta))?;
                 match took {
                     Took::Moved => BigFile::skip(),
                     Took::MustCopy => BigFile::write(&dir, &name, meta, file.bytes, Overwrite::Refuse)?,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::Path;
 
 use ares_core::chunk::{CutterId, ReleaseId};
 use ares_core::link::Link;
@@ -33,7 +34,7 @@ impl Chunks for Release {
 }
 
 impl Blobs for Release {
-    fn take(&self, _: &ChunkId, _: &Path, _: &mut dyn FnMut(&std::fs::File) -> std::io::Result<()>) -> Result<Took, Failure> {
+    fn take(&self, _: &ChunkId, _: Dest<'_>, _: &mut dyn FnMut(&std::fs::File) -> std::io::Result<()>) -> Result<Took, Failure> {
         Ok(Took::MustCopy)
     }
 }

@@ -12,22 +12,24 @@
 //! A crash before 3 finds the file under its own name: it stays a blob. A crash between 3 and 4 finds the Moving record and, at DEST, the very
 //! inode: `open` writes record 4. A power cut may keep the rename and lose the records, as they are not synced one by one: then the file is
 //! missed on the next use and its chunks are fetched again. No order of these ever yields wrong bytes, since the guard names the inode.
+//!
+//! The rename goes to a name in a directory that the caller holds open: who swaps a directory above it for a symlink meanwhile leads the file
+//! nowhere. Then only the path in the records is wrong, and the file is missed there.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use ares_core::chunk::{ChunkId, ChunkRef};
 use ares_core::store::{BlobRef, Guard, HELD_CHUNKS_MAX, HeldChunk, ObjectKind, ObjectNo, Record, layout};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{AtFlags, CWD, RenameFlags, fstat, renameat_with, statat};
 use rustix::io::Errno;
 
 use super::object::{ObjectFile, guard_from, guard_of};
 use super::shared::{Shared, Unusable};
-use super::{StoreError, Taken, locked};
+use super::{Dest, StoreError, Taken, locked};
 
 impl Shared {
     pub(super) fn add_in_place(
@@ -103,7 +105,7 @@ impl Shared {
     pub(super) fn take_blob(
         &self,
         blob: &ChunkId,
-        dest: &Path,
+        dest: Dest<'_>,
         dress: &mut dyn FnMut(&File) -> io::Result<()>,
     ) -> Result<Taken, StoreError> {
         let Some(object) = self.whole_blob(blob)? else {
@@ -124,24 +126,28 @@ impl Shared {
         if self.whole_blob(blob)? != Some(object) {
             return Ok(Taken::MustCopy); // somebody else took it meanwhile
         }
-        let dest = std::path::absolute(dest).map_err(|e| disk(dest, "make it absolute", e))?;
-        if fs::symlink_metadata(&dest).is_ok() {
-            return Err(StoreError::DestinationExists(dest));
+        assert!(!dest.name.as_bytes().contains(&b'/'), "a name, not a path");
+        let path = std::path::absolute(dest.path).map_err(|e| disk(dest.path, "make it absolute", e))?;
+        match statat(dest.dir, dest.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => {}
+            Ok(_) => return Err(StoreError::DestinationExists(path)),
+            Err(e) => return Err(disk(&path, "look at it", e.into())),
         }
-        let dir = dest.parent().unwrap_or(&dest);
-        let dir_dev = fs::metadata(dir).map_err(|e| disk(dir, "look at it", e))?.dev();
+        let dir_dev = fstat(dest.dir)
+            .map_err(|e| disk(&path, "look at its directory", e.into()))?
+            .st_dev;
         let own = guard_of(&file.file).map_err(|e| disk(&file.path, "look at it", e))?;
         if own.dev != dir_dev {
             return Ok(Taken::MustCopy);
         }
         dress(&file.file).map_err(|e| disk(&file.path, "set its mode, times or attributes", e))?;
-        self.move_out(object, blob, &file, &dest)
+        self.move_out(object, blob, &file, Dest { path: &path, ..dest })
     }
 
     /// Steps 2 to 4. Called with `names` held.
-    fn move_out(&self, object: ObjectNo, blob: &ChunkId, file: &ObjectFile, dest: &Path) -> Result<Taken, StoreError> {
+    fn move_out(&self, object: ObjectNo, blob: &ChunkId, file: &ObjectFile, dest: Dest<'_>) -> Result<Taken, StoreError> {
         let guard = guard_of(&file.file).map_err(|e| disk(&file.path, "look at it", e))?;
-        let path = dest.as_os_str().as_bytes().to_vec();
+        let path = dest.path.as_os_str().as_bytes().to_vec();
         self.record(
             &mut self.index_mut(),
             &Record::Moving {
@@ -151,19 +157,26 @@ impl Shared {
             },
         );
         self.append()?;
-        let rename = |from: String| renameat_with(CWD, self.dir.join(from), CWD, dest, RenameFlags::NOREPLACE);
+        let rename = |from: String| renameat_with(CWD, self.dir.join(from), dest.dir, dest.name, RenameFlags::NOREPLACE);
         let renamed = match rename(layout::blob(blob)) {
             Err(Errno::NOENT) => rename(layout::blob_partial(blob)), // whole, and not yet renamed
             other => other,
         };
         match renamed {
             Ok(()) => {}
-            Err(Errno::EXIST) => return Err(StoreError::DestinationExists(dest.to_owned())),
+            Err(Errno::EXIST) => return Err(StoreError::DestinationExists(dest.path.to_owned())),
             // Another mount of the same device, or a filesystem that cannot rename without replacing.
             Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS) => return Ok(Taken::MustCopy),
-            Err(e) => return Err(StoreError::of_write(dest, "rename a file of the store to it", 0, e.into())),
+            Err(e) => {
+                return Err(StoreError::of_write(
+                    dest.path,
+                    "rename a file of the store to it",
+                    0,
+                    e.into(),
+                ));
+            }
         }
-        let guard = guard_of(&file.file).map_err(|e| disk(dest, "look at it", e))?;
+        let guard = guard_of(&file.file).map_err(|e| disk(dest.path, "look at it", e))?;
         let mut index = self.index_mut();
         let Some((_, blob, _)) = index.blob(blob) else {
             return Ok(Taken::Moved);

@@ -17,8 +17,10 @@
 //! Architecture invariants: nothing is ever deleted but by name of the journal; a chunk is in the index only after its bytes are written; no
 //! lock on the index is held while a disk works; a file that is not ours is only ever opened for reading.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -58,6 +60,17 @@ const RELEASE_NAME_BYTES_MAX: usize = 1024;
 pub struct Store {
     shared: Arc<Shared>,
     flusher: Option<JoinHandle<()>>,
+}
+
+/// Where `take_blob` puts a file: a name in a directory that is held open.
+#[derive(Clone, Copy, Debug)]
+pub struct Dest<'a> {
+    /// The directory.
+    pub dir: BorrowedFd<'a>,
+    /// The file's name in it: one component.
+    pub name: &'a OsStr,
+    /// The path by which both are known: where the file is found later, and for errors.
+    pub path: &'a Path,
 }
 
 /// What became of `take_blob`.
@@ -251,7 +264,7 @@ impl Store {
     pub fn take_blob(
         &self,
         blob: &ChunkId,
-        dest: &Path,
+        dest: Dest<'_>,
         dress: &mut dyn FnMut(&File) -> io::Result<()>,
     ) -> Result<Taken, StoreError> {
         self.shared.take_blob(blob, dest, dress)

@@ -1,10 +1,15 @@
 //! What tests of this crate share: a directory that goes away, chunks made from a number.
 
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use ares_core::chunk::{ChunkId, ChunkRef, VerifiedChunk};
 use bytes::Bytes;
+
+use super::{Dest, Store, StoreError, Taken};
 
 /// `len` bytes that only `seed` gives.
 pub(crate) fn bytes_of(seed: u64, len: usize) -> Vec<u8> {
@@ -58,4 +63,16 @@ impl Drop for TempDir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// `take_blob` to a path whose directory nobody swaps.
+pub(crate) fn take(
+    store: &Store,
+    blob: &ChunkId,
+    path: &Path,
+    dress: &mut dyn FnMut(&File) -> io::Result<()>,
+) -> Result<Taken, StoreError> {
+    let dir = File::open(path.parent().unwrap()).unwrap();
+    let (dir, name) = (dir.as_fd(), path.file_name().unwrap());
+    store.take_blob(blob, Dest { dir, name, path }, dress)
 }

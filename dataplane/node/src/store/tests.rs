@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use ares_core::chunk::{ChunkId, ReleaseId};
 use ares_core::store::layout;
 
-use super::testing::{TempDir, bytes_of, chunk, named, verified};
+use super::testing::{TempDir, bytes_of, chunk, named, take, verified};
 use super::*;
 
 mod crash;

@@ -256,7 +256,7 @@ fn a_blob_that_was_being_handed_over_is_found_wherever_a_crash_left_it() {
         store.writer().put(&c, Some(at)).unwrap();
         store.flush().unwrap();
         let before = store.totals().journal_bytes as usize;
-        assert_eq!(store.take_blob(&at.blob, &dest, &mut |_| Ok(())).unwrap(), Taken::Moved);
+        assert_eq!(take(&store, &at.blob, &dest, &mut |_| Ok(())).unwrap(), Taken::Moved);
         before
     };
     let journal = journal_of(&state);

@@ -1,6 +1,7 @@
 //! Files that are not ours: served where they are, noticed when they change, and backing files that become the user's.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use super::*;
@@ -200,14 +201,14 @@ fn a_whole_blob_becomes_the_users_file_and_is_served_from_there() {
     let (store, chunks, blob) = with_blob(&state);
     let served = store.locate(&chunks[0].id()).unwrap();
     let dest = dir.path().join("out");
-    assert_eq!(store.take_blob(&blob, &dest, &mut dress).unwrap(), Taken::Moved);
+    assert_eq!(take(&store, &blob, &dest, &mut dress).unwrap(), Taken::Moved);
     let meta = fs::metadata(&dest).unwrap();
     assert_eq!((meta.mode() & 0o7777, meta.mtime(), meta.len()), (0o444, 0, 10_000));
     assert!(!state.join(layout::blob(&blob)).exists());
     assert!(served.still_valid(), "who was reading reads on");
     assert!(store.blob_file(&blob).is_none());
     assert_eq!(
-        store.take_blob(&blob, &dir.path().join("again"), &mut dress).unwrap(),
+        take(&store, &blob, &dir.path().join("again"), &mut dress).unwrap(),
         Taken::MustCopy
     );
     let check = |store: &Store| {
@@ -231,7 +232,7 @@ fn a_whole_blob_becomes_the_users_file_and_is_served_from_there() {
     }
     assert_eq!((store.totals().own_bytes, store.totals().objects), (0, 1));
     assert_eq!(
-        store.take_blob(&blob, &dir.path().join("two"), &mut dress).unwrap(),
+        take(&store, &blob, &dir.path().join("two"), &mut dress).unwrap(),
         Taken::MustCopy
     );
     // The user removes it: once that is noticed, nothing is held, and a third download brings it anew.
@@ -245,7 +246,7 @@ fn a_whole_blob_becomes_the_users_file_and_is_served_from_there() {
         assert!(store.has_at(&at, &named(c)));
     }
     assert_eq!(
-        store.take_blob(&blob, &dir.path().join("two"), &mut dress).unwrap(),
+        take(&store, &blob, &dir.path().join("two"), &mut dress).unwrap(),
         Taken::Moved
     );
 }
@@ -262,7 +263,7 @@ fn a_published_file_counts_as_its_blob_wherever_a_chunk_of_it_recurs() {
     let store = Store::open(&dir.path().join("s")).unwrap();
     let mut writer = store.writer();
     writer.put(&b, Some(at(4000))).unwrap();
-    let error = store.take_blob(&at(0).blob, &dir.path().join("out"), &mut dress).unwrap_err();
+    let error = take(&store, &at(0).blob, &dir.path().join("out"), &mut dress).unwrap_err();
     assert!(matches!(error, StoreError::Incomplete { .. }), "{error}");
 
     let chunks = [(0, named(&a)), (4000, named(&b)), (8000, named(&a))];
@@ -271,7 +272,7 @@ fn a_published_file_counts_as_its_blob_wherever_a_chunk_of_it_recurs() {
     store.add_in_place(&path, guard, BlobRef { id, bytes }, &chunks).unwrap();
     let held = |store: &Store| chunks.map(|(offset, chunk)| store.has_at(&at(offset), &chunk));
     assert_eq!(held(&store), [true; 3]);
-    let taken = store.take_blob(&id, &dir.path().join("out"), &mut dress).unwrap();
+    let taken = take(&store, &id, &dir.path().join("out"), &mut dress).unwrap();
     assert_eq!(taken, Taken::MustCopy);
     drop((writer, store));
 
@@ -280,7 +281,7 @@ fn a_published_file_counts_as_its_blob_wherever_a_chunk_of_it_recurs() {
     fs::write(&path, b"changed").unwrap();
     assert!(store.locate(&a.id()).is_none());
     assert_eq!(held(&store), [false, true, false], "what the backing file has is still there");
-    let error = store.take_blob(&id, &dir.path().join("out"), &mut dress).unwrap_err();
+    let error = take(&store, &id, &dir.path().join("out"), &mut dress).unwrap_err();
     assert!(matches!(error, StoreError::Incomplete { .. }), "{error}");
 }
 
@@ -289,40 +290,58 @@ fn taking_what_cannot_be_taken_leaves_everything_as_it_was() {
     let dir = TempDir::new();
     let (store, chunks, blob) = with_blob(&dir.path().join("s"));
     fs::write(dir.path().join("taken"), b"mine").unwrap();
-    let error = store.take_blob(&blob, &dir.path().join("taken"), &mut dress).unwrap_err();
+    let error = take(&store, &blob, &dir.path().join("taken"), &mut dress).unwrap_err();
     assert!(matches!(error, StoreError::DestinationExists(_)), "{error}");
     assert_eq!(fs::read(dir.path().join("taken")).unwrap(), b"mine");
-    let error = store
-        .take_blob(&blob, &dir.path().join("no/such/dir"), &mut dress)
-        .unwrap_err();
-    assert!(matches!(error, StoreError::Disk { .. }), "{error}");
-    let error = store
-        .take_blob(
-            &blob,
-            &dir.path().join("out"),
-            &mut |_| Err(io::ErrorKind::StorageFull.into()),
-        )
-        .unwrap_err();
+    let error = take(&store, &blob, &dir.path().join("out"), &mut |_| {
+        Err(io::ErrorKind::StorageFull.into())
+    })
+    .unwrap_err();
     assert!(matches!(error, StoreError::Disk { .. }), "{error}");
     let other_fs = Path::new("/dev/shm");
     if other_fs.is_dir() && fs::metadata(other_fs).unwrap().dev() != fs::metadata(dir.path()).unwrap().dev() {
         let dest = other_fs.join(format!("ares-test-{}", std::process::id()));
-        assert_eq!(store.take_blob(&blob, &dest, &mut dress).unwrap(), Taken::MustCopy);
+        assert_eq!(take(&store, &blob, &dest, &mut dress).unwrap(), Taken::MustCopy);
         assert!(!dest.exists());
     } else {
         println!("SKIPPED: no second filesystem at /dev/shm to be refused by");
     }
     store.writer().put(&chunk(9, 10), Some(place(9, 20, 0))).unwrap();
-    let error = store
-        .take_blob(&place(9, 20, 0).blob, &dir.path().join("out"), &mut dress)
-        .unwrap_err();
+    let error = take(&store, &place(9, 20, 0).blob, &dir.path().join("out"), &mut dress).unwrap_err();
     assert!(matches!(error, StoreError::Incomplete { .. }), "{error}");
     assert_eq!(
-        store.take_blob(&chunks[0].id(), &dir.path().join("out"), &mut dress).unwrap(),
+        take(&store, &chunks[0].id(), &dir.path().join("out"), &mut dress).unwrap(),
         Taken::MustCopy
     );
     assert_eq!(store.read(named(&chunks[1])).unwrap().bytes(), chunks[1].bytes());
     assert!(!dir.path().join("out").exists());
+}
+
+#[test]
+fn a_blob_lands_in_the_open_directory_whoever_takes_its_place() {
+    let dir = TempDir::new();
+    let (store, chunks, blob) = with_blob(&dir.path().join("s"));
+    let at = |name: &str| dir.path().join(name);
+    for name in ["dest", "outside"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    let open = File::open(at("dest")).unwrap();
+    let mut swap = |file: &File| {
+        fs::rename(at("dest"), at("moved"))?;
+        std::os::unix::fs::symlink(at("outside"), at("dest"))?;
+        dress(file)
+    };
+    let dest = Dest {
+        dir: open.as_fd(),
+        name: OsStr::new("out"),
+        path: &at("dest/out"),
+    };
+    assert_eq!(store.take_blob(&blob, dest, &mut swap).unwrap(), Taken::Moved);
+    assert!(at("moved/out").is_file());
+    assert_eq!(fs::read_dir(at("outside")).unwrap().count(), 0);
+    // It is not where the records say: its chunks are missed, and nothing else is read in its place.
+    fs::write(at("outside/out"), vec![7; 10_000]).unwrap();
+    assert!(chunks.iter().all(|c| store.locate(&c.id()).is_none()));
 }
 
 #[test]

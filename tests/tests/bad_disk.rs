@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ares_tests::scratch::{mount_tmpfs, quiet};
-use ares_tests::{Daemon, Lab, compare, daemon, lab, tree};
+use ares_tests::{Daemon, Lab, Node, compare, daemon, lab, tree};
 
 const BYTES: u64 = 24 << 20;
 
@@ -66,6 +66,48 @@ fn a_full_store_is_told_and_goes_on_with_room() {
     );
 }
 
+/// What cannot fit is refused before it is fetched; what only looks as if it could not is not.
+#[test]
+fn a_destination_without_room_is_told_at_once() {
+    const TEST: &str = "disk-no-room";
+    let lab = Lab::on_loopback(TEST, 2);
+    let (release, big) = (lab.node(0).dir().join("release"), lab.node(0).dir().join("big"));
+    let sparse = lab.node(0).dir().join("sparse");
+    tree::source(&release, 20, 94);
+    tree::big_file(&release.join("big"), 6 << 20, 95);
+    tree::big_file(&big, BYTES, 96);
+    tree::sparse_file(&sparse, 100 << 20, 97);
+    let server = Daemon::serve(lab.node(0));
+    let [release_link, big_link, sparse_link] = [&release, &big, &sparse].map(|path| server.publish(path).link);
+    let reader = lab.node(1);
+    let disk = reader.dir().join("disk");
+    if !tmpfs(TEST, &disk, "size=10m") {
+        return;
+    }
+    let get = |reader: &Node, link: &str, dest: &str| reader.start(daemon::get(reader, link, &disk.join(dest))).wait(BOUND);
+    let refused =
+        get(reader, &big_link, "big").expect_error(&["no room", &BYTES.to_string(), "that are free", "free some space"]);
+    assert_eq!(refused.status.code(), Some(5));
+    let served = server.counter("served_bytes");
+    assert!(served < 1 << 20, "{served} bytes were fetched all the same");
+    // Holes take no room, nor do files that are there already.
+    get(reader, &sparse_link, "sparse").expect_ok();
+    fs::remove_file(disk.join("sparse")).expect("there");
+    for _ in 0..2 {
+        get(reader, &release_link, "release").expect_ok();
+    }
+    compare::assert_same(&release, &disk.join("release"));
+    // What the store holds on the same disk is moved.
+    let both = reader.dir().join("both");
+    if !tmpfs(TEST, &both, "size=30m") {
+        return;
+    }
+    let reader = &reader.with_state(both.join("state"));
+    reader.run(reader.ares(["cat", &big_link])).expect_ok();
+    reader.run(daemon::get(reader, &big_link, &both.join("big"))).expect_ok();
+    assert_eq!(compare::differences(&big, &both.join("big")), Vec::<String>::new());
+}
+
 #[test]
 fn a_full_destination_is_told_and_nothing_is_fetched_again() {
     const TEST: &str = "disk-full-destination";
@@ -81,15 +123,20 @@ fn a_full_destination_is_told_and_nothing_is_fetched_again() {
     }
     fs::write(disk.join("mine"), "keep").expect("writable");
     let dest = disk.join("dest");
-    reader
-        .start(daemon::get(reader, &link, &dest))
-        .wait(BOUND)
-        .expect_error(&["space|full"]);
-    assert!(!dest.exists(), "half a file under the final name");
+    // A hole of the same size: from outside nobody sees that it is another file, and that the new one will not fit beside it.
+    let hole = fs::File::create(&dest).expect("writable");
+    hole.set_len(BYTES).expect("a hole");
+    let get = || {
+        let mut get = daemon::get(reader, &link, &dest);
+        get.arg("--force");
+        get
+    };
+    reader.start(get()).wait(BOUND).expect_error(&["space|full"]);
+    assert_eq!(compare::allocated_bytes(&dest), 0, "half a file under the final name");
     assert_eq!(fs::read(disk.join("mine")).expect("kept"), b"keep");
     let served = server.counter("served_bytes");
     remount(&disk, "size=100m");
-    reader.start(daemon::get(reader, &link, &dest)).wait(BOUND).expect_ok();
+    reader.start(get()).wait(BOUND).expect_ok();
     assert_eq!(compare::differences(&big, &dest), Vec::<String>::new());
     let again = server.counter("served_bytes") - served;
     assert!(

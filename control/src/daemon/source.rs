@@ -1,6 +1,7 @@
 //! The ways of others to the node's chunks: `tree` and `export` wait for them, fs is called back.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use super::Shared;
 use crate::cancel::Cancel;
 use crate::error::{Failure, Kind};
+use crate::export::room::Stock;
 use crate::export::{Blobs, Took};
 use crate::tree::Chunks;
 
@@ -104,6 +106,17 @@ impl Blobs for NodeChunks<'_> {
             Taken::Moved => Took::Moved,
             Taken::MustCopy => Took::MustCopy,
         })
+    }
+}
+
+impl Stock for Shared {
+    fn is_on(&self, device: u64) -> bool {
+        // A store that cannot be looked at may be anywhere: what it holds then counts as moved.
+        std::fs::metadata(&self.config.state).map_or(true, |meta| meta.dev() == device)
+    }
+
+    fn holds(&self, chunk: &ChunkId) -> bool {
+        self.handle.store().has(chunk)
     }
 }
 

@@ -7,6 +7,7 @@ mod dir;
 mod draft;
 mod meta;
 mod place;
+pub(crate) mod room;
 mod uring;
 mod writers;
 

@@ -78,6 +78,12 @@ impl Place {
         Ok(Place::Entry { dir, name })
     }
 
+    /// The directory, or the one that the entry will stand in.
+    pub(super) fn dir(&self) -> &Dir {
+        let (Place::Directory { dir, .. } | Place::Entry { dir, .. }) = self;
+        dir
+    }
+
     /// As a directory with `meta`, ready to be written into.
     pub(super) fn directory(self, meta: &Meta) -> Result<Dir, Failure> {
         match self {

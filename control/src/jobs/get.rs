@@ -46,6 +46,9 @@ pub(super) fn run(
     }
     // A destination that cannot be written to is found before hours of fetching, not after.
     let place = export::Place::open(dest, &found, link)?;
+    if let Some(root) = found.as_root() {
+        export::room::check(&place, &root, &chunks, daemon, cancel)?;
+    }
 
     daemon.adopt(link, &found.root)?;
 

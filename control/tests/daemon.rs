@@ -161,3 +161,27 @@ fn two_signals_end_it_whatever_it_does() {
     serve.signal(rustix::process::Signal::INT);
     assert!(matches!(serve.wait().code(), Some(0 | 130)));
 }
+
+#[test]
+fn it_answers_with_thousands_of_releases() {
+    use ares_core::chunk::{ChunkId, ReleaseId};
+    const COUNT: u32 = 5000;
+    let dir = tempfile::tempdir().expect("a directory");
+    let id = |n: u32| ReleaseId(ChunkId::of(&n.to_le_bytes()));
+    {
+        let store = ares_node::store::Store::open(&dir.path().join("state")).expect("a new store");
+        for n in 0..COUNT {
+            store.add_release(id(n), &"n".repeat(500), 1, 1).expect("remembered");
+        }
+    }
+    let _serve = Serve::start(dir.path(), &[]);
+    let said = status(dir.path()).expect("it answers");
+    let listed = said["releases"].as_array().expect("a list");
+    let left_out = said["left_out"]["releases"].as_u64().expect("a number");
+    assert_eq!(listed.len() as u64 + left_out, u64::from(COUNT));
+    assert!(!listed.is_empty() && left_out > 0);
+    assert_eq!(listed.last().expect("one")["release"], id(COUNT - 1).to_string());
+    let text = ares(dir.path()).arg("status").output().expect("it runs");
+    let words = format!("and {left_out} releases more");
+    assert!(String::from_utf8_lossy(&text.stdout).contains(&words));
+}

@@ -5,8 +5,11 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use super::proto::{Envelope, Event, Reply, Request, VERSION};
 use crate::error::{Failure, Kind};
 
-/// Longest line, in bytes. The longest honest one names two 4 KiB paths in hex and a link.
-pub(crate) const LINE_BYTES_MAX: usize = 64 << 10;
+/// Longest line of a request, in bytes. The longest honest one names two 4 KiB paths in hex and a link.
+pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 10;
+
+/// Longest line of a reply, in bytes. The longest honest one is a status, whose lists `jobs::status` bounds.
+pub(crate) const REPLY_BYTES_MAX: usize = 1 << 20;
 
 /// Most raw bytes behind one data line.
 pub(crate) const DATA_BYTES_MAX: usize = 1 << 20;
@@ -15,8 +18,8 @@ pub(crate) const DATA_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CodecError {
     /// No newline in sight.
-    #[error("a line is longer than {LINE_BYTES_MAX} bytes")]
-    LongLine,
+    #[error("a line is longer than {max_bytes} bytes")]
+    LongLine { max_bytes: usize },
     /// Not JSON, or JSON that says nothing we know.
     #[error("a line is not of this protocol: {why}")]
     Malformed { why: String },
@@ -62,14 +65,14 @@ impl Decoder {
     }
 
     /// The next line without its newline, if it is all there. Empty lines are skipped.
-    fn line(&mut self) -> Result<Option<Bytes>, CodecError> {
+    fn line(&mut self, max_bytes: usize) -> Result<Option<Bytes>, CodecError> {
         loop {
             match self.buf[self.scanned..]
                 .iter()
                 .position(|b| *b == b'\n')
                 .map(|n| n + self.scanned)
             {
-                Some(at) if at > LINE_BYTES_MAX => return Err(CodecError::LongLine),
+                Some(at) if at > max_bytes => return Err(CodecError::LongLine { max_bytes }),
                 Some(at) => {
                     self.scanned = 0;
                     let line = self.buf.split_to(at).freeze();
@@ -78,7 +81,7 @@ impl Decoder {
                         return Ok(Some(line));
                     }
                 }
-                None if self.buf.len() > LINE_BYTES_MAX => return Err(CodecError::LongLine),
+                None if self.buf.len() > max_bytes => return Err(CodecError::LongLine { max_bytes }),
                 None => {
                     self.scanned = self.buf.len();
                     return Ok(None);
@@ -89,7 +92,9 @@ impl Decoder {
 
     /// The next request.
     pub(crate) fn request(&mut self) -> Result<Option<Request>, CodecError> {
-        let Some(line) = self.line()? else { return Ok(None) };
+        let Some(line) = self.line(REQUEST_BYTES_MAX)? else {
+            return Ok(None);
+        };
         // The version is looked at first: another version's request need not parse.
         let value: serde_json::Value = serde_json::from_slice(&line).map_err(malformed)?;
         match value.get("v").and_then(serde_json::Value::as_u64) {
@@ -109,7 +114,9 @@ impl Decoder {
     /// The next reply. A data event is given out only when its bytes are there too.
     pub(crate) fn reply(&mut self) -> Result<Option<Reply>, CodecError> {
         if self.data_due.is_none() {
-            let Some(line) = self.line()? else { return Ok(None) };
+            let Some(line) = self.line(REPLY_BYTES_MAX)? else {
+                return Ok(None);
+            };
             let reply: Reply = serde_json::from_slice(&line).map_err(malformed)?;
             if !matches!(reply, Reply::Event(Event::Data { .. })) {
                 return Ok(Some(reply));

@@ -1,10 +1,34 @@
-//! What is going on: the node's status with what only control knows.
+//! What is going on: the node's status with what only control knows. Its lists are bounded, so that it fits a reply whatever there is of
+//! peers, releases and mounts: what is left out is counted.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use crate::admin::codec::REPLY_BYTES_MAX;
 use crate::admin::proto::{Outcome, Raw};
 use crate::daemon::Shared;
 use crate::error::{Failure, Kind};
+
+/// Bytes of a list as JSON: some thousand releases, or some hundred peers with a path each.
+const LIST_BYTES_MAX: usize = 200 << 10;
+
+/// The lists, and which of their entries are kept.
+const LISTS: [(&str, Keep); 4] = [
+    ("listen", Keep::First),
+    ("releases", Keep::Last),
+    ("mounts", Keep::First),
+    ("peers", Keep::First),
+];
+
+// The rest is numbers and two paths.
+const _: () = assert!(LISTS.len() * LIST_BYTES_MAX + (100 << 10) < REPLY_BYTES_MAX);
+
+/// Which end of a list matters more.
+#[derive(Clone, Copy)]
+enum Keep {
+    First,
+    /// What came last is what somebody asks about.
+    Last,
+}
 
 pub(super) fn run(daemon: &Shared) -> Result<Outcome, Failure> {
     let failed = |e: serde_json::Error| Failure::new(Kind::Failed, format!("the status cannot be written as JSON: {e}"));
@@ -24,6 +48,89 @@ pub(super) fn run(daemon: &Shared) -> Result<Outcome, Failure> {
         fields.insert("pid".into(), std::process::id().into());
         fields.insert("state".into(), daemon.config.state.to_string_lossy().into());
         fields.insert("mounts".into(), mounts.into());
+        bound(fields);
     }
     Ok(Outcome::Status { status })
+}
+
+/// Cuts the lists to their bytes and says under `left_out` how many entries of each are missing.
+fn bound(status: &mut Map<String, Value>) {
+    let mut left_out = Map::new();
+    for (name, keep) in LISTS {
+        if let Some(Value::Array(list)) = status.get_mut(name) {
+            left_out.insert(name.into(), cut(list, keep).into());
+        }
+    }
+    status.insert("left_out".into(), left_out.into());
+}
+
+/// Says how many it took away.
+fn cut(list: &mut Vec<Value>, keep: Keep) -> usize {
+    let mut room = LIST_BYTES_MAX;
+    let mut fits = |entry: &Value| {
+        // With the comma.
+        let bytes = entry.to_string().len() + 1;
+        room.checked_sub(bytes).map(|rest| room = rest).is_some()
+    };
+    let kept = match keep {
+        Keep::First => list.iter().take_while(|entry| fits(entry)).count(),
+        Keep::Last => list.iter().rev().take_while(|entry| fits(entry)).count(),
+    };
+    let gone = list.len() - kept;
+    match keep {
+        Keep::First => list.truncate(kept),
+        Keep::Last => drop(list.drain(..gone)),
+    }
+    gone
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::codec::{Decoder, encode_reply};
+    use crate::admin::proto::Reply;
+
+    #[test]
+    fn a_status_fits_a_reply_whatever_there_is() {
+        let release = |n: usize| json!({"release": format!("{n:064}"), "name": "\u{1}".repeat(1000), "complete": true});
+        let paths = vec![json!({"path": u64::MAX, "remote": "[ffff::ffff]:65535", "rtt_ms": 0.123456789}); 20];
+        let peer = |n: usize| json!({"peer": format!("{n:064}"), "paths": paths});
+        let many: Vec<Value> = (0..20_000).map(release).collect();
+        let status = json!({
+            "listen": vec!["[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535"; 100_000],
+            "releases": many,
+            "mounts": vec![json!({"dir": {"hex": "ff".repeat(4096)}}); 1000],
+            "peers": (0..20_000).map(peer).collect::<Vec<_>>(),
+            "counters": {"served_bytes": u64::MAX},
+        });
+        let Value::Object(mut fields) = status else {
+            panic!("an object")
+        };
+        bound(&mut fields);
+        let count = |fields: &Map<String, Value>, name: &str| {
+            let listed = fields[name].as_array().map_or(0, Vec::len) as u64;
+            (listed, fields["left_out"][name].as_u64().unwrap_or(0))
+        };
+        for (name, total) in [("listen", 100_000), ("releases", 20_000), ("mounts", 1000), ("peers", 20_000)] {
+            let (listed, left_out) = count(&fields, name);
+            assert!(listed > 20 && listed + left_out == total, "{name}: {listed} and {left_out}");
+        }
+        assert_eq!(
+            fields["releases"].as_array().and_then(|list| list.last()),
+            Some(&release(19_999)),
+            "the newest"
+        );
+        let reply = Reply::Done {
+            ok: Outcome::Status { status: fields.into() },
+        };
+        let mut decoder = Decoder::default();
+        decoder.on_bytes(&encode_reply(&reply).0);
+        assert_eq!(decoder.reply(), Ok(Some(reply)));
+
+        let Value::Object(mut few) = json!({"listen": [], "releases": [release(1)], "mounts": [], "peers": []}) else {
+            panic!("an object")
+        };
+        bound(&mut few);
+        assert_eq!(count(&few, "releases"), (1, 0));
+    }
 }

@@ -85,6 +85,12 @@ pub(crate) fn status(status: &Value) -> String {
             ));
         }
     }
+    for (name, thing) in [("releases", "release"), ("mounts", "mount"), ("peers", "peer")] {
+        let left_out = number(&status["left_out"][name]);
+        if left_out > 0 {
+            lines.push(format!("  and {} more, too many to list", count(left_out, thing)));
+        }
+    }
     lines.join("\n")
 }
 
@@ -116,6 +122,13 @@ mod tests {
         ] {
             assert!(text.contains(expect), "{expect} in {text}");
         }
+        assert!(!text.contains("more"), "{text}");
+        let cut = serde_json::json!({"left_out": {"listen": 0, "releases": 1, "mounts": 0, "peers": 4321}});
+        let text = status(&cut);
+        assert!(
+            text.contains("and 1 release more") && text.contains("and 4321 peers more"),
+            "{text}"
+        );
         assert!(status(&Value::Null).contains("nothing"));
     }
 }

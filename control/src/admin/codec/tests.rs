@@ -140,8 +140,8 @@ fn other_bytes_are_refused_with_a_reason() {
     );
     check(b"{\"v\":1,\"request\":{\"cmd\":\"publish\"}}\n", "missing field");
     check(b"{\"v\":2,\"request\":{\"cmd\":\"tbd\"}}\n", "protocol version 2");
-    check(&vec![b'x'; LINE_BYTES_MAX + 1], "longer than");
-    check(&[vec![b' '; LINE_BYTES_MAX + 1], b"\n".to_vec()].concat(), "longer than");
+    check(&vec![b'x'; REQUEST_BYTES_MAX + 1], "longer than");
+    check(&[vec![b' '; REQUEST_BYTES_MAX + 1], b"\n".to_vec()].concat(), "longer than");
     check(&[vec![b'['; 20_000], b"\n".to_vec()].concat(), "recursion limit");
 
     let mut decoder = Decoder::default();

@@ -1,10 +1,12 @@
-//! An ordinary user mounts through fusermount3, with no capability and no group of note.
+//! An ordinary user mounts through fusermount3, with no capability and no group of note; and users of one machine do not trust each other.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
-use ares_tests::{Daemon, Lab, Published, lab, tree};
+use ares_tests::{Daemon, Lab, Node, Published, lab, tree, wait};
 
 /// Debian's `nobody`.
 const NOBODY: u32 = 65_534;
@@ -51,6 +53,57 @@ fn open_device(at: &Path) -> Result<Option<String>, String> {
     Ok(Some(at.display().to_string()))
 }
 
+/// A copy of the binary that every user may run: the build directory may be closed to others.
+fn open_binary(lab: &Lab) -> PathBuf {
+    let ares = lab.path().join("ares");
+    fs::copy(lab::binary(), &ares).expect("a copy of the binary");
+    ares
+}
+
+/// `ares --state STATE ARGS` as another user.
+fn as_user(node: &Node, user: u32, ares: &Path, state: &Path, args: &[&str]) -> Command {
+    let mut command = node.command("setpriv");
+    command.args([format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".into()]);
+    command.arg("--").arg(ares).arg("--state").arg(state).args(args);
+    command
+}
+
+#[test]
+fn a_daemon_of_a_stranger_is_not_spoken_to() {
+    const TEST: &str = "user-socket";
+    const STRANGER: u32 = NOBODY - 1;
+    if !rustix::process::geteuid().is_root() || !lab::may_become(NOBODY) || !lab::may_become(STRANGER) {
+        return lab::skip(TEST, "only root becomes other users");
+    }
+    let lab = Lab::on_loopback(TEST, 1);
+    let node = lab.node(0);
+    let ares = open_binary(&lab);
+    let state = lab.dir("stranger");
+    chown(&state, Some(STRANGER), Some(STRANGER)).expect("root gives directories away");
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    let daemon = node.start(as_user(node, STRANGER, &ares, &state, &serve));
+    let status = |user| node.run(as_user(node, user, &ares, &state, &["status"]));
+    wait::until(Duration::from_secs(30), "an answer to the daemon's own user", || {
+        assert!(daemon.is_running(), "{}", daemon.stderr());
+        status(STRANGER).status.success().then_some(())
+    });
+    // Root commands a service, which runs as the owner of its state directory.
+    status(0).expect_ok();
+    // A trap: everybody is let in.
+    let socket = state.join("admin.sock");
+    for (path, mode) in [(&state, 0o755), (&socket, 0o666)] {
+        fs::set_permissions(path, Permissions::from_mode(mode)).expect("root may");
+    }
+    let words = [socket.to_str().expect("ASCII"), &STRANGER.to_string(), "--state"];
+    let refused = status(NOBODY).expect_error(&words);
+    assert_eq!(refused.status.code(), Some(2));
+    // Root is not led by a stranger who got a socket into root's directory, nor by one whose socket was given to root.
+    chown(&state, Some(0), Some(0)).expect("root takes directories");
+    status(0).expect_error(&words);
+    chown(&socket, Some(0), Some(0)).expect("root takes sockets");
+    status(0).expect_error(&words);
+}
+
 #[test]
 fn an_ordinary_user_mounts_and_unmounts() {
     const TEST: &str = "user-mount";
@@ -72,9 +125,7 @@ fn an_ordinary_user_mounts_and_unmounts() {
     let home = lab.dir("home");
     let dir = home.join("mounted");
     fs::create_dir(&dir).expect("a mount point");
-    // The build directory may be closed to other users.
-    let ares = home.join("ares");
-    fs::copy(lab::binary(), &ares).expect("a copy of the binary");
+    let ares = open_binary(&lab);
     let user = if is_root {
         NOBODY
     } else {

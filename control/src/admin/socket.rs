@@ -1,7 +1,8 @@
-//! Where the admin socket is and who may speak on it. Opens and closes it; reads and writes nothing.
+//! Where the admin socket is, who may speak on it, and to whom. Opens and closes it; reads and writes nothing.
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -30,10 +31,10 @@ fn short<T>(state: &Path, with: impl FnOnce(&Path) -> io::Result<T>) -> io::Resu
     with(Path::new(&format!("/proc/self/fd/{}/{NAME}", dir.as_raw_fd())))
 }
 
-/// Connects to the daemon of `state`; `None` where none listens.
+/// Connects to the daemon of `state`; `None` where none listens. Whoever else listens there is not spoken to.
 pub(crate) fn connect(state: &Path) -> Result<Option<UnixStream>, Failure> {
     match short(state, |path| UnixStream::connect(path)) {
-        Ok(stream) => Ok(Some(stream)),
+        Ok(stream) => check_daemon(state, &stream).map(|()| Some(stream)),
         // A refusal is a socket that a killed daemon left behind.
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),
         Err(e) => {
@@ -41,6 +42,32 @@ pub(crate) fn connect(state: &Path) -> Result<Option<UnixStream>, Failure> {
             Err(failure.help("run as the user that the daemon runs as, or as root, or use another --state"))
         }
     }
+}
+
+/// Whose the socket is, and who listens on it: this user or root. Root also commands the daemon of the state directory's owner, who could
+/// replace the daemon in any case: a service's user is such a one.
+fn check_daemon(state: &Path, stream: &UnixStream) -> Result<(), Failure> {
+    let path = path(state);
+    let looking = |e: &io::Error| Failure::io("looking at the socket of the daemon,", &path, e);
+    let socket = std::fs::symlink_metadata(&path).map_err(|e| looking(&e))?.uid();
+    let listener = rustix::net::sockopt::socket_peercred(stream.as_fd())
+        .map_err(|e| looking(&e.into()))?
+        .uid
+        .as_raw();
+    let own = rustix::process::geteuid();
+    let mut trusted = vec![own.as_raw(), 0];
+    if own.is_root() {
+        trusted.push(std::fs::metadata(state).map_err(|e| looking(&e))?.uid());
+    }
+    let Some(stranger) = [socket, listener].into_iter().find(|uid| !trusted.contains(uid)) else {
+        return Ok(());
+    };
+    let message = format!(
+        "{} belongs to user {stranger}, not to user {} who runs this command: it is not spoken to",
+        path.display(),
+        own.as_raw()
+    );
+    Err(Failure::new(Kind::Usage, message).help("run as that user, or use another --state"))
 }
 
 /// Listens for `state`, whose store lock the caller holds: so a socket that is there already is a dead one and goes.

@@ -1,5 +1,8 @@
 //! A killed side loses little: the other one, or the next try, goes on with what is held.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 use ares_tests::{Daemon, Lab, Published, compare, daemon, tree, wait};
@@ -50,6 +53,56 @@ fn a_killed_reader_goes_on_with_what_it_holds() {
     );
     let served = server.counter("served_bytes");
     assert!(served < BYTES + 2 * AGAIN_MAX, "{served} bytes served for a file of {BYTES}");
+}
+
+#[test]
+fn directories_of_a_killed_get_end_with_the_releases_modes_and_times() {
+    let Some(lab) = Lab::new("resume-modes", 2) else { return };
+    let (publisher, reader) = (lab.node(0), lab.node(1));
+    reader.limit_arrivals(150);
+    let release = publisher.dir().join("release");
+    fs::create_dir(&release).expect("writable");
+    tree::source(&release.join("a"), 50, 53);
+    fs::create_dir_all(release.join("b/c")).expect("writable");
+    tree::big_file(&release.join("b/c/big"), BYTES, 54);
+    tree::source(&release.join("d"), 50, 55);
+    let dirs = ["b/c", "b", ""].map(|name| release.join(name));
+    for (dir, mode) in dirs.iter().zip([0o555, 0o751, 0o715]) {
+        tree::set_mode(dir, mode);
+        tree::set_mtime(dir, (1_000_000_000, mode.into())).expect("mtime");
+    }
+    let server = Daemon::serve(publisher);
+    let Published { link, .. } = server.publish(&release);
+    let copy = reader.dir().join("copy");
+    let get = || reader.start(daemon::get(reader, &link, &copy));
+    let running = get();
+    wait::until(Duration::from_secs(60), "a file in the middle of being fetched", || {
+        copy.join("b/c").is_dir().then_some(())
+    });
+    assert!(running.is_running(), "killed too late to prove anything");
+    running.kill();
+    reader.lift_limit();
+    get().wait(Duration::from_secs(60)).expect_ok();
+    compare::assert_same(&release, &copy);
+    let look = |dir: &Path| {
+        fs::metadata(dir)
+            .map(|m| (m.mode() & 0o7777, m.mtime(), m.mtime_nsec()))
+            .expect("there")
+    };
+    assert_eq!(look(&copy), look(&release), "the destination itself");
+    let mut names = [0; 256];
+    let attributes = rustix::fs::listxattr(&copy, &mut names[..]).unwrap_or(0);
+    assert!(
+        !names[..attributes].windows(4).any(|w| w == b"ares"),
+        "nothing of ours stays on it"
+    );
+    // One that was there before, with something in it, keeps its own.
+    let other = reader.dir().join("other");
+    fs::create_dir(&other).expect("writable");
+    fs::write(other.join("mine"), "mine").expect("writable");
+    tree::set_mode(&other, 0o710);
+    reader.run(daemon::get(reader, &link, &other)).expect_ok();
+    assert_eq!(look(&other).0, 0o710);
 }
 
 #[test]

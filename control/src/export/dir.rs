@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::draft::{self, Draft, draft_name};
 use super::meta::{self, os};
-use super::place::at;
+use super::place::{at, mark};
 use crate::admin::proto::Overwrite;
 use crate::error::{Failure, Kind};
 
@@ -30,6 +30,15 @@ struct OpenDir {
     path: PathBuf,
     /// What is set when the last clone is closed; `None` where the directory is not ours.
     meta: Option<Meta>,
+    rank: Rank,
+}
+
+/// Where a directory stands in what is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rank {
+    /// It is the destination.
+    Top,
+    Below,
 }
 
 /// What stands under a name.
@@ -71,6 +80,7 @@ impl Dir {
             fd,
             path: path.to_owned(),
             meta: None,
+            rank: Rank::Top,
         })))
     }
 
@@ -139,6 +149,7 @@ impl Dir {
             fd,
             path,
             meta: Some(meta),
+            rank: Rank::Below,
         }));
         if !is_new {
             draft::sweep(&dir);
@@ -148,15 +159,13 @@ impl Dir {
 
     /// Nothing more is written into it through this clone. The last one sets mode, time and attributes.
     pub(super) fn close(self) -> Result<(), Failure> {
-        let Some(OpenDir {
-            fd,
-            path,
-            meta: Some(meta),
-        }) = Arc::into_inner(self.0)
-        else {
-            return Ok(());
-        };
-        meta::file(&File::from(fd), &meta).map_err(|e| disk("setting mode and time of", &path, &e))
+        let Some(open) = Arc::into_inner(self.0) else { return Ok(()) };
+        let Some(meta) = open.meta else { return Ok(()) };
+        if open.rank == Rank::Top {
+            // Its mode may forbid it later.
+            mark::remove(&open.fd);
+        }
+        meta::file(&File::from(open.fd), &meta).map_err(|e| disk("setting mode and time of", &open.path, &e))
     }
 
     /// What stands under `name`.

@@ -32,7 +32,7 @@ pub(crate) enum Place {
 /// Whose the destination directory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ours {
-    /// Made by us, or empty.
+    /// Made by us, now or by an earlier run that was cut short; or empty.
     Yes,
     /// There before, with other things in it.
     No,
@@ -44,12 +44,16 @@ impl Place {
         if matches!(found.kind, EntryKind::Dir(_)) {
             let made = make(dest)?;
             let dir = Dir::open(dest)?;
-            let ours = if made == Made::Now || dir.is_empty()? {
+            let is_begun = mark::is_on(&dir, link.release);
+            let ours = if made == Made::Now || is_begun || dir.is_empty()? {
                 Ours::Yes
             } else {
                 Ours::No
             };
             dir.check_writable()?;
+            if ours == Ours::Yes && !is_begun {
+                mark::set(&dir, link.release);
+            }
             if made == Made::Before {
                 sweep(&dir);
             }
@@ -99,6 +103,34 @@ impl Place {
             Place::Entry { dir, name } => Ok((dir, name)),
             Place::Directory { .. } => Err(super::twice()),
         }
+    }
+}
+
+/// An attribute of a destination that is all ours and not yet finished: a run that takes up a killed one knows by it that mode and time are
+/// still to be set. A filesystem without attributes forgets.
+pub(super) mod mark {
+    use ares_core::chunk::ReleaseId;
+    use rustix::fs::XattrFlags;
+
+    use super::Dir;
+
+    /// `publish` leaves out what begins like this.
+    const KEY: &str = "user.ares.unfinished";
+
+    pub(super) fn is_on(dir: &Dir, release: ReleaseId) -> bool {
+        let mut held = [0; 65];
+        rustix::fs::fgetxattr(dir.fd(), KEY, &mut held[..]).is_ok_and(|len| held[..len] == *release.to_string().as_bytes())
+    }
+
+    pub(super) fn set(dir: &Dir, release: ReleaseId) {
+        if let Err(e) = rustix::fs::fsetxattr(dir.fd(), KEY, release.to_string().as_bytes(), XattrFlags::empty()) {
+            tracing::debug!("{} is not marked as unfinished: {e}", dir.path().display());
+        }
+    }
+
+    /// There may be none.
+    pub(in super::super) fn remove(dir: impl std::os::fd::AsFd) {
+        let _ = rustix::fs::fremovexattr(dir, KEY);
     }
 }
 

@@ -104,7 +104,10 @@ pub(super) enum Attributes {
     TooMany,
 }
 
-/// The `user.` attributes, by ascending key. None where the filesystem has no attributes, or the file is gone: that shows elsewhere.
+/// Attributes that `get` keeps for itself, on a directory that it has not finished.
+const OWN_PREFIX: &[u8] = b"user.ares.";
+
+/// The `user.` attributes but our own, by ascending key. None where the filesystem has no attributes, or the file is gone: that shows elsewhere.
 pub(super) fn xattrs(of: &Attributed<'_>) -> io::Result<Attributes> {
     let list = |buffer: &mut [u8]| match of {
         Attributed::Path(path) => rustix::fs::llistxattr(*path, buffer),
@@ -133,7 +136,7 @@ pub(super) fn xattrs(of: &Attributed<'_>) -> io::Result<Attributes> {
         .split_inclusive(|&b| b == 0)
         .filter_map(|key| CStr::from_bytes_with_nul(key).ok())
     {
-        if !key.to_bytes().starts_with(b"user.") {
+        if !key.to_bytes().starts_with(b"user.") || key.to_bytes().starts_with(OWN_PREFIX) {
             continue;
         }
         let mut value = vec![0; XATTRS_BYTES_MAX];

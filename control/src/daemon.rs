@@ -82,6 +82,8 @@ impl Daemon {
             StartError::Store(StoreError::Locked { .. }) => StartFailure::Locked(error.into()),
             error => StartFailure::Failed(error.into()),
         })?;
+        // The store's lock is ours, so whoever has mounted by this name is no more; and before anybody can ask for another.
+        sweep_mounts(&mount_source(&node.handle()));
         let shared = Arc::new(Shared {
             config: Arc::clone(config),
             role,
@@ -138,7 +140,27 @@ impl Daemon {
     }
 }
 
+/// Takes away what an earlier daemon of the same state directory left mounted when it was killed.
+fn sweep_mounts(source: &str) {
+    for swept in ares_fs::stale::clean_all(source) {
+        match swept {
+            Ok(dir) => tracing::warn!("took away {}, which a killed daemon left mounted", dir.display()),
+            Err(e) => tracing::warn!("{e}"),
+        }
+    }
+}
+
+/// What `df` shows as the source of a mount: the state directory's own name, so that its mounts are known again.
+fn mount_source(handle: &Handle) -> String {
+    format!("ares:{}", handle.peer_id().short())
+}
+
 impl Shared {
+    /// The source of every mount of this daemon.
+    pub(crate) fn mount_source(&self) -> String {
+        mount_source(&self.handle)
+    }
+
     /// Tells the node where a link says its release is.
     pub(crate) fn hint(&self, link: &Link) {
         let hints = link.peers.iter().map(|p| PeerHint {

@@ -21,6 +21,6 @@ mod source;
 mod testing;
 mod view;
 
-pub use mount::{Ended, Mount, MountError, UnmountError, Unmounted, stale};
+pub use mount::{Ended, FSTYPE, Mount, MountError, UnmountError, Unmounted, stale};
 pub use options::{Access, Cover, MountOptions};
 pub use source::{Reply, Source};

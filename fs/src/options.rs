@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct MountOptions {
     /// What the release is called, as its link says. A release of a single file is shown as a directory with one file of this name.
     pub name: String,
+    /// What `df` shows as its source: letters, digits and colons. Whoever starts after a kill knows its own dead mounts by it (`stale::clean_all`).
+    pub source: String,
     /// Who may look into the mount.
     pub access: Access,
     /// What to do with a mount point that has something in it.
@@ -41,6 +43,7 @@ impl Default for MountOptions {
     fn default() -> Self {
         Self {
             name: String::from("release"),
+            source: String::from("ares"),
             access: Access::Mounter,
             cover: Cover::Refuse,
             patience: Duration::from_secs(30),

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ares_tests::mount::{self, Mounted, is_mounted, unmount};
@@ -135,6 +135,50 @@ fn a_killed_mount_is_replaced_by_the_next() {
     drop(held_open);
     mounted.end_by(Signal::TERM).expect_ok();
     assert!(!is_mounted(&dir), "the dead mount beneath must be gone too");
+}
+
+/// A machine that killed its `ares mount` (out of memory, say) must not keep a directory that nobody can look into.
+#[test]
+fn the_next_daemon_takes_away_the_dead_mounts_of_its_own_state_and_no_others() {
+    let Some(Scene {
+        lab,
+        link,
+        server: _server,
+        ..
+    }) = scene("mount-swept")
+    else {
+        return;
+    };
+    let ours = lab.node(1);
+    let other = |name: &str| ours.with_state(ours.dir().join(name));
+    let [dead, taken, foreign, alive] = ["a dead one", "taken", "foreign", "alive"].map(|name| mount_point(ours, name));
+    let daemon = Daemon::serve(ours);
+    let detached = |node: &Node, dir: &Path| {
+        let mut command = node.ares(["mount", &link]);
+        command.arg(dir).arg("--detach");
+        node.run(command).expect_ok();
+    };
+    for dir in [&dead, &taken] {
+        detached(ours, dir);
+    }
+    daemon.kill();
+    // Somebody takes one of them away and mounts there, and dies as well.
+    unmount(ours, &taken).expect_ok();
+    for (state, dir) in [("second", &taken), ("third", &foreign)] {
+        Mounted::new(&other(state), &link, dir).kill();
+    }
+    let _alive = Mounted::new(&other("fourth"), &link, &alive);
+    for dir in [&dead, &taken, &foreign] {
+        assert!(is_mounted(dir) && !mount::answers(dir), "{} must be dead", dir.display());
+    }
+    let daemon = Daemon::serve(ours);
+    assert_eq!(fs::read_dir(&dead).expect("a bare directory").count(), 0);
+    assert!(
+        is_mounted(&taken) && is_mounted(&foreign),
+        "mounts of another state are not ours"
+    );
+    assert!(mount::answers(&alive));
+    daemon.terminate().expect_ok();
 }
 
 #[test]

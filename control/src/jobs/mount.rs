@@ -97,6 +97,7 @@ fn start(daemon: &Shared, ask: &Ask, cancel: &Cancel) -> Result<Mount, Failure> 
     };
     let options = MountOptions {
         name: ask.name.clone().or(name).unwrap_or_else(|| ask.link.name.clone()),
+        source: daemon.mount_source(),
         access: match ask.audience {
             Audience::Owner => Access::Mounter,
             Audience::Everyone => Access::Everyone,

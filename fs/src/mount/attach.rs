@@ -7,7 +7,7 @@
 //! `auto_unmount` is not used: it keeps a helper process per mount, wants `allow_other`, and dies with the service's control
 //! group. The mount of a killed instance is cleared away by the next one instead (`stale::clean`).
 
-use std::ffi::{CString, OsString};
+use std::ffi::CString;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -30,13 +30,13 @@ const DEVICE: &str = "/dev/fuse";
 const HELPER_DIRS: [&str; 5] = ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin"];
 
 /// Mounts on `dir` and gives the connection to the kernel.
-pub(super) fn attach(dir: &Path, access: Access) -> Result<OwnedFd, MountError> {
+pub(super) fn attach(dir: &Path, source: &str, access: Access) -> Result<OwnedFd, MountError> {
     let device = match open_device() {
         Ok(device) => device,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(MountError::NoDevice),
         Err(error) => return Err(MountError::DeviceDenied { error }),
     };
-    let refused = match attach_direct(dir, &device, access) {
+    let refused = match attach_direct(dir, source, &device, access) {
         Ok(()) => return Ok(device),
         Err(error) => error,
     };
@@ -46,7 +46,7 @@ pub(super) fn attach(dir: &Path, access: Access) -> Result<OwnedFd, MountError> 
     }
     drop(device);
     match find_helper() {
-        Some(helper) => attach_by_helper(dir, &helper, access),
+        Some(helper) => attach_by_helper(dir, source, &helper, access),
         // Root without the right to mount is in a container: the helper would not help.
         None if rustix::process::geteuid().is_root() => Err(MountError::Refused { dir: dir.into(), error }),
         None => Err(MountError::NoHelper),
@@ -62,7 +62,7 @@ fn open_device() -> io::Result<OwnedFd> {
     Ok(std::fs::OpenOptions::new().read(true).write(true).open(DEVICE)?.into())
 }
 
-fn attach_direct(dir: &Path, device: &OwnedFd, access: Access) -> rustix::io::Result<()> {
+fn attach_direct(dir: &Path, source: &str, device: &OwnedFd, access: Access) -> rustix::io::Result<()> {
     let mode = rustix::fs::stat(dir)?.st_mode;
     let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     let others = match access {
@@ -73,7 +73,7 @@ fn attach_direct(dir: &Path, device: &OwnedFd, access: Access) -> rustix::io::Re
     let data = format!("fd={fd},rootmode={mode:o},user_id={user},group_id={group},default_permissions{others}");
     let data = CString::new(data).map_err(|_| rustix::io::Errno::INVAL)?;
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
-    rustix::mount::mount("ares", dir, FSTYPE, flags, data.as_c_str())
+    rustix::mount::mount(source, dir, FSTYPE, flags, data.as_c_str())
 }
 
 pub(super) fn find_helper() -> Option<PathBuf> {
@@ -89,17 +89,23 @@ pub(super) fn find_helper() -> Option<PathBuf> {
 
 /// The helper mounts with root's rights and sends the connection over a socket, which is its standard input here: so no other
 /// child of this process inherits it.
-fn attach_by_helper(dir: &Path, helper: &Path, access: Access) -> Result<OwnedFd, MountError> {
+fn attach_by_helper(dir: &Path, source: &str, helper: &Path, access: Access) -> Result<OwnedFd, MountError> {
     let broken = |error: io::Error| MountError::HelperBroken {
         helper: helper.into(),
         error,
     };
     let (ours, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).map_err(|e| broken(e.into()))?;
-    let mut options = OsString::from("ro,nosuid,nodev,default_permissions,fsname=ares,subtype=ares");
-    if access == Access::Everyone {
-        options.push(",allow_other");
-    }
+    // A comma would begin another option.
+    assert!(
+        source.bytes().all(|b| b.is_ascii_alphanumeric() || b == b':'),
+        "{source:?} as a source"
+    );
+    let others = match access {
+        Access::Mounter => "",
+        Access::Everyone => ",allow_other",
+    };
+    let options = format!("ro,nosuid,nodev,default_permissions,fsname={source},subtype=ares{others}");
     let output = Command::new(helper)
         .arg("-o")
         .arg(options)

@@ -18,7 +18,7 @@ use ares_core::manifest::{Name, Root};
 use fuser::SessionACL;
 
 pub use self::error::{MountError, UnmountError};
-pub use self::place::stale;
+pub use self::place::{FSTYPE, stale};
 use crate::machine::Settings;
 use crate::{MountOptions, Source};
 
@@ -77,7 +77,7 @@ impl Mount {
             cache_bytes: options.cache_bytes,
         };
         let shared = Arc::new(session::Shared::new(settings, &root, file_name(options, release), source));
-        let connection = attach::attach(&dir, options.access)?;
+        let connection = attach::attach(&dir, &options.source, options.access)?;
         let started = Self::serve(&dir, options, connection, shared);
         if started.is_err()
             && let Err(error) = attach::detach(&dir)

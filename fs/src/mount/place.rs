@@ -11,13 +11,13 @@ use super::{attach, info};
 use crate::options::Cover;
 
 /// Filesystem type of our mounts in /proc/mounts.
-pub(super) const FSTYPE: &str = "fuse.ares";
+pub const FSTYPE: &str = "fuse.ares";
 
 /// Clearing away the mounts of killed instances: a process that dies by SIGKILL leaves its mount behind, and everyone who looks
 /// there gets "Transport endpoint is not connected".
 pub mod stale {
     use std::io;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use super::{MountError, attach, canonical, info, is_ours_and_dead};
 
@@ -53,6 +53,20 @@ pub mod stale {
         } else {
             Cleaned::Detached(detached)
         })
+    }
+
+    /// Detaches the dead mounts of ours that have this source, wherever they are seen, and says where. Those of other sources stay, and those
+    /// that something else was mounted over.
+    pub fn clean_all(source: &str) -> Vec<Result<PathBuf, MountError>> {
+        let dead = info::read().into_iter().rev().filter(|line| {
+            let is_seen = || info::at(&line.dir).is_some_and(|top| top.device == line.device);
+            line.source == source && is_seen() && is_ours_and_dead(line)
+        });
+        let detach = |line: info::MountLine| match attach::detach(&line.dir) {
+            Ok(()) => Ok(line.dir),
+            Err(error) => Err(MountError::Stale { dir: line.dir, error }),
+        };
+        dead.map(detach).collect()
     }
 
     /// Dead mounts on one directory that are cleared before we suspect that detaching does nothing.

@@ -1,4 +1,4 @@
-//! Takes any FUSE mount away by the kernel, or by fusermount3 for ordinary users. Knows nothing of the mount's daemon.
+//! Takes a FUSE mount away by the kernel, or by fusermount3 for ordinary users. Knows nothing of the mount's daemon.
 
 use std::io;
 use std::path::Path;

@@ -126,6 +126,37 @@ fn a_mount_point_that_will_not_do_is_told() {
     reader.run(umount).expect_error(&["not mounted|no mount|not a mount"]);
 }
 
+/// Mounts a FUSE filesystem of another type. Its server ends at once: nobody can look into it, and it stays mounted.
+const FOREIGN: &str = r#"
+exec 3<>/dev/fuse
+mount -i -t fuse.other -o fd=3,rootmode=40000,user_id=0,group_id=0 other "$1"
+"#;
+
+#[test]
+fn a_fuse_mount_of_another_program_is_not_taken_away() {
+    const TEST: &str = "bad-foreign-mount";
+    if !mount::is_possible(TEST) {
+        return;
+    }
+    let lab = Lab::on_loopback(TEST, 1);
+    let node = lab.node(0);
+    let dir = lab.dir("foreign");
+    let mut command = node.command("sh");
+    command.args(["-c", FOREIGN, "sh"]).arg(&dir);
+    if !node.run(command).status.success() {
+        return lab::skip(TEST, "the kernel lets only root mount another filesystem");
+    }
+    for args in [["umount"].as_slice(), &["umount", "--lazy"]] {
+        let mut umount = node.ares(args);
+        umount.arg(&dir);
+        let refused = node
+            .run(umount)
+            .expect_error(&[&dir.display().to_string(), "fuse.other", "umount(8)"]);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(mount::is_mounted(&dir));
+    }
+}
+
 #[test]
 fn a_machine_without_fuse_is_told() {
     const TEST: &str = "bad-no-fuse";

@@ -176,7 +176,7 @@ fn read_failure(error: &serde_json::Value) -> Option<Failure> {
 /// Why a mount that a daemon has made is not seen here; `None` where it is, or where the kernel does not tell.
 fn hidden(dir: &Path) -> Option<Failure> {
     let table = std::fs::read(MOUNTINFO).ok()?;
-    if fstype_at(&table, dir).is_some_and(|fstype| fstype.starts_with("fuse")) {
+    if fstype_at(&table, dir).is_some_and(|fstype| fstype == ares_fs::FSTYPE) {
         return None;
     }
     let message = format!(

@@ -36,12 +36,13 @@ pub(super) fn run(context: &Context, args: UmountArgs) -> Result<(), Failure> {
             )
             .help("`ares status` and /proc/mounts list mounts"));
         }
-        Some(fstype) if !fstype.starts_with("fuse") => {
+        // Another's FUSE mount is another program's business, dead or alive.
+        Some(fstype) if fstype != ares_fs::FSTYPE => {
             return Err(Failure::new(
                 Kind::Usage,
                 format!("{} is no mount of ares but of type {fstype}", dir.display()),
             )
-            .help("use umount(8)"));
+            .help("use umount(8), or what that filesystem comes with"));
         }
         Some(_) => {}
     }

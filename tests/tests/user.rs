@@ -104,6 +104,53 @@ fn a_daemon_of_a_stranger_is_not_spoken_to() {
     status(0).expect_error(&words);
 }
 
+/// A service was stopped, and its administrator asks on: files of root in the store would keep the service from starting again.
+#[test]
+fn root_writes_nothing_into_the_store_of_another_user() {
+    const TEST: &str = "user-store";
+    if !rustix::process::geteuid().is_root() || !lab::may_become(NOBODY) {
+        return lab::skip(TEST, "only root becomes other users");
+    }
+    let lab = Lab::on_loopback(TEST, 1);
+    let node = lab.node(0);
+    let ares = open_binary(&lab);
+    let state = lab.dir("service");
+    chown(&state, Some(NOBODY), Some(NOBODY)).expect("root gives directories away");
+    let release = lab.dir("release");
+    tree::source(&release.join("a"), 5, 72);
+    let publish = ["publish", release.to_str().expect("ASCII")];
+    let refused = |state: &Path| {
+        let words = [state.to_str().expect("ASCII"), &NOBODY.to_string(), "sudo -u", "--state"];
+        let refused = node.run(as_user(node, 0, &ares, state, &publish)).expect_error(&words);
+        assert_eq!(refused.status.code(), Some(5));
+    };
+    refused(&state);
+    assert_eq!(
+        fs::read_dir(&state).expect("listed").count(),
+        0,
+        "nothing is made in a new one"
+    );
+    node.run(as_user(node, NOBODY, &ares, &state, &publish)).expect_ok();
+    refused(&state);
+    let alias = lab.path().join("alias");
+    std::os::unix::fs::symlink(&state, &alias).expect("a link");
+    refused(&alias);
+    let mut todo = vec![state.clone()];
+    while let Some(path) = todo.pop() {
+        let meta = fs::symlink_metadata(&path).expect("there");
+        assert_eq!(meta.uid(), NOBODY, "{}", path.display());
+        if meta.is_dir() {
+            todo.extend(
+                fs::read_dir(&path)
+                    .expect("listed")
+                    .map(|entry| entry.expect("listed").path()),
+            );
+        }
+    }
+    // Its owner goes on with it.
+    node.run(as_user(node, NOBODY, &ares, &state, &publish)).expect_ok();
+}
+
 #[test]
 fn an_ordinary_user_mounts_and_unmounts() {
     const TEST: &str = "user-mount";

@@ -19,8 +19,8 @@ pub enum StateError {
         /// Its permission bits.
         mode: u32,
     },
-    /// It belongs to another user, who could replace the identity and the journal.
-    #[error("state directory {}: owned by uid {owner}, and this process runs as uid {uid}; run as its owner or name another with --state", .path.display())]
+    /// It belongs to another user, who could replace the identity and the journal; and what root wrote there the owner could not read.
+    #[error("state directory {}: owned by uid {owner}, and this process runs as uid {uid}; run as its owner (sudo -u '#{owner}' ..), start its daemon and ask that, or name another with --state", .path.display())]
     Foreign {
         /// The directory.
         path: PathBuf,
@@ -65,7 +65,8 @@ impl StateError {
     }
 }
 
-/// Makes `path` (mode 0700, parents too) where it is absent and checks that nobody but us (or root) can write to it.
+/// Makes `path` (mode 0700, parents too) where it is absent and checks that nobody but us (or root) can write to it, and that it is ours if
+/// we are root.
 pub fn prepare_state_dir(path: &Path) -> Result<(), StateError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     let meta = match (fs::metadata(path), made) {
@@ -86,7 +87,7 @@ fn check(path: &Path, meta: &Metadata, uid: u32) -> Result<(), StateError> {
         return Err(StateError::WorldWritable { path, mode });
     }
     let owner = meta.uid();
-    if owner != uid && owner != 0 && uid != 0 {
+    if owner != uid && owner != 0 {
         return Err(StateError::Foreign { path, owner, uid });
     }
     Ok(())

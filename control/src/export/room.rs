@@ -72,7 +72,7 @@ pub(crate) fn check(place: &Place, root: &Root, chunks: &dyn Chunks, stock: &dyn
 /// Bytes that this user may still write, where the filesystem can be believed.
 fn free(dir: std::os::fd::BorrowedFd<'_>) -> Option<u64> {
     let stat = rustix::fs::fstatfs(dir).ok()?;
-    let is_plain = PLAIN.iter().any(|magic| *magic == stat.f_type as i64);
+    let is_plain = PLAIN.contains(&(stat.f_type as i64));
     let blocks = if rustix::process::geteuid().is_root() {
         stat.f_bfree
     } else {
@@ -119,7 +119,7 @@ impl Need<'_> {
                 // Inside a run of zeros nothing tells where to cut, so all its chunks have the greatest length, but for a file's last.
                 let may_be_zeros = is_last || u64::from(chunk.len) == SizeClass::of(place.blob_bytes).max();
                 let is_free = self.is_there || self.is_shared && self.stock.holds(&chunk.id);
-                if !is_free && !(may_be_zeros && self.is_zeros(chunk)) {
+                if !(is_free || may_be_zeros && self.is_zeros(chunk)) {
                     self.bytes += u64::from(chunk.len);
                 }
             }

@@ -61,13 +61,18 @@ pub(super) fn run(
         items_done: counters.entries.load(Relaxed),
         items_total: totals.entries,
     };
+    // Writing ends with the command, and with a fetch that fails: it must not wait for its own bytes then.
+    let ending = Cancel::new();
+    let hook = ending.clone();
+    cancel.on_cancel(move || hook.cancel());
+    let chunks = daemon.chunks(link.release, &ending);
     let export = |pace: &dyn Pace| {
         let sources = Sources {
             chunks: &chunks,
             blobs: &chunks,
             pace,
         };
-        export::run(sources, &found, place, overwrite, &counters, cancel)
+        export::run(sources, &found, place, overwrite, &counters, &ending)
     };
     match found.as_root() {
         // A symlink is all in its entry.
@@ -92,6 +97,9 @@ pub(super) fn run(
                 let fetched = sampled(&**sink, cancel, &|| fetching(&progress), || {
                     fetch(daemon, link, &root, &progress, &stop)
                 });
+                if fetched.is_err() {
+                    ending.cancel();
+                }
                 let written = sampled(&**sink, cancel, &writing, || writer.join());
                 Ok::<_, Failure>((fetched, written.unwrap_or_else(|panic| std::panic::resume_unwind(panic))))
             })?;

@@ -369,3 +369,30 @@ impl Run<'_> {
         self.progress.entries_done.fetch_add(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_follows_a_download_hears_how_far_it_is_and_how_it_ended() {
+        let moment = Duration::from_millis(1);
+        for (is_whole, at_the_end) in [(true, Reachable::Held(u64::MAX)), (false, Reachable::Never)] {
+            let reached = Reached::default();
+            assert_eq!(reached.wait(0, moment), Reachable::Held(0));
+            assert_eq!(reached.wait(1, moment), Reachable::NotYet);
+            std::thread::scope(|scope| {
+                let waiting = scope.spawn(|| reached.wait(5, Duration::from_secs(60)));
+                reached.advance(7);
+                reached.advance(6);
+                assert_eq!(waiting.join().expect("no panic"), Reachable::Held(7), "it never goes back");
+            });
+            reached.end(is_whole);
+            assert_eq!(reached.wait(8, Duration::from_secs(60)), at_the_end);
+            assert!(
+                matches!(reached.wait(7, moment), Reachable::Held(_)),
+                "what is held stays held"
+            );
+        }
+    }
+}

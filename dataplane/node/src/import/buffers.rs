@@ -7,7 +7,7 @@ use ares_core::limits::CHUNK_BYTES_MAX;
 use crossbeam::queue::ArrayQueue;
 
 /// Bytes of a big file that are read at once: they are searched while they are in the core's own cache.
-pub(super) const STEP: usize = 128 << 10;
+pub(super) const STEP: usize = 256 << 10;
 
 /// Room for the longest chunk that is not yet ended and a step; or for a pack and the byte that tells that a file
 /// grew. Small enough that all of it stays in a core's own cache (2 MiB on current servers), where it is hashed.

@@ -1,6 +1,7 @@
 //! A tree in memory, published and read back, for the tests below.
 
 mod hostile;
+mod lists;
 mod mutate;
 mod same;
 

@@ -178,6 +178,7 @@ impl<'a, 'w> Part<'a, 'w> {
     fn hash(&mut self) -> bool {
         let (size, seen) = (self.big.look.guard.size, self.seen());
         self.cuts.clear();
+        self.rivals_cuts.clear();
         self.cutter.on_bytes(self.buffer.as_ref(), self.base, &mut self.cuts);
         if seen == size {
             self.cutter.clone().finish(size, &mut self.cuts);
@@ -196,7 +197,6 @@ impl<'a, 'w> Part<'a, 'w> {
     /// Whether the chain has come to a cut of the next part's chain, where it ends.
     fn meet(&mut self) -> bool {
         let begin = self.next_begin();
-        self.rivals_cuts.clear();
         if self.seen() >= begin {
             let rival = self.rival.get_or_insert_with(|| Cutter::new(self.big.class, begin));
             rival.on_bytes(self.buffer.as_ref(), self.base, &mut self.rivals_cuts);

@@ -1,12 +1,14 @@
-//! Local addresses: which interfaces there are, what they can carry, and which of their addresses a link may name.
+//! Local addresses: which interfaces there are, what the way to a peer can carry, and which addresses a link may name.
 
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-/// An address of this machine and what its link carries.
+use rustix::net::sockopt;
+
+/// An address of this machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Interface {
     pub(crate) ip: IpAddr,
-    pub(crate) mtu: u32,
 }
 
 /// Ethernet's MTU: what is assumed where the kernel does not tell.
@@ -17,42 +19,30 @@ pub(crate) fn interfaces() -> Vec<Interface> {
     let mut found: Vec<Interface> = if_addrs::get_if_addrs()
         .unwrap_or_default()
         .into_iter()
-        .map(|i| Interface {
-            ip: i.ip(),
-            mtu: mtu_of(&i.name),
-        })
+        .map(|i| Interface { ip: i.ip() })
         .collect();
     found.sort_by_key(|i| i.ip.is_loopback());
     found
 }
 
-fn mtu_of(interface: &str) -> u32 {
-    let read = std::fs::read_to_string(format!("/sys/class/net/{interface}/mtu"));
-    read.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(DEFAULT_MTU)
+/// The MTU to probe up to for a connection from `local` to `remote`, in bytes of IP packet: that of the route the kernel takes (`IP_MTU`
+/// of ip(7)), which knows the network namespace, loopback to own addresses and what routers have said.
+pub(crate) fn link_mtu(local: Option<IpAddr>, remote: SocketAddr) -> u32 {
+    route_mtu(local, remote).unwrap_or(DEFAULT_MTU)
 }
 
-/// The MTU to probe up to for a connection to `remote` from `local`: that of the interface if it is known, loopback's for
-/// loopback, else the largest of the machine. Too high costs a few lost probes, too low costs speed for good.
-pub(crate) fn link_mtu(interfaces: &[Interface], local: Option<IpAddr>, remote: IpAddr) -> u32 {
-    let of = |ip: IpAddr| interfaces.iter().find(|i| i.ip == ip).map(|i| i.mtu);
-    if let Some(mtu) = local.filter(|ip| !ip.is_unspecified()).and_then(of) {
-        return mtu;
-    }
-    // Traffic to an own address goes over loopback whatever interface bears the address.
-    if remote.is_loopback() || of(remote).is_some() {
-        return interfaces
-            .iter()
-            .filter(|i| i.ip.is_loopback())
-            .map(|i| i.mtu)
-            .max()
-            .unwrap_or(DEFAULT_MTU);
-    }
-    interfaces
-        .iter()
-        .filter(|i| !i.ip.is_loopback())
-        .map(|i| i.mtu)
-        .max()
-        .unwrap_or(DEFAULT_MTU)
+fn route_mtu(local: Option<IpAddr>, remote: SocketAddr) -> io::Result<u32> {
+    let any: IpAddr = match remote {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((local.unwrap_or(any), 0))?;
+    // Looks the route up; nothing is sent.
+    socket.connect(remote)?;
+    Ok(match remote {
+        SocketAddr::V4(_) => sockopt::ip_mtu(&socket)?,
+        SocketAddr::V6(_) => sockopt::ipv6_mtu(&socket)?,
+    })
 }
 
 /// Addresses at which others may reach sockets bound to `bound`: wildcards become the machine's own addresses, link-local
@@ -92,10 +82,9 @@ mod tests {
     use super::*;
 
     fn machine() -> Vec<Interface> {
-        [("10.0.0.1", 9000), ("fe80::1", 1500), ("127.0.0.1", 65_536), ("::1", 65_536)]
-            .map(|(ip, mtu)| Interface {
+        ["10.0.0.1", "fe80::1", "127.0.0.1", "::1"]
+            .map(|ip| Interface {
                 ip: ip.parse().expect("an address"),
-                mtu,
             })
             .to_vec()
     }
@@ -120,22 +109,18 @@ mod tests {
         }
     }
 
+    /// Loopback's MTU is the one that is the same everywhere: 65,536 (or what somebody has set it to, above Ethernet's).
     #[test]
-    fn mtu_is_that_of_the_link_the_bytes_take() {
-        let rows = [
-            (Some("10.0.0.1"), "10.0.0.2", 9000),
-            (None, "10.0.0.2", 9000),
-            (None, "127.0.0.1", 65_536),
-            (None, "10.0.0.1", 65_536),
-            (Some("0.0.0.0"), "10.0.0.2", 9000),
-        ];
-        for (local, remote, expect) in rows {
-            let local = local.map(|l: &str| l.parse().expect("an address"));
-            assert_eq!(
-                link_mtu(&machine(), local, remote.parse().expect("an address")),
-                expect,
-                "{local:?} {remote}"
-            );
+    fn mtu_is_that_of_the_route() {
+        let loopback: SocketAddr = "127.0.0.1:9".parse().expect("an address");
+        for local in [None, Some(loopback.ip()), Some(Ipv4Addr::UNSPECIFIED.into())] {
+            assert!(link_mtu(local, loopback) > DEFAULT_MTU, "{local:?}");
         }
+        let nowhere = "10.0.0.1:9".parse().expect("an address");
+        assert_eq!(
+            link_mtu(Some(loopback.ip()), nowhere),
+            DEFAULT_MTU,
+            "no route leaves from there"
+        );
     }
 }

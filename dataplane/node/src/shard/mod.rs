@@ -28,7 +28,7 @@ use self::sends::Sends;
 use self::sought::Sought;
 use crate::clock::Clock;
 use crate::counters::{Totals, add};
-use crate::lane::{self, Interface};
+use crate::lane;
 use crate::mailbox::{CloseReason, End, Job, PathAsk, ToHub, ToShard};
 use crate::node::StartError;
 use crate::path_ids::PathIds;
@@ -73,7 +73,6 @@ pub(crate) struct Shard {
     parts: Parts,
     ring: Ring,
     endpoint: Endpoint,
-    interfaces: Vec<Interface>,
     lanes: Vec<Lane>,
     conns: BTreeMap<usize, Conn>,
     /// Those of them that others opened.
@@ -154,7 +153,6 @@ impl Shard {
         let now = Instant::now();
         Ok(Self {
             endpoint,
-            interfaces: lane::interfaces(),
             lanes,
             conns: BTreeMap::new(),
             admission: Admission::new(parts.admission),
@@ -293,7 +291,7 @@ impl Shard {
             }
             return;
         }
-        let server = match self.server_config(lane, incoming.local_ip(), remote.ip()) {
+        let server = match self.server_config(lane, incoming.local_ip(), remote) {
             Ok(server) => server,
             Err(error) => {
                 tracing::error!(%error, "cannot accept connections");
@@ -335,8 +333,8 @@ impl Shard {
         }
     }
 
-    fn server_config(&mut self, lane: LaneId, local: Option<IpAddr>, remote: IpAddr) -> Result<Arc<ServerConfig>, TlsError> {
-        let mtu = lane::link_mtu(&self.interfaces, local, remote);
+    fn server_config(&mut self, lane: LaneId, local: Option<IpAddr>, remote: SocketAddr) -> Result<Arc<ServerConfig>, TlsError> {
+        let mtu = lane::link_mtu(local, remote);
         let configs = &mut self.lanes[usize::from(lane.0)].server;
         if let Some(config) = configs.get(&mtu) {
             return Ok(config.clone());
@@ -420,7 +418,7 @@ impl Shard {
         })?;
         let crypto = self.parts.tls.client(peer).map_err(|error| error.to_string())?;
         let mut config = ClientConfig::new(Arc::new(crypto));
-        let mtu = lane::link_mtu(&self.interfaces, Some(self.lanes[lane].local.ip()), remote.ip());
+        let mtu = lane::link_mtu(Some(self.lanes[lane].local.ip()), remote);
         config.transport_config(quic::transport_config(mtu, Side::Client));
         // No certificates, so the name is never looked at; TLS wants one.
         let (handle, quic) = self

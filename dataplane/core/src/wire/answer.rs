@@ -138,9 +138,16 @@ impl AnswerReader {
                     excess: bytes.len(),
                 });
             }
-            match self.body.take() {
+            match &mut self.body {
                 None => self.on_head(&mut bytes)?,
-                Some((body, full)) => self.on_body(body, full, &mut bytes),
+                // Filled where it stands: moved out and back it would be read again right behind the copy, and wait for its stores.
+                Some((body, full)) => {
+                    let taken = bytes.len().min(*full - body.len());
+                    body.extend_from_slice(&bytes[..taken]);
+                    bytes = &bytes[taken..];
+                    self.on_progress(taken as u32);
+                    self.end_body_if_full();
+                }
             }
         }
         Ok(())
@@ -185,18 +192,10 @@ impl AnswerReader {
         Ok(())
     }
 
-    fn on_body(&mut self, mut body: BytesMut, full: usize, bytes: &mut &[u8]) {
-        let taken = bytes.len().min(full - body.len());
-        body.extend_from_slice(&bytes[..taken]);
-        *bytes = &bytes[taken..];
-        self.on_progress(taken as u32);
-        if body.len() == full {
-            self.end_item(AnswerEvent::Chunk {
-                item: self.item,
-                bytes: body.freeze(),
-            });
-        } else {
-            self.body = Some((body, full));
+    fn end_body_if_full(&mut self) {
+        if let Some((body, _)) = self.body.take_if(|(body, full)| body.len() == *full) {
+            let (item, bytes) = (self.item, body.freeze());
+            self.end_item(AnswerEvent::Chunk { item, bytes });
         }
     }
 

@@ -24,10 +24,10 @@ pub(crate) struct Worker {
 impl Worker {
     /// Runs until nobody is left who could have a job.
     pub(crate) fn run(self) {
-        let mut writer = self.store.writer();
+        let writer = self.store.writer();
         while let Ok(job) = self.jobs.recv() {
             match job {
-                Job::Land { ask, bytes } => self.land(&mut writer, &ask, bytes),
+                Job::Land { ask, bytes } => self.land(&writer, &ask, bytes),
                 Job::Read { id, want, waiter } => self.read(id, want, waiter),
                 Job::Check(chunk) => {
                     self.check(&chunk);
@@ -46,7 +46,7 @@ impl Worker {
         }
     }
 
-    fn land(&self, writer: &mut StoreWriter, ask: &PathAsk, bytes: Bytes) {
+    fn land(&self, writer: &StoreWriter, ask: &PathAsk, bytes: Bytes) {
         let verified = match VerifiedChunk::verify(ask.chunk.id, bytes) {
             Ok(verified) => verified,
             Err(mismatch) => {

@@ -30,7 +30,6 @@ use ares_core::store::{BlobRef, Guard, Record, ReleaseInfo, ReleaseState};
 use ares_core::swarm::BlobPlace;
 
 mod error;
-mod file_io;
 mod flush;
 mod hand_over;
 mod journal;
@@ -179,7 +178,7 @@ impl Store {
         self.shared.read(chunk)
     }
 
-    /// One per worker thread, made on that thread.
+    /// One per worker thread.
     pub fn writer(self: &Arc<Self>) -> StoreWriter {
         StoreWriter::new(self.clone())
     }

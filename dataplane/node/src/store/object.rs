@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -25,12 +25,20 @@ pub struct ObjectFile {
     /// What it must still be, where it is not ours.
     pub(super) guard: Option<Guard>,
     pub(super) store: Weak<Shared>,
+    /// Held while somebody writes to it. The kernel lets one writer at a time into an inode anyway, and has the others spin for it.
+    pub(super) writing: Mutex<()>,
 }
 
 impl ObjectFile {
     /// Where it was opened.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Writes all of `bytes` at `offset`, or fails.
+    pub(super) fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let _writing = locked(&self.writing);
+        self.file.write_all_at(bytes, offset)
     }
 
     /// Whether the file is still the one the chunks were found in. Where it is not, they are gone from the store from here on.
@@ -164,6 +172,7 @@ mod tests {
                 path: path.clone(),
                 object: ObjectNo(n),
                 guard: None,
+                writing: Mutex::default(),
                 store: Weak::new(),
             })
         };

@@ -209,6 +209,7 @@ impl Shared {
             object,
             guard,
             store: self.weak.clone(),
+            writing: Mutex::default(),
         });
         // Kept only if the object still is what was opened: it may have been taken out of the store meanwhile. The index's lock
         // makes this and the drop of a stale file (`hand_over`) one after the other.

@@ -57,7 +57,7 @@ fn what_was_put_is_read_and_is_still_there_after_reopening() {
     };
     {
         let store = Store::open(dir.path()).unwrap();
-        let mut writer = store.writer();
+        let writer = store.writer();
         for c in &packed {
             writer.put(c, None).unwrap();
             writer.put(c, None).unwrap();
@@ -99,7 +99,7 @@ fn what_was_put_is_read_and_is_still_there_after_reopening() {
 fn zeros_of_a_blob_are_holes_that_read_as_zeros() {
     let dir = TempDir::new();
     let store = Store::open(dir.path()).unwrap();
-    let mut writer = store.writer();
+    let writer = store.writer();
     let zeros = verified(vec![0; 1 << 20]);
     let data = chunk(1, 1 << 16);
     let bytes = 64 << 20;
@@ -130,7 +130,7 @@ fn an_equal_chunk_at_another_place_is_copied_and_not_fetched() {
     let at = |offset| place(1, 8000, offset);
     {
         let store = Store::open(dir.path()).unwrap();
-        let mut writer = store.writer();
+        let writer = store.writer();
         assert_eq!(writer.fill(named(&a), at(0)).unwrap(), Filled::NotHeld);
         writer.put(&a, Some(at(0))).unwrap();
         assert!(!store.has_at(&at(5000), &named(&a)));
@@ -151,9 +151,9 @@ fn an_equal_chunk_at_another_place_is_copied_and_not_fetched() {
 fn a_place_that_does_not_fit_its_blob_is_refused() {
     let dir = TempDir::new();
     let store = Store::open(dir.path()).unwrap();
-    let mut writer = store.writer();
+    let writer = store.writer();
     let c = chunk(1, 100);
-    let mut check = |place: BlobPlace, expect: &str| {
+    let check = |place: BlobPlace, expect: &str| {
         let error = writer.put(&c, Some(place)).expect_err(expect).to_string();
         assert!(error.contains(expect), "{error}");
         assert!(!store.has(&c.id()));
@@ -172,7 +172,7 @@ fn a_place_that_does_not_fit_its_blob_is_refused() {
 fn a_chunk_whose_bytes_rotted_is_forgotten_and_can_be_put_again() {
     let dir = TempDir::new();
     let store = Store::open(dir.path()).unwrap();
-    let mut writer = store.writer();
+    let writer = store.writer();
     let (packed, whole) = (chunk(1, 1000), chunk(2, 1000));
     writer.put(&packed, None).unwrap();
     writer.put(&whole, Some(place(1, 1000, 0))).unwrap();
@@ -225,7 +225,7 @@ fn files_of_the_store_that_vanish_cost_only_their_chunks() {
     let (a, b, c) = (chunk(1, 100), chunk(2, 100), chunk(3, 100));
     {
         let store = Store::open(dir.path()).unwrap();
-        let mut writer = store.writer();
+        let writer = store.writer();
         writer.put(&a, None).unwrap();
         writer.put(&b, Some(place(1, 100, 0))).unwrap();
     }
@@ -235,7 +235,7 @@ fn files_of_the_store_that_vanish_cost_only_their_chunks() {
     assert!(!store.has(&a.id()));
     assert_eq!(store.totals().gone_objects, 1);
     assert_eq!(store.read(named(&b)).unwrap().bytes(), b.bytes());
-    let mut writer = store.writer();
+    let writer = store.writer();
     writer.put(&a, None).unwrap();
     writer.put(&c, None).unwrap();
     assert_eq!(store.read(named(&a)).unwrap().bytes(), a.bytes());
@@ -251,7 +251,7 @@ fn many_writers_at_once_lose_nothing() {
             for t in 0..4u64 {
                 let store = &store;
                 s.spawn(move || {
-                    let mut writer = store.writer();
+                    let writer = store.writer();
                     // Every thread puts everything, each from its own start: all collide with all.
                     for k in 0..400 {
                         let n = (k + t * 100) % 400;
@@ -304,7 +304,7 @@ fn the_state_directory_and_its_files_are_private() {
     let dir = TempDir::new();
     let state = dir.path().join("a/b");
     let store = Store::open(&state).unwrap();
-    let mut writer = store.writer();
+    let writer = store.writer();
     writer.put(&chunk(1, 10), None).unwrap();
     writer.put(&chunk(2, 10), Some(place(1, 10, 0))).unwrap();
     store.flush().unwrap();

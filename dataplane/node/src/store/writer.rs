@@ -1,16 +1,19 @@
-//! Writes chunks: to their place in a backing file, or to a pack segment. Decides where; `file_io` does the writing.
+//! Writes chunks: to their place in a backing file, or to a pack segment. Decides where.
+//!
+//! Writes are plain `pwrite`s of the worker that has just hashed the bytes, while they are in its cache. No filesystem takes a buffered write
+//! without being allowed to wait, so a ring would hand each one to a kernel thread on another core, and measured that costs a receiver
+//! 0.1 to 0.3 CPU seconds a GB.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use ares_core::chunk::{ChunkRef, VerifiedChunk};
 use ares_core::store::{BlobRef, HeldChunk, ObjectNo, Record, fits_segment, layout};
 use ares_core::swarm::BlobPlace;
 use rustix::fs::FallocateFlags;
 
-use super::file_io::FileIo;
 use super::object::ObjectFile;
 use super::shared::{Completed, Shared, Unusable};
 use super::{Filled, ReadError, Store, StoreError, locked};
@@ -18,10 +21,9 @@ use super::{Filled, ReadError, Store, StoreError, locked};
 /// Times an object that vanishes under our hands is made anew before that is an error.
 const VANISHED_MAX: u32 = 3;
 
-/// Writes chunks; one per worker thread, made on that thread (it has a ring of its own, which stays there).
+/// Writes chunks; one per worker thread.
 pub struct StoreWriter {
     store: Arc<Store>,
-    io: FileIo,
 }
 
 /// Where a chunk is to be written.
@@ -33,17 +35,14 @@ struct Target {
 
 impl StoreWriter {
     pub(super) fn new(store: Arc<Store>) -> Self {
-        Self {
-            store,
-            io: FileIo::new(),
-        }
+        Self { store }
     }
 
     /// Writes a chunk to its place, or to a pack. Returns once it is readable by everybody; it survives a crash of this process within
     /// 50 ms and a crash of the machine within about 2 s. Putting what is there already costs nothing.
     ///
     /// On a full disk intake stops ([`StoreError::Full`]); later calls try again by themselves, at first every quarter of a second.
-    pub fn put(&mut self, chunk: &VerifiedChunk, place: Option<BlobPlace>) -> Result<(), StoreError> {
+    pub fn put(&self, chunk: &VerifiedChunk, place: Option<BlobPlace>) -> Result<(), StoreError> {
         let named = ChunkRef {
             id: chunk.id(),
             len: chunk.bytes().len() as u32,
@@ -78,7 +77,7 @@ impl StoreWriter {
 
     /// Copies a held chunk to another place, so that it need not be fetched again. Its bytes are verified on the way. (Chunks are cut by
     /// content, so two places hardly ever agree in alignment, and a reflink of the range is not possible.)
-    pub fn fill(&mut self, chunk: ChunkRef, place: BlobPlace) -> Result<Filled, StoreError> {
+    pub fn fill(&self, chunk: ChunkRef, place: BlobPlace) -> Result<Filled, StoreError> {
         if self.store.has_at(&place, &chunk) {
             return Ok(Filled::There);
         }
@@ -95,12 +94,12 @@ impl StoreWriter {
         }
     }
 
-    fn write(&mut self, target: &Target, chunk: &VerifiedChunk, sparse: bool) -> Result<(), StoreError> {
+    fn write(&self, target: &Target, chunk: &VerifiedChunk, sparse: bool) -> Result<(), StoreError> {
         let bytes = chunk.bytes();
         if sparse && is_zero(bytes) && punch_hole(&target.file.file, target.offset, bytes.len() as u64) {
             return Ok(());
         }
-        let written = self.io.write_all_at(&target.file, target.offset, bytes);
+        let written = target.file.write_all_at(bytes, target.offset);
         written.map_err(|e| StoreError::of_write(&target.file.path, "write to it", bytes.len() as u64, e))?;
         self.store.shared.on_written();
         Ok(())
@@ -268,6 +267,7 @@ impl Shared {
             path,
             object,
             guard: None,
+            writing: Mutex::default(),
             store,
         }));
     }

@@ -23,7 +23,7 @@ fn child_place(n: u64) -> Option<BlobPlace> {
 fn child_that_puts_until_killed() {
     let Ok(state) = std::env::var(CHILD) else { return };
     let store = Store::open(Path::new(&state)).unwrap();
-    let mut writer = store.writer();
+    let writer = store.writer();
     let from = store.totals().chunks;
     for n in from..2 * BLOB_CHUNKS {
         writer.put(&child_chunk(n), child_place(n)).unwrap();
@@ -123,7 +123,7 @@ fn a_journal_cut_at_any_byte_opens_and_goes_on() {
     let chunks: Vec<_> = (0..4).map(|n| chunk(n, 100)).collect();
     {
         let store = Store::open(&state).unwrap();
-        let mut writer = store.writer();
+        let writer = store.writer();
         chunks.iter().for_each(|c| writer.put(c, None).unwrap());
     }
     let journal = journal_of(&state);
@@ -201,7 +201,7 @@ fn after_a_power_cut_only_what_was_synced_is_believed() {
     let (synced, unsynced) = (chunk(1, 100), chunk(2, 100));
     {
         let store = Store::open(dir.path()).unwrap();
-        let mut writer = store.writer();
+        let writer = store.writer();
         writer.put(&synced, None).unwrap();
         store.flush().unwrap();
         writer.put(&unsynced, None).unwrap();

@@ -60,7 +60,7 @@ fn on_a_full_disk_intake_stops_serving_goes_on_and_intake_resumes_by_itself() {
     };
     let state = disk.0.join("s");
     let store = Store::open(&state).unwrap();
-    let mut writer = store.writer();
+    let writer = store.writer();
     let mut put = Vec::new();
     let error = loop {
         let c = chunk(put.len() as u64, 100_000);
@@ -191,7 +191,7 @@ fn after_a_failed_fsync_the_file_is_not_trusted_and_its_last_chunks_are_forgotte
     let mounted = Mounted(at);
     let good = chunk(0, 100_000);
     let store = Store::open(&mounted.0.join("s")).unwrap();
-    let mut writer = store.writer();
+    let writer = store.writer();
     writer.put(&good, None).unwrap();
     store.flush().unwrap();
     let lost: Vec<_> = (1..60).map(|n| chunk(n, 1 << 20)).collect();

@@ -182,7 +182,7 @@ fn a_file_that_changed_while_it_was_hashed_is_refused() {
 fn with_blob(state: &Path) -> (Arc<Store>, Vec<VerifiedChunk>, ChunkId) {
     let store = Store::open(state).unwrap();
     let chunks: Vec<_> = (0..2).map(|n| chunk(n, 5000)).collect();
-    let mut writer = store.writer();
+    let writer = store.writer();
     for (n, c) in chunks.iter().enumerate() {
         writer.put(c, Some(place(1, 10_000, n as u64 * 5000))).unwrap();
     }
@@ -223,7 +223,7 @@ fn a_whole_blob_becomes_the_users_file_and_is_served_from_there() {
     let store = Store::open(&state).unwrap();
     check(&store);
     // A second download of it reads the first: nothing is copied into the store.
-    let mut writer = store.writer();
+    let writer = store.writer();
     for (n, c) in chunks.iter().enumerate() {
         let at = place(1, 10_000, n as u64 * 5000);
         assert!(store.has_at(&at, &named(c)));
@@ -261,7 +261,7 @@ fn a_published_file_counts_as_its_blob_wherever_a_chunk_of_it_recurs() {
     fs::write(&path, [&a.bytes()[..], &b.bytes()[..], &a.bytes()[..]].concat()).unwrap();
     let at = |offset| place(1, 12_000, offset);
     let store = Store::open(&dir.path().join("s")).unwrap();
-    let mut writer = store.writer();
+    let writer = store.writer();
     writer.put(&b, Some(at(4000))).unwrap();
     let error = take(&store, &at(0).blob, &dir.path().join("out"), &mut dress).unwrap_err();
     assert!(matches!(error, StoreError::Incomplete { .. }), "{error}");

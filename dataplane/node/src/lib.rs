@@ -2,6 +2,7 @@
 
 pub mod api;
 mod clock;
+mod congestion;
 mod counters;
 pub mod download;
 mod handle;

@@ -6,8 +6,9 @@ use std::time::Duration;
 use ares_core::limits::{CHUNK_BYTES_MAX, FRAME_BYTES_MAX};
 use ares_core::wire::ASK_BYTES_MAX;
 use aws_lc_rs::hmac;
-use quinn_proto::congestion::CubicConfig;
 use quinn_proto::{EndpointConfig, HashedConnectionIdGenerator, MtuDiscoveryConfig, Side, TransportConfig, VarInt};
+
+use crate::congestion::BoundedCubicConfig;
 
 /// Streams a peer may have open at once: asks it may have outstanding, and its control stream.
 pub(crate) const STREAMS_MAX: u32 = 256;
@@ -64,12 +65,14 @@ pub(crate) fn transport_config(link_mtu: u32, side: Side) -> Arc<TransportConfig
             Side::Server => VarInt::from_u32(STRANGER_WINDOW_BYTES),
         })
         .send_window(SEND_WINDOW_BYTES_MIN)
+        // Chunk by chunk: the receiver hashes the first one while the next is under way, and fills few buffers at a time.
+        .send_fairness(false)
         .max_idle_timeout(Some(VarInt::from_u32(IDLE_TIMEOUT_MS).into()))
         .keep_alive_interval(Some(Duration::from_millis(u64::from(IDLE_TIMEOUT_MS / 3))))
         .initial_rtt(Duration::from_millis(50))
         .mtu_discovery_config(Some(mtu))
         .datagram_receive_buffer_size(None)
-        .congestion_controller_factory(Arc::new(CubicConfig::default()));
+        .congestion_controller_factory(Arc::new(BoundedCubicConfig));
     Arc::new(config)
 }
 

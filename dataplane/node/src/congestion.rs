@@ -1,0 +1,206 @@
+//! How much a path may carry at once: CUBIC (RFC 9438), held to about twice what the path delivers in its shortest round trip, as BBR
+//! holds its own (draft-ietf-ccwg-bbr, section 4.6.4.1).
+//!
+//! CUBIC alone grows until something overflows. On a fast and near path that is the receiver's socket buffer, megabytes behind what the
+//! path needs: they cost losses, and caches, since every byte of them is gone from the processor's before it is used.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quinn_proto::RttEstimator;
+use quinn_proto::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig};
+
+/// How long the threads of both sides may be kept waiting for a processor, beside the round trip.
+const SERVICE: Duration = Duration::from_millis(2);
+
+/// In flight on any path that loses nothing, however little it was seen to deliver, in bytes.
+const BOUND_BYTES_MIN: u64 = 1 << 20;
+
+/// Round trips over which the best delivery rate counts.
+const RATE_ROUNDS: usize = 10;
+
+/// How long the shortest round trip counts, once and at most twice: a route may have become longer.
+const RTT_MIN_LIFE: Duration = Duration::from_secs(10);
+
+/// Makes one [`BoundedCubic`] a path.
+#[derive(Debug, Default)]
+pub(crate) struct BoundedCubicConfig;
+
+impl ControllerFactory for BoundedCubicConfig {
+    fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
+        Box::new(BoundedCubic {
+            cubic: Arc::new(CubicConfig::default()).build(now, current_mtu),
+            bound: Bound::new(now),
+        })
+    }
+}
+
+struct BoundedCubic {
+    cubic: Box<dyn Controller>,
+    bound: Bound,
+}
+
+impl Controller for BoundedCubic {
+    fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
+        self.bound.on_ack(now, bytes, app_limited, rtt.get());
+        // CUBIC must not grow out of sight: a loss takes it down from where it stands.
+        let is_bound = self.cubic.window() >= self.bound.bytes;
+        self.cubic.on_ack(now, sent, bytes, app_limited || is_bound, rtt);
+    }
+
+    fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest_packet_num_acked: Option<u64>) {
+        self.cubic.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
+    }
+
+    fn on_congestion_event(&mut self, now: Instant, sent: Instant, is_persistent_congestion: bool, lost_bytes: u64) {
+        self.cubic
+            .on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
+    }
+
+    fn on_mtu_update(&mut self, new_mtu: u16) {
+        self.cubic.on_mtu_update(new_mtu);
+    }
+
+    fn window(&self) -> u64 {
+        self.cubic.window().min(self.bound.bytes)
+    }
+
+    fn metrics(&self) -> ControllerMetrics {
+        let mut metrics = self.cubic.metrics();
+        metrics.congestion_window = self.window();
+        metrics
+    }
+
+    fn clone_box(&self) -> Box<dyn Controller> {
+        Box::new(Self {
+            cubic: self.cubic.clone_box(),
+            bound: self.bound.clone(),
+        })
+    }
+
+    fn initial_window(&self) -> u64 {
+        self.cubic.initial_window()
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any> {
+        self
+    }
+}
+
+/// Twice what the path delivers in its shortest round trip.
+#[derive(Clone, Debug)]
+struct Bound {
+    /// Bytes in flight it allows.
+    bytes: u64,
+    round_start: Instant,
+    round_bytes: u64,
+    /// Whether in this round there was always something to send.
+    round_is_full: bool,
+    /// Delivery rates of the last rounds, newest last, in bytes per second.
+    rates: VecDeque<u64>,
+    /// The shortest smoothed round trip, of this life and of the one before.
+    rtt_min: [Duration; 2],
+    rtt_min_since: Instant,
+}
+
+impl Bound {
+    fn new(now: Instant) -> Self {
+        Self {
+            bytes: BOUND_BYTES_MIN,
+            round_start: now,
+            round_bytes: 0,
+            round_is_full: true,
+            rates: VecDeque::with_capacity(RATE_ROUNDS),
+            rtt_min: [Duration::MAX; 2],
+            rtt_min_since: now,
+        }
+    }
+
+    fn on_ack(&mut self, now: Instant, bytes: u64, app_limited: bool, rtt: Duration) {
+        self.round_bytes += bytes;
+        self.round_is_full &= !app_limited;
+        let passed = now.saturating_duration_since(self.round_start);
+        if passed < rtt.max(SERVICE) {
+            return;
+        }
+        self.on_rtt(now, rtt);
+        self.on_rate((u128::from(self.round_bytes) * 1_000_000_000 / passed.as_nanos()) as u64);
+        self.round_start = now;
+        self.round_bytes = 0;
+        self.round_is_full = true;
+    }
+
+    fn on_rtt(&mut self, now: Instant, rtt: Duration) {
+        if now.saturating_duration_since(self.rtt_min_since) >= RTT_MIN_LIFE {
+            self.rtt_min = [rtt, self.rtt_min[0]];
+            self.rtt_min_since = now;
+        }
+        self.rtt_min[0] = self.rtt_min[0].min(rtt);
+    }
+
+    fn on_rate(&mut self, rate: u64) {
+        let best = self.rates.iter().copied().max().unwrap_or(0);
+        // A round with too little to send says nothing about the path, unless it was the fastest.
+        if self.round_is_full || rate > best {
+            if self.rates.len() == RATE_ROUNDS {
+                self.rates.pop_front();
+            }
+            self.rates.push_back(rate);
+        }
+        let best = self.rates.iter().copied().max().unwrap_or(0);
+        let time = self.rtt_min[0].min(self.rtt_min[1]) + SERVICE;
+        let bytes = 2 * u128::from(best) * time.as_nanos() / 1_000_000_000;
+        self.bytes = u64::try_from(bytes).unwrap_or(u64::MAX).max(BOUND_BYTES_MIN);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs `bound` over a path that delivers what is in flight once a round trip, but no more than `rate` bytes per second.
+    fn run(bound: &mut Bound, now: &mut Instant, rtt: Duration, rate: u64, rounds: usize) {
+        for _ in 0..rounds {
+            *now += rtt;
+            let most = (u128::from(rate) * rtt.as_nanos() / 1_000_000_000) as u64;
+            bound.on_ack(*now, bound.bytes.min(most), false, rtt);
+        }
+    }
+
+    #[test]
+    fn a_path_is_filled_and_its_queue_is_not() {
+        let mut now = Instant::now();
+        for (rtt_ms, rate) in [(5, 1_000_000_000), (20, 125_000_000), (100, 1_000_000_000), (200, 12_500_000)] {
+            let mut bound = Bound::new(now);
+            let rtt = Duration::from_millis(rtt_ms);
+            run(&mut bound, &mut now, rtt, rate, 60);
+            let product = rate * rtt_ms / 1000;
+            assert!(bound.bytes >= product, "{rtt_ms} ms, {rate} B/s: {} in flight", bound.bytes);
+            assert!(bound.bytes <= (3 * product).max(BOUND_BYTES_MIN), "{} in flight", bound.bytes);
+        }
+    }
+
+    #[test]
+    fn a_longer_route_is_filled_again() {
+        let mut now = Instant::now();
+        let mut bound = Bound::new(now);
+        run(&mut bound, &mut now, Duration::from_millis(10), 100_000_000, 60);
+        run(&mut bound, &mut now, Duration::from_millis(160), 100_000_000, 400);
+        assert!(bound.bytes >= 16_000_000, "{} in flight", bound.bytes);
+    }
+
+    #[test]
+    fn little_to_send_is_no_slow_path() {
+        let mut now = Instant::now();
+        let mut bound = Bound::new(now);
+        let rtt = Duration::from_millis(50);
+        run(&mut bound, &mut now, rtt, 100_000_000, 60);
+        let filled = bound.bytes;
+        for _ in 0..100 {
+            now += rtt;
+            bound.on_ack(now, 10_000, true, rtt);
+        }
+        assert_eq!(bound.bytes, filled);
+    }
+}

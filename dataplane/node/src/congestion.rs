@@ -12,7 +12,7 @@ use quinn_proto::RttEstimator;
 use quinn_proto::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig};
 
 /// How long the threads of both sides may be kept waiting for a processor, beside the round trip.
-const SERVICE: Duration = Duration::from_millis(2);
+const SERVICE: Duration = Duration::from_millis(1);
 
 /// In flight on any path that loses nothing, however little it was seen to deliver, in bytes.
 const BOUND_BYTES_MIN: u64 = 1 << 20;

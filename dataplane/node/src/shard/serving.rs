@@ -10,9 +10,10 @@ use ares_core::wire::{AnswerHead, AskItem, AskReader, WireError};
 use bytes::Bytes;
 use quinn_proto::{Connection, ReadError, StreamId, VarInt, WriteError};
 
-/// Chunk bytes loaded for one connection and not yet handed to QUIC: once its peer is known to take much, and until then. Less is
-/// loaded before the next chunk than this, so a peer that takes nothing holds one of the largest.
-const LOADED_BYTES_MAX: u64 = 4 * CHUNK_BYTES_MAX as u64;
+/// Chunk bytes loaded for one connection and not yet handed to QUIC: once its peer is known to take much, and until then. More would
+/// have left the processor's cache before it is sent. Less is loaded before the next chunk than this, so a peer that takes nothing holds
+/// one of the largest.
+const LOADED_BYTES_MAX: u64 = CHUNK_BYTES_MAX as u64;
 const LOADED_BYTES_MIN: u64 = CHUNK_BYTES_MAX as u64 / 4;
 
 /// Ends a stream whose answer is not wanted or whose ask was not understood.

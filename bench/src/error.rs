@@ -42,6 +42,35 @@ pub(crate) enum BenchError {
         /// What was wrong.
         what: String,
     },
+    /// No memory to write to as to a file.
+    #[error("the kernel refuses to mount a tmpfs (run as root), so there is nothing to write to")]
+    NoTmpfs,
+    /// The dataplane's ring.
+    #[error(transparent)]
+    Ring(#[from] ares_ring::RingError),
+    /// A socket of the dataplane.
+    #[error(transparent)]
+    Socket(#[from] ares_ring::SocketError),
+    /// A send or receive of the dataplane.
+    #[error(transparent)]
+    Operation(#[from] ares_ring::OpError),
+    /// A receive buffer that would lose datagrams.
+    #[error("the kernel grants a socket {granted_bytes} of {wanted_bytes} bytes: run as root, or raise net.core.rmem_max")]
+    SmallSocket {
+        /// What it grants.
+        granted_bytes: u32,
+        /// What was asked.
+        wanted_bytes: u32,
+    },
+    /// A link that loses some: its figures would be another protocol's.
+    #[error("datagrams were lost on a link that must not lose any: run it again with less load on the machine")]
+    DatagramsLost,
+    /// No handler for Ctrl-C.
+    #[error("cannot watch for signals: {0}")]
+    Signals(std::io::Error),
+    /// Ctrl-C.
+    #[error("interrupted: no figures")]
+    Interrupted,
     /// The QUIC baseline's transport.
     #[error("quinn: {0}")]
     Quic(String),

@@ -4,6 +4,7 @@
 mod demo_tree;
 mod error;
 mod host;
+mod limits;
 mod meter;
 mod mount;
 mod peers;
@@ -34,6 +35,11 @@ enum Job {
     Mount(mount::Args),
     /// A real tree (the Rust sysroot) published once, fetched by one machine, mounted on another, compared.
     DemoTree(demo_tree::Args),
+    /// What the machine allows: memory, ciphers, hashing, tmpfs, UDP and TCP by themselves.
+    Limits(limits::Args),
+    /// One end of a link; started by `limits`.
+    #[command(hide = true)]
+    LimitsFlow(limits::FlowArgs),
     /// The QUIC baseline's server; started by `transfer`.
     #[command(hide = true)]
     QuinnServe(quinn_peer::Serve),
@@ -51,6 +57,8 @@ fn main() -> ExitCode {
         Job::Publish(args) => publish::run(&args),
         Job::Mount(args) => mount::run(&args),
         Job::DemoTree(args) => demo_tree::run(&args),
+        Job::Limits(args) => limits::run(&args),
+        Job::LimitsFlow(args) => limits::run_flow(&args),
         Job::QuinnServe(args) => quinn_peer::serve(&args),
         Job::QuinnGet(args) => quinn_peer::get(&args),
         Job::B3(args) => publish::b3(&args),

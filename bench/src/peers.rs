@@ -130,7 +130,8 @@ impl Drop for Server {
     }
 }
 
-fn own_program() -> PathBuf {
+/// This program, to be started again for another role.
+pub(crate) fn own_program() -> PathBuf {
     std::env::current_exe().unwrap_or_else(|_| PathBuf::from("bench"))
 }
 

@@ -80,17 +80,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let host = Rc::new(Lab::on_loopback("limits", 2));
     let mut parts = Vec::new();
     for part in &args.parts {
-        parts.push((*part, part.limits(args, &host)?));
+        let limits = unless(&interrupted, part.limits(args, &host))?;
+        parts.push((*part, limits));
     }
     for run in 1..=args.runs {
         say(&format!("run {run} of {}", args.runs));
         for limit in parts.iter_mut().flat_map(|(_, limits)| limits) {
-            let sampled = limit.sample();
-            // Whoever presses Ctrl-C ends the processes of a link as well: their failure is not what is to be told.
-            if interrupted.load(Ordering::Relaxed) {
-                return Err(BenchError::Interrupted);
-            }
-            report.row(&to_json(limit, run, sampled?));
+            let sample = unless(&interrupted, limit.sample())?;
+            report.row(&to_json(limit, run, sample));
         }
     }
     for (part, limits) in &parts {
@@ -98,6 +95,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         print!("{}", show(limits));
     }
     Ok(())
+}
+
+/// Whoever presses Ctrl-C ends `ip` and the processes of a link as well: their failures are not what is to be told.
+fn unless<T>(interrupted: &AtomicBool, result: Result<T>) -> Result<T> {
+    if interrupted.load(Ordering::Relaxed) {
+        return Err(BenchError::Interrupted);
+    }
+    result
 }
 
 fn to_json(limit: &Limit, run: u64, sample: Sample) -> serde_json::Value {

@@ -9,16 +9,15 @@ use std::time::Duration;
 
 use ares_core::link::{Link, LinkPeer};
 use ares_core::peer::PeerId;
-use ares_core::wire::{AnswerHead, Ask, AskReader, ClaimState, Exchange, ExchangeLimits, Frame, Hello, PROTOCOL_VERSION};
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use ares_core::wire::{AnswerHead, Ask, AskReader, ClaimState, Frame};
 use quinn::{Connection, Endpoint, RecvStream, SendStream, VarInt};
 
 pub use self::crowd::Crowd;
-use self::keys::Keys;
+use crate::keys::Keys;
+use crate::reader::{Over, hello};
 use crate::rng::Rng;
 
 mod crowd;
-mod keys;
 
 /// What it does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,9 +173,6 @@ struct Scene {
     asked: Arc<AtomicU64>,
 }
 
-/// Why a conversation ended: whatever it was, the hostile peer just waits for the next.
-type Over = Box<dyn std::error::Error + Send + Sync>;
-
 impl Scene {
     async fn serve(&self, keys: &Keys, endpoint: &Endpoint) {
         while let Some(incoming) = endpoint.accept().await {
@@ -195,7 +191,7 @@ impl Scene {
         let source = dial.await?;
         // An honest server may want to hear a hello before it answers.
         let (mut send, _heard) = source.open_bi().await?;
-        send.write_all(&hello(None)).await?;
+        send.write_all(&hello("hostile", None)).await?;
         let (control_out, control_in) = victim.accept_bi().await?;
         tokio::spawn(self.clone().control(control_out, control_in));
         if self.misdeed == Misdeed::StreamFlood {
@@ -211,10 +207,13 @@ impl Scene {
     }
 
     async fn control(self, mut out: SendStream, mut heard: RecvStream) -> Result<(), Over> {
-        let greeting = hello(Some(Frame::Claim {
-            release: self.honest.release,
-            state: ClaimState::Complete,
-        }));
+        let greeting = hello(
+            "hostile",
+            Some(Frame::Claim {
+                release: self.honest.release,
+                state: ClaimState::Complete,
+            }),
+        );
         let mut rng = Rng::new(1);
         match self.misdeed {
             Misdeed::ControlNoise => out.write_all(&rng.bytes(100_000)).await?,
@@ -313,22 +312,6 @@ impl Scene {
         out.finish()?;
         Ok(())
     }
-}
-
-/// The first bytes of a control stream.
-fn hello(then: Option<Frame>) -> Vec<u8> {
-    let hello = Hello {
-        version: PROTOCOL_VERSION,
-        features: 0,
-        agent: "hostile".to_owned(),
-        nonce: 7,
-        ports: Vec::new(),
-    };
-    let mut exchange = Exchange::new(ares_core::time::Instant::ZERO, ExchangeLimits::default(), hello);
-    if let Some(frame) = &then {
-        exchange.send(frame);
-    }
-    exchange.take_output(usize::MAX).to_vec()
 }
 
 /// Hands an ask on, byte for byte, and brings back the answer.

@@ -336,6 +336,19 @@ impl Node {
         self.start(command).wait(PATIENCE)
     }
 
+    /// Gives this machine one more address of its network: 10.77.0.`last`.
+    ///
+    /// # Panics
+    /// Where `ip` refuses, or the lab has no network of its own.
+    pub fn add_address(&self, last: u8) -> IpAddr {
+        let Place::Namespace { name, .. } = &self.place else {
+            panic!("a loopback lab has no network of its own")
+        };
+        let address = Ipv4Addr::new(10, 77, 0, last);
+        ip(&["-n", name, "addr", "add", &format!("{address}/24"), "dev", "eth0"]).unwrap_or_else(|e| panic!("{e}"));
+        address.into()
+    }
+
     /// Limits what arrives at this machine, megabits per second.
     ///
     /// # Panics

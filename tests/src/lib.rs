@@ -6,9 +6,11 @@
 pub mod compare;
 pub mod daemon;
 pub mod hostile;
+pub mod keys;
 pub mod lab;
 pub mod mount;
 pub mod procfs;
+pub mod reader;
 pub mod rng;
 pub mod run;
 pub mod scratch;

@@ -6,14 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ares_core::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, ReleaseId, VerifiedChunk};
+use ares_core::chunk::ReleaseId;
 use ares_core::limits::ASK_CHUNKS_MAX;
-use ares_core::manifest::{Content, Root, Top};
-use ares_core::wire::{AnswerEvent, AnswerReader, Ask, AskItem};
+use ares_core::wire::{Ask, AskItem};
 use quinn::{Connection, Endpoint, TransportConfig, VarInt};
 
-use super::keys::Keys;
-use super::{Over, fetch, hello};
+use crate::keys::Keys;
+use crate::reader::{Over, Reader};
 
 /// Longest all handshakes together may take.
 const GATHER_MAX: Duration = Duration::from_secs(60);
@@ -126,13 +125,12 @@ async fn gather(ip: IpAddr, server: SocketAddr, count: usize, closed: &Arc<Mutex
 }
 
 async fn ask_much(crowd: &[Connection], release: ReleaseId, is_deaf: &AtomicBool) -> Result<(), Over> {
+    let mut readers = Vec::new();
     for connection in crowd {
-        // The first stream is the conversation; what is not finished stays open as long as its connection.
-        let (mut out, _heard) = connection.open_bi().await?;
-        out.write_all(&hello(None)).await?;
-        std::mem::forget((out, _heard));
+        readers.push(Reader::greet(connection.clone()).await?);
     }
-    let chunk = largest_chunk(crowd.first().ok_or("a crowd")?, release).await?;
+    let chunks = readers.first().ok_or("a crowd")?.chunks_of(release).await?;
+    let chunk = chunks.into_iter().max_by_key(|chunk| chunk.len).ok_or("a chunk")?;
     is_deaf.store(true, Ordering::Relaxed);
     let item = AskItem {
         id: chunk.id,
@@ -149,35 +147,9 @@ async fn ask_much(crowd: &[Connection], release: ReleaseId, is_deaf: &AtomicBool
             std::mem::forget(answer);
         }
     }
+    // What is not finished stays open as long as its connection.
+    std::mem::forget(readers);
     Ok(())
-}
-
-async fn largest_chunk(connection: &Connection, release: ReleaseId) -> Result<ChunkRef, Over> {
-    let root = ask_root(connection, release.0).await?;
-    let Top::File { file, .. } = Root::parse(&root)?.top else {
-        return Err("the release is no file".into());
-    };
-    match file.content {
-        Content::Chunks(chunks) => Ok(chunks.into_iter().max_by_key(|chunk| chunk.len).ok_or("a chunk")?),
-        other => Err(format!("the file is in no chunks of its own: {other:?}").into()),
-    }
-}
-
-async fn ask_root(connection: &Connection, id: ChunkId) -> Result<VerifiedChunk, Over> {
-    let item = AskItem {
-        id,
-        len: LEN_UNKNOWN,
-        from: 0,
-    };
-    let ask = Ask::new(vec![item]);
-    let mut reader = AnswerReader::new(&ask);
-    reader.on_bytes(&fetch(connection, &ask.encode()).await?)?;
-    while let Some(event) = reader.poll() {
-        if let AnswerEvent::Chunk { bytes, .. } = event {
-            return Ok(VerifiedChunk::verify(id, bytes)?);
-        }
-    }
-    Err("the server did not give the root".into())
 }
 
 impl Drop for Crowd {

@@ -1,18 +1,17 @@
-//! The hostile peer's identity: a raw Ed25519 public key (RFC 7250), made from a seed, and no opinion about anybody else's.
+//! Identities of the peers that are not ours: a raw Ed25519 public key (RFC 7250), made from a seed, and no opinion about anybody else's.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ares_core::peer::PeerId;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, Endpoint, ServerConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature_with_raw_key};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
-
-use super::{QuicClientConfig, QuicServerConfig};
+use rustls::{CipherSuite, DigitallySignedStruct, DistinguishedName, SignatureScheme};
 
 /// DER of a PKCS#8 v1 Ed25519 private key up to the 32-byte seed (RFC 8410 section 7).
 const PKCS8_PREFIX: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
@@ -20,15 +19,25 @@ const PKCS8_PREFIX: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 
 /// The name of our protocol in the handshake.
 const ALPN: &[u8] = b"ares/1";
 
+/// A key pair, and TLS 1.3 with it.
 #[derive(Clone, Debug)]
-pub(super) struct Keys {
+pub struct Keys {
     provider: Arc<CryptoProvider>,
     key: Arc<CertifiedKey>,
 }
 
 impl Keys {
-    pub(super) fn from_seed(seed: [u8; 32]) -> Self {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    /// The pair whose private key is `seed`.
+    ///
+    /// # Panics
+    /// Where the cryptography is broken: any 32 bytes are a key.
+    pub fn from_seed(seed: [u8; 32]) -> Self {
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        // What `ares` itself prefers, so that a server has the same work with both.
+        provider
+            .cipher_suites
+            .sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+        let provider = Arc::new(provider);
         let der = PrivatePkcs8KeyDer::from([&PKCS8_PREFIX[..], &seed].concat());
         let signer = provider
             .key_provider
@@ -42,7 +51,11 @@ impl Keys {
         }
     }
 
-    pub(super) fn peer(&self) -> PeerId {
+    /// Its public half.
+    ///
+    /// # Panics
+    /// As `from_seed`.
+    pub fn peer(&self) -> PeerId {
         let spki: &[u8] = self.key.cert[0].as_ref();
         let key = spki
             .last_chunk::<32>()
@@ -50,7 +63,11 @@ impl Keys {
         PeerId::from_bytes(*key)
     }
 
-    pub(super) fn endpoint(&self, address: SocketAddr) -> Endpoint {
+    /// A listener that proves it and lets in whoever proves another.
+    ///
+    /// # Panics
+    /// Where the address is taken.
+    pub fn endpoint(&self, address: SocketAddr) -> Endpoint {
         let tls = rustls::ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect("the provider has TLS 1.3");
@@ -63,7 +80,11 @@ impl Keys {
         Endpoint::server(config, address).unwrap_or_else(|e| panic!("cannot listen on {address}: {e}"))
     }
 
-    pub(super) fn client(&self) -> ClientConfig {
+    /// For dials that prove it and speak to whoever proves another.
+    ///
+    /// # Panics
+    /// As `from_seed`.
+    pub fn client(&self) -> ClientConfig {
         let tls = rustls::ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect("the provider has TLS 1.3");

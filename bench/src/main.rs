@@ -10,7 +10,9 @@ mod mount;
 mod peers;
 mod publish;
 mod quinn_peer;
+mod readers;
 mod report;
+mod serve;
 mod stats;
 mod transfer;
 
@@ -40,6 +42,11 @@ enum Job {
     /// One end of a link; started by `limits`.
     #[command(hide = true)]
     LimitsFlow(limits::FlowArgs),
+    /// One server, many readers: rate, fairness, memory; and connections that ask nothing.
+    Serve(serve::Args),
+    /// Many readers in one process; started by `serve`.
+    #[command(hide = true)]
+    Readers(readers::Args),
     /// The QUIC baseline's server; started by `transfer`.
     #[command(hide = true)]
     QuinnServe(quinn_peer::Serve),
@@ -59,6 +66,8 @@ fn main() -> ExitCode {
         Job::DemoTree(args) => demo_tree::run(&args),
         Job::Limits(args) => limits::run(&args),
         Job::LimitsFlow(args) => limits::run_flow(&args),
+        Job::Serve(args) => serve::run(&args),
+        Job::Readers(args) => readers::run(&args),
         Job::QuinnServe(args) => quinn_peer::serve(&args),
         Job::QuinnGet(args) => quinn_peer::get(&args),
         Job::B3(args) => publish::b3(&args),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ares_tests::procfs::{self, Cpu};
 use ares_tests::scratch::quiet;
-use ares_tests::{Node, Running};
+use ares_tests::{Node, Outcome, Running};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -54,11 +54,11 @@ fn cpu_of(pids: &[u32]) -> Cpu {
     })
 }
 
-/// Runs `command` on `node` to its end while the processes `servers` serve it.
+/// Runs `command` on `node` to its end while the processes `servers` serve it: what it took, and what it said.
 ///
 /// # Panics
 /// Where it fails: a failed run is no figure.
-pub(crate) fn measure(node: &Node, command: Command, servers: &[u32]) -> Sample {
+pub(crate) fn measure(node: &Node, command: Command, servers: &[u32]) -> (Sample, Outcome) {
     servers.iter().for_each(|pid| procfs::reset_peak(*pid));
     let (server_before, machine_before) = (cpu_of(servers), procfs::machine());
     let running = node.start(command);
@@ -67,7 +67,7 @@ pub(crate) fn measure(node: &Node, command: Command, servers: &[u32]) -> Sample 
     let (server_after, machine_after) = (cpu_of(servers), procfs::machine());
     let all = machine_after.all_s - machine_before.all_s;
     let quarter = |n: usize| memory.get((memory.len() * n / 4).saturating_sub(1)).copied().unwrap_or(0);
-    Sample {
+    let sample = Sample {
         seconds: outcome.took.as_secs_f64(),
         client: outcome.cpu,
         server: server_after.since(server_before),
@@ -81,7 +81,8 @@ pub(crate) fn measure(node: &Node, command: Command, servers: &[u32]) -> Sample 
             0.0
         },
         load: procfs::load(),
-    }
+    };
+    (sample, outcome)
 }
 
 /// Follows a process to its end: its largest resident memory, and how it went.

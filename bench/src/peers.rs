@@ -1,6 +1,7 @@
 //! The programs that move the same file: ours, and the two it is measured against. Each is a server that is started once and a command
 //! that is run again and again.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -41,6 +42,18 @@ enum Kind {
     Quinn(Running),
 }
 
+/// Readers in one process, as `bench readers` runs them.
+pub(crate) struct Readers {
+    /// How many.
+    pub count: usize,
+    /// How long, seconds.
+    pub seconds: u64,
+    /// Bytes each has asked for at any time, where it is the reader who decides.
+    pub window: u64,
+    /// Whether they ask nothing.
+    pub idle: bool,
+}
+
 /// A certificate for the baselines, as PEM files in `dir`: `cert.pem`, `key.pem`.
 pub(crate) fn make_certificate(dir: &Path) -> Result<()> {
     let made = rcgen::generate_simple_self_signed([SERVER_NAME.to_owned()]).map_err(|e| BenchError::Quic(e.to_string()))?;
@@ -60,8 +73,16 @@ impl Peer {
         }
     }
 
-    /// Starts the server of `file`, which lies in a directory beside the certificate.
-    pub(crate) fn serve(self, node: &Node, file: &Path, mtu: u16) -> Result<Server> {
+    /// Name in tables where the client is another.
+    pub(crate) fn server_name(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx",
+            other => other.name(),
+        }
+    }
+
+    /// Starts the server of `file`, which lies in a directory beside the certificate, for so many clients at once.
+    pub(crate) fn serve(self, node: &Node, file: &Path, mtu: u16, clients: usize) -> Result<Server> {
         let dir = file.parent().unwrap_or(Path::new("/")).to_owned();
         let kind = match self {
             Self::Ares => {
@@ -69,7 +90,7 @@ impl Peer {
                 let link = daemon.publish(file).link;
                 Kind::Ares { daemon, link }
             }
-            Self::Nginx => Kind::Nginx(serve_nginx(node, &dir)?),
+            Self::Nginx => Kind::Nginx(serve_nginx(node, &dir, clients)?),
             Self::Quinn => Kind::Quinn(serve_quinn(node, file, mtu)?),
         };
         Ok(Server {
@@ -88,6 +109,38 @@ impl Server {
             Kind::Ares { daemon, .. } => meter::family(daemon.pid()),
             Kind::Nginx(running) | Kind::Quinn(running) => meter::family(running.pid()),
         }
+    }
+
+    /// The command that reads `file` as many at once, from these addresses of the client where that matters.
+    pub(crate) fn readers(&self, client: &Node, file: &Path, from: &[IpAddr], readers: &Readers) -> Result<Command> {
+        let mut command = client.command(own_program());
+        command.arg("readers");
+        command.arg("--readers").arg(readers.count.to_string());
+        command.arg("--seconds").arg(readers.seconds.to_string());
+        if readers.idle {
+            command.arg("--idle-on").arg(listed(&self.pids()));
+        }
+        match &self.kind {
+            Kind::Ares { link, .. } => {
+                command.arg("ares").arg(link).arg("--from").arg(listed(from));
+                command.arg("--window").arg(readers.window.to_string());
+                command.arg("--mtu").arg(self.mtu.to_string());
+            }
+            Kind::Nginx(_) => {
+                let size = file.metadata().map_err(io("cannot look at", file))?.len();
+                command.arg("https").arg(self.node.listen().to_string());
+                command.arg(file.file_name().unwrap_or_default());
+                command.arg("--cert").arg(self.dir.join("cert.pem"));
+                command.arg("--size").arg(size.to_string());
+            }
+            Kind::Quinn(_) => {
+                return Err(BenchError::Usage {
+                    given: "quinn".to_owned(),
+                    wanted: "a server with readers here: ares, nginx",
+                });
+            }
+        }
+        Ok(command)
     }
 
     /// The command that fetches the file to `dest` on the client; what it keeps of its own lies in `state`.
@@ -130,12 +183,18 @@ impl Drop for Server {
     }
 }
 
+/// As a command line takes a list.
+fn listed(items: &[impl ToString]) -> String {
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+    items.join(",")
+}
+
 /// This program, to be started again for another role.
 pub(crate) fn own_program() -> PathBuf {
     std::env::current_exe().unwrap_or_else(|_| PathBuf::from("bench"))
 }
 
-fn serve_nginx(node: &Node, dir: &Path) -> Result<Running> {
+fn serve_nginx(node: &Node, dir: &Path, clients: usize) -> Result<Running> {
     let missing = BenchError::NoTool {
         tool: "nginx",
         remedy: "apt-get install nginx-light",
@@ -145,7 +204,7 @@ fn serve_nginx(node: &Node, dir: &Path) -> Result<Running> {
     let home = node.dir().join("nginx");
     std::fs::create_dir_all(&home).map_err(io("cannot make", &home))?;
     let config = home.join("nginx.conf");
-    std::fs::write(&config, nginx_config(node, dir, &home)).map_err(io("cannot write", &config))?;
+    std::fs::write(&config, nginx_config(node, dir, &home, clients)).map_err(io("cannot write", &config))?;
     let mut command = node.command(nginx);
     command.arg("-e").arg(home.join("error.log")).arg("-c").arg(&config);
     let running = node.start(command);
@@ -160,7 +219,9 @@ fn serve_nginx(node: &Node, dir: &Path) -> Result<Running> {
 }
 
 /// nginx as its manual would have it for one big file: sendfile, one worker, TLS 1.3 with the cipher the others use too.
-fn nginx_config(node: &Node, dir: &Path, home: &Path) -> String {
+fn nginx_config(node: &Node, dir: &Path, home: &Path, clients: usize) -> String {
+    // Its listener, the channel to its master and log files take a place or a descriptor each; an answer takes one for the file.
+    let (connections, files) = (clients + 64, 2 * clients + 64);
     let (listen, dir, home) = (node.listen(), dir.display(), home.display());
     // The workers read what root wrote; the user directive is refused to others.
     let user = if rustix::process::geteuid().is_root() {
@@ -170,7 +231,8 @@ fn nginx_config(node: &Node, dir: &Path, home: &Path) -> String {
     };
     format!(
         "daemon off; {user} worker_processes 1; pid {home}/pid; error_log {home}/error.log;
-events {{ worker_connections 64; }}
+worker_rlimit_nofile {files};
+events {{ worker_connections {connections}; }}
 http {{
   access_log off; sendfile on; tcp_nopush on;
   client_body_temp_path {home}/body; proxy_temp_path {home}/proxy; fastcgi_temp_path {home}/fastcgi;

@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let mut publish = fresh.ares(["publish"]);
         publish.arg(&path).arg("--json");
         for (name, command, samples) in [("ares publish", publish, &mut ours), (hasher, hash(), &mut theirs)] {
-            let sample = meter::measure(node, command, &[]);
+            let (sample, _) = meter::measure(node, command, &[]);
             report.row(&sample.to_json(
                 json!({ "row": "publish", "peer": name, "files": files.len(), "run": run }),
                 bytes,

@@ -77,7 +77,7 @@ fn quic(error: impl std::fmt::Display) -> BenchError {
 }
 
 /// TLS 1.3 with AES-128-GCM, as the other baseline uses.
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     let mut provider = rustls::crypto::aws_lc_rs::default_provider();
     provider
         .cipher_suites
@@ -85,7 +85,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(provider)
 }
 
-fn transport(mtu: u16) -> Arc<TransportConfig> {
+pub(crate) fn transport(mtu: u16) -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
     config.stream_receive_window(VarInt::from_u32(2 * CHUNK_BYTES as u32));
     config.receive_window(VarInt::from_u32(WINDOW_BYTES));
@@ -98,7 +98,7 @@ fn transport(mtu: u16) -> Arc<TransportConfig> {
     Arc::new(config)
 }
 
-fn endpoint(address: SocketAddr, server: Option<ServerConfig>, mtu: u16) -> Result<Endpoint> {
+pub(crate) fn endpoint(address: SocketAddr, server: Option<ServerConfig>, mtu: u16) -> Result<Endpoint> {
     let socket = UdpSocket::bind(address).map_err(quic)?;
     for set in [
         rustix::net::sockopt::set_socket_recv_buffer_size,
@@ -111,7 +111,7 @@ fn endpoint(address: SocketAddr, server: Option<ServerConfig>, mtu: u16) -> Resu
     Endpoint::new(config, server, socket, Arc::new(TokioRuntime)).map_err(quic)
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime> {
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(quic)
 }
 

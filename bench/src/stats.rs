@@ -1,4 +1,4 @@
-//! Medians and spreads, and the table people read.
+//! Medians, spreads and fairness, and the table people read.
 
 /// Median, smallest and largest of some runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,6 +37,12 @@ pub(crate) fn cell(values: impl IntoIterator<Item = f64>, digits: usize) -> Stri
     Spread::of(values).map_or("-".to_owned(), |s| s.show(digits))
 }
 
+/// How evenly something is shared: 1 where all have the same, `1/n` where one has all (Jain, Chiu, Hawe, DEC-TR-301, 1984). NaN of nothing.
+pub(crate) fn jain(shares: &[f64]) -> f64 {
+    let (sum, squares) = shares.iter().fold((0.0, 0.0), |(sum, squares), x| (sum + x, squares + x * x));
+    sum * sum / (shares.len() as f64 * squares)
+}
+
 /// Rows of text in columns as wide as they need to be; the first row is the head.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -70,6 +76,17 @@ mod tests {
             (vec![4.0, 1.0, 2.0, 9.0], Some((3.0, 1.0, 9.0))),
         ] {
             assert_eq!(Spread::of(values).map(|s| (s.median, s.min, s.max)), expect);
+        }
+    }
+
+    #[test]
+    fn fairness_is_one_where_all_have_the_same() {
+        for (shares, expect) in [
+            (&[3.0, 3.0, 3.0][..], 1.0),
+            (&[5.0, 0.0, 0.0, 0.0, 0.0], 0.2),
+            (&[1.0, 3.0], 0.8),
+        ] {
+            assert!((jain(shares) - expect).abs() < 1e-9, "{shares:?}");
         }
     }
 

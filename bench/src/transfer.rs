@@ -145,7 +145,7 @@ fn on_link(args: &Args, link: Link, dest: Dest, report: &mut Report) -> Result<V
             ));
             let sample = with_server(&lab, series.peer, &source, link, |server| {
                 let (state, out) = clean(&sink)?;
-                let sample = meter::measure(lab.node(1), server.fetch(lab.node(1), FILE, &state, &out), &server.pids());
+                let (sample, _) = meter::measure(lab.node(1), server.fetch(lab.node(1), FILE, &state, &out), &server.pids());
                 verify(series.peer, &out, hash)?;
                 clean(&sink)?;
                 Ok(sample)
@@ -180,7 +180,7 @@ fn with_server<T>(lab: &Lab, peer: Peer, file: &Path, link: Link, job: impl FnOn
     if !dir.join("cert.pem").exists() {
         peers::make_certificate(dir)?;
     }
-    let server = peer.serve(lab.node(0), file, link.mtu())?;
+    let server = peer.serve(lab.node(0), file, link.mtu(), 1)?;
     job(&server)
 }
 

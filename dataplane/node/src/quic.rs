@@ -82,9 +82,10 @@ pub(crate) fn asker_window() -> VarInt {
 }
 
 /// What is kept for retransmission on a path with this congestion window: so much more that we never wait for ourselves, also while
-/// it doubles, and nothing like the most for a peer that takes little.
-pub(crate) fn send_window(congestion_window: u64) -> u64 {
-    (4 * congestion_window).clamp(SEND_WINDOW_BYTES_MIN, u64::from(CONNECTION_WINDOW_BYTES))
+/// it doubles, and nothing like the most for a peer that takes little. Where many share the memory, `share_bytes` bounds it.
+pub(crate) fn send_window(congestion_window: u64, share_bytes: u64) -> u64 {
+    let wanted = (4 * congestion_window).min(u64::from(CONNECTION_WINDOW_BYTES));
+    wanted.min(share_bytes).max(SEND_WINDOW_BYTES_MIN)
 }
 
 /// UDP payload that fits a link's MTU: less the IPv6 and UDP headers, so that one figure serves both families.
@@ -98,6 +99,19 @@ fn payload_of(link_mtu: u32) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_send_window_follows_the_path_within_its_bounds_and_its_share() {
+        for (congestion_window, share_bytes, window) in [
+            (10 << 10, u64::MAX, SEND_WINDOW_BYTES_MIN),
+            (1 << 20, u64::MAX, 4 << 20),
+            (1 << 30, u64::MAX, u64::from(CONNECTION_WINDOW_BYTES)),
+            (1 << 20, 2 << 20, 2 << 20),
+            (1 << 20, 0, SEND_WINDOW_BYTES_MIN),
+        ] {
+            assert_eq!(send_window(congestion_window, share_bytes), window);
+        }
+    }
 
     #[test]
     fn payload_leaves_room_for_headers_and_stays_in_bounds() {

@@ -152,10 +152,16 @@ impl Conn {
         self.is_sought
     }
 
-    /// The next chunk to bring from the store for it.
-    pub(super) fn next_load(&mut self) -> Option<(StreamId, AskItem)> {
+    /// The next chunk to bring from the store for it. `share_bytes`: what it may have in memory for its answers.
+    pub(super) fn next_load(&mut self, share_bytes: u64) -> Option<(StreamId, AskItem)> {
         let ahead_bytes = 2 * self.quic.congestion_state().window();
-        self.serving.next_load(ahead_bytes)
+        self.serving.next_load(ahead_bytes, share_bytes)
+    }
+
+    /// Lets QUIC keep for retransmission what the path takes, and no more than the share.
+    pub(super) fn bound_send_window(&mut self, share_bytes: u64) {
+        let window = quic::send_window(self.quic.congestion_state().window(), share_bytes);
+        self.quic.set_send_window(window);
     }
 
     /// Queues a control frame.
@@ -174,8 +180,6 @@ impl Conn {
 
     /// Takes all events QUIC has, moves control bytes and opens streams for asks.
     pub(super) fn drive(&mut self, now: Instant, clock: &Clock, admission: &mut Admission, said: &mut Vec<Said>) {
-        self.quic
-            .set_send_window(quic::send_window(self.quic.congestion_state().window()));
         while let Some(event) = self.quic.poll() {
             match event {
                 Event::Connected => self.on_connected(now, admission, said),

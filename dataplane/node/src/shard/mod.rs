@@ -6,6 +6,7 @@ mod conn;
 mod loads;
 mod sends;
 mod serving;
+mod shares;
 mod sought;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -25,6 +26,7 @@ use self::asking::Outcome as AskOutcome;
 use self::conn::{Conn, Said};
 use self::loads::Loads;
 use self::sends::Sends;
+use self::shares::Shares;
 use self::sought::Sought;
 use crate::clock::Clock;
 use crate::counters::{Totals, add};
@@ -85,6 +87,7 @@ pub(crate) struct Shard {
     timers: BTreeSet<(Instant, usize)>,
     timer_of: BTreeMap<usize, Instant>,
     loads: Loads,
+    shares: Shares,
     sends: Sends,
     /// Answers the endpoint gives by itself (version negotiation, retry, stateless reset).
     scratch: Vec<u8>,
@@ -163,6 +166,7 @@ impl Shard {
             timers: BTreeSet::new(),
             timer_of: BTreeMap::new(),
             loads: Loads::default(),
+            shares: Shares::default(),
             sends: Sends::default(),
             scratch: Vec::new(),
             next_stats: now + STATS_INTERVAL,
@@ -486,6 +490,8 @@ impl Shard {
     fn drive(&mut self, now: Instant, handle: usize) {
         let mut said = Vec::new();
         let Some(conn) = self.conns.get_mut(&handle) else { return };
+        let share_bytes = self.shares.each_bytes();
+        conn.bound_send_window(share_bytes);
         loop {
             while let Some(event) = conn.quic.poll_endpoint_events() {
                 let drained = event.is_drained();
@@ -501,7 +507,7 @@ impl Shard {
                 }
             }
             conn.drive(now, &self.parts.clock, &mut self.admission, &mut said);
-            while let Some((stream, item)) = conn.next_load() {
+            while let Some((stream, item)) = conn.next_load(share_bytes) {
                 let started = self.loads.start(&mut self.ring, &self.parts.store, conn.path, stream, item);
                 if let Err(refusal) = started {
                     conn.serving.on_loaded(stream, item, Err(refusal), &mut conn.quic);
@@ -512,6 +518,7 @@ impl Shard {
             }
             tell_all(&self.parts, conn, &mut said);
         }
+        self.shares.note(handle, conn.serving.is_answering());
         add(
             &self.parts.totals.served_bytes,
             conn.take_served_bytes(self.parts.clock.at(now)),
@@ -542,6 +549,7 @@ impl Shard {
 
     fn forget(&mut self, handle: usize) {
         self.set_timer(handle, None);
+        self.shares.note(handle, false);
         if let Some(conn) = self.conns.remove(&handle) {
             self.by_path.remove(&conn.path);
             self.admission.on_gone(conn.path);

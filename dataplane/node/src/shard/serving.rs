@@ -1,6 +1,6 @@
 //! The answering half of a connection: reads asks, decides which chunk to load next, writes answers as the peer's windows open.
 //!
-//! Loads are bounded per connection, so that a slow or greedy reader holds a few chunks of memory and no more.
+//! Loads are bounded per connection and, by its share, per shard, so that a slow or greedy reader holds a few chunks of memory and no more.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -94,9 +94,10 @@ impl Serving {
     }
 
     /// The next chunk to bring from the store, if this connection may load more; answered by `on_loaded`. `ahead_bytes`: what the path
-    /// will soon take.
-    pub(super) fn next_load(&mut self, ahead_bytes: u64) -> Option<(StreamId, AskItem)> {
-        while self.loaded_bytes < ahead_bytes.clamp(LOADED_BYTES_MIN, LOADED_BYTES_MAX) {
+    /// will soon take; `share_bytes`, at least 1: this connection's part of what its shard may load.
+    pub(super) fn next_load(&mut self, ahead_bytes: u64, share_bytes: u64) -> Option<(StreamId, AskItem)> {
+        let bound = ahead_bytes.clamp(LOADED_BYTES_MIN, LOADED_BYTES_MAX).min(share_bytes);
+        while self.loaded_bytes < bound {
             let id = self.waiting.pop_front()?;
             let Some(answer) = self.streams.get_mut(&id) else { continue };
             let Some(item) = answer.items.pop_front() else { continue };
@@ -122,6 +123,11 @@ impl Serving {
             loaded_bytes: bytes_of(&item),
         };
         self.on_writable(id, quic);
+    }
+
+    /// Whether answers are awaited of it.
+    pub(super) fn is_answering(&self) -> bool {
+        !self.streams.is_empty()
     }
 
     /// Chunk bytes handed to QUIC since this was last asked.
@@ -225,12 +231,12 @@ mod tests {
         // Load as much as may be loaded; from now on nothing leaves the line by being served.
         for _ in 0..LOADED_BYTES_MAX.div_ceil(u64::from(CHUNK_BYTES_MAX)) {
             ask(&mut serving);
-            assert!(serving.next_load(LOADED_BYTES_MAX).is_some());
+            assert!(serving.next_load(LOADED_BYTES_MAX, u64::MAX).is_some());
         }
         let loading = serving.streams.len();
         for _ in 0..1000 {
             let id = ask(&mut serving);
-            assert!(serving.next_load(LOADED_BYTES_MAX).is_none());
+            assert!(serving.next_load(LOADED_BYTES_MAX, u64::MAX).is_none());
             assert!(serving.forget(id));
             assert!(!serving.forget(id), "once");
         }

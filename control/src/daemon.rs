@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ares_core::link::Link;
 use ares_core::manifest::Root;
-use ares_node::api::{NodeConfig, PeerHint};
+use ares_node::api::{NodeConfig, PeerHint, Sink};
 use ares_node::store::StoreError;
 use ares_node::{Handle, Node, StartError};
 
@@ -77,6 +77,7 @@ impl Daemon {
             dial_timeout: config.dial_timeout,
             stall_timeout: config.stall_timeout,
             admission: Default::default(),
+            sink: Sink::Store,
         })
         .map_err(|error| match error {
             StartError::Store(StoreError::Locked { .. }) => StartFailure::Locked(error.into()),

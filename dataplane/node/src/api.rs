@@ -27,6 +27,19 @@ pub struct NodeConfig {
     pub stall_timeout: Duration,
     /// Connections that others may have to each shard.
     pub admission: AdmissionLimits,
+    /// What becomes of chunks that came from peers.
+    pub sink: Sink,
+}
+
+/// What becomes of a chunk that came from a peer and was verified.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sink {
+    /// It is kept in the store and served from there.
+    #[default]
+    Store,
+    /// Whoever waits for its bytes gets them, and it is forgotten: for measuring what a path delivers, as iperf does, and for a relay that
+    /// only passes bytes on. Nothing comes to be held, so a chunk wanted again crosses the network again; ask by `Handle::fetch`, not `hold`.
+    Discard,
 }
 
 /// Where a release may be had: a peer and its addresses, best first.

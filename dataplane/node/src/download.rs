@@ -1,5 +1,5 @@
-//! Brings everything below one place of a release into the store: walks the manifest, wants its chunks, keeps a bounded number of
-//! wants under way. Held chunks are not asked again, which is all there is to resuming.
+//! Brings everything below one place of a release to where the node keeps it: walks the manifest, wants its chunks, keeps a bounded number
+//! of wants under way. Held chunks are not asked again, which is all there is to resuming.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,9 +10,10 @@ use ares_core::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, Mismatch, ReleaseId, Veri
 use ares_core::limits::{CHUNK_BYTES_MAX, INFLIGHT_BYTES_MAX};
 use ares_core::manifest::{Content, File, ManifestError, Root, Walk, WalkItem, WalkStep};
 use ares_core::swarm::{BlobPlace, Class, FetchError, Unreached, Want};
+use bytes::Bytes;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
-use crate::api::WantId;
+use crate::api::{Sink, WantId};
 use crate::handle::Handle;
 use crate::store::{ReadError, StoreError};
 
@@ -167,7 +168,8 @@ pub fn fetch_root(handle: &Handle, release: ReleaseId, patience: Duration) -> Re
     Root::parse(&chunk).map_err(|error| DownloadError::Manifest { release, error })
 }
 
-/// Brings all that `walk` comes by, on the calling thread. A walk over a whole release is `Walk::new(root, NODES_AHEAD)`.
+/// Brings all that `walk` comes by, on the calling thread: into the store, or merely here on a node that keeps nothing. A walk over a whole
+/// release is `Walk::new(root, NODES_AHEAD)`.
 pub fn download(
     handle: &Handle,
     job: &DownloadJob,
@@ -223,7 +225,8 @@ enum What {
 
 struct Report {
     number: u64,
-    result: Result<(), FetchError>,
+    /// With a manifest node's bytes where nobody keeps them.
+    result: Result<Option<Bytes>, FetchError>,
 }
 
 impl Run<'_> {
@@ -285,12 +288,12 @@ impl Run<'_> {
                 continue;
             };
             self.open_bytes -= u64::from(open.chunk.len);
-            report.result?;
+            let bytes = report.result?;
             match open.what {
-                What::Node => {
-                    let node = self.handle.store().read(open.chunk)?;
-                    walk.on_node(node);
-                }
+                What::Node => walk.on_node(match bytes {
+                    Some(bytes) => VerifiedChunk::verify(open.chunk.id, bytes)?,
+                    None => self.handle.store().read(open.chunk)?,
+                }),
                 What::Content { reused, .. } => {
                     let bytes = u64::from(open.chunk.len);
                     self.progress.bytes_done.fetch_add(bytes, Ordering::Relaxed);
@@ -342,7 +345,7 @@ impl Run<'_> {
         self.next += 1;
         let reports = self.reports.clone();
         // A download that has ended needs no report.
-        let held = Box::new(move |result| drop(reports.send(Report { number, result })));
+        let report = move |result| drop(reports.send(Report { number, result }));
         let class = match what {
             What::Node => Class::Deadline,
             What::Content { .. } => Class::Bulk,
@@ -355,7 +358,16 @@ impl Run<'_> {
             patience: self.job.patience,
             unreached: Unreached::GiveUp,
         };
-        let id = self.handle.hold(want, held);
+        let id = match self.handle.sink() {
+            Sink::Store => self.handle.hold(want, Box::new(move |held| report(held.map(|()| None)))),
+            Sink::Discard => {
+                let is_node = matches!(what, What::Node);
+                self.handle.fetch(
+                    want,
+                    Box::new(move |result| report(result.map(|bytes| is_node.then_some(bytes)))),
+                )
+            }
+        };
         self.open_bytes += u64::from(chunk.len);
         self.open.insert(number, Open { id, what, chunk });
     }

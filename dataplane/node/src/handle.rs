@@ -10,7 +10,7 @@ use ares_core::swarm::{FetchError, Want};
 use bytes::Bytes;
 use crossbeam::channel::{Sender, bounded};
 
-use crate::api::{Done, Held, PeerHint, Status, WantId};
+use crate::api::{Done, Held, PeerHint, Sink, Status, WantId};
 use crate::hub::Waiter;
 use crate::lane;
 use crate::mailbox::ToHub;
@@ -30,6 +30,7 @@ pub(crate) struct Inner {
     pub(crate) peer: PeerId,
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) store: Arc<Store>,
+    pub(crate) sink: Sink,
     pub(crate) hub: Sender<ToHub>,
     pub(crate) want_ids: Arc<WantIds>,
 }
@@ -58,6 +59,11 @@ impl Handle {
     /// What is held.
     pub fn store(&self) -> &Arc<Store> {
         &self.inner.store
+    }
+
+    /// What becomes of chunks that come from peers.
+    pub fn sink(&self) -> Sink {
+        self.inner.sink
     }
 
     /// Peers that may have a release; they are connected to at once.

@@ -88,6 +88,7 @@ impl Node {
             peer: identity.peer,
             listen: listen.clone(),
             store,
+            sink: config.sink,
             hub: hub_post.clone(),
             want_ids: want_ids.clone(),
         };
@@ -122,6 +123,7 @@ impl Node {
                 jobs: job_inbox.clone(),
                 hub: hub_post.clone(),
                 store: parts.store.clone(),
+                sink: config.sink,
                 totals: parts.totals.clone(),
             };
             node.spawn(format!("ares-work-{index}"), move || worker.run())?;

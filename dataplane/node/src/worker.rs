@@ -1,4 +1,4 @@
-//! Hash and disk, off the network's threads: verifies what arrived, writes it, reads what is held. Decides nothing.
+//! Hash and disk, off the network's threads: verifies what arrived, writes it where it is to be kept, reads what is held. Decides nothing.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use ares_core::swarm::{FetchError, Want};
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender};
 
-use crate::api::WantId;
+use crate::api::{Sink, WantId};
 use crate::counters::{Totals, add};
 use crate::hub::Waiter;
 use crate::mailbox::{Job, PathAsk, ToHub};
@@ -18,6 +18,7 @@ pub(crate) struct Worker {
     pub(crate) jobs: Receiver<Job>,
     pub(crate) hub: Sender<ToHub>,
     pub(crate) store: Arc<Store>,
+    pub(crate) sink: Sink,
     pub(crate) totals: Arc<Totals>,
 }
 
@@ -63,7 +64,11 @@ impl Worker {
             chunk,
             bytes: verified.bytes().clone(),
         });
-        match writer.put(&verified, ask.place) {
+        let kept = match self.sink {
+            Sink::Store => writer.put(&verified, ask.place),
+            Sink::Discard => Ok(()),
+        };
+        match kept {
             Ok(()) => self.tell(ToHub::Stored { chunk, place: ask.place }),
             Err(error) => self.tell(ToHub::StoreFailed {
                 chunk,

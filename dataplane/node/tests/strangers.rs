@@ -9,7 +9,7 @@ use ares_core::admission::AdmissionLimits;
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId, VerifiedChunk};
 use ares_core::swarm::{Class, FetchError, Unreached, Want};
 use ares_node::Node;
-use ares_node::api::{Counters, NodeConfig, PeerHint};
+use ares_node::api::{Counters, NodeConfig, PeerHint, Sink};
 use bytes::Bytes;
 
 const FEW: AdmissionLimits = AdmissionLimits {
@@ -32,6 +32,7 @@ fn start(state: &Path, admission: AdmissionLimits) -> Node {
         dial_timeout: Duration::from_secs(5),
         stall_timeout: Duration::from_millis(300),
         admission,
+        sink: Sink::Store,
     };
     Node::start(config).expect("a node starts")
 }

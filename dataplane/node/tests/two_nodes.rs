@@ -10,7 +10,7 @@ use ares_core::chunk::{ChunkId, ChunkRef, CutterId, ReleaseId, VerifiedChunk};
 use ares_core::manifest::{ListBuilder, Meta, Mtime, Root, Top, Walk};
 use ares_core::peer::PeerId;
 use ares_core::swarm::FetchError;
-use ares_node::api::{NodeConfig, PeerHint};
+use ares_node::api::{NodeConfig, PeerHint, Sink};
 use ares_node::download::{self, DownloadError, DownloadJob, DownloadProgress, NODES_AHEAD, fetch_root};
 use ares_node::store::StoreWriter;
 use ares_node::{Handle, Node};
@@ -27,6 +27,7 @@ fn config(state: &Path) -> NodeConfig {
         dial_timeout: Duration::from_secs(2),
         stall_timeout: Duration::from_millis(300),
         admission: Default::default(),
+        sink: Sink::Store,
     }
 }
 

@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::error::Failure;
 use crate::mounts::Mounts;
 
-/// What a daemon in this process is for: decides where it listens and whether it may outlive the command.
+/// What a daemon in this process is for: decides where it listens, whether it may outlive the command and whether it keeps what it fetches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// `ares serve`: listens where the config says, stays until told to end.
@@ -31,6 +31,8 @@ pub(crate) enum Role {
     Mount,
     /// Another command: listens on any port, ends with it.
     Passing,
+    /// `ares get --discard`: as `Passing`, and keeps nothing.
+    Discarding,
 }
 
 /// Why no daemon could be started.
@@ -67,7 +69,11 @@ impl Daemon {
     pub(crate) fn start(config: &Arc<Config>, role: Role) -> Result<Self, StartFailure> {
         let listen = match role {
             Role::Serve => config.listen.clone(),
-            Role::Mount | Role::Passing => Vec::new(),
+            Role::Mount | Role::Passing | Role::Discarding => Vec::new(),
+        };
+        let sink = match role {
+            Role::Discarding => Sink::Discard,
+            Role::Serve | Role::Mount | Role::Passing => Sink::Store,
         };
         let node = Node::start(NodeConfig {
             state: config.state.clone(),
@@ -77,7 +83,7 @@ impl Daemon {
             dial_timeout: config.dial_timeout,
             stall_timeout: config.stall_timeout,
             admission: Default::default(),
-            sink: Sink::Store,
+            sink,
         })
         .map_err(|error| match error {
             StartError::Store(StoreError::Locked { .. }) => StartFailure::Locked(error.into()),

@@ -122,10 +122,14 @@ pub(crate) struct GetArgs {
     /// A link, with an optional /path inside the release
     pub(crate) link: OsString,
     /// A file lands at DEST (in it, if DEST is a directory); the entries of a directory land in DEST
-    pub(crate) dest: PathBuf,
+    #[arg(required_unless_present = "discard")]
+    pub(crate) dest: Option<PathBuf>,
     /// Replace existing files that differ
     #[arg(long)]
     pub(crate) force: bool,
+    /// Fetch and verify everything anew and keep nothing: tells what the network delivers
+    #[arg(long, conflicts_with_all = ["dest", "force"])]
+    pub(crate) discard: bool,
 }
 
 /// `ares mount`
@@ -202,6 +206,7 @@ mod tests {
             "ares publish /srv/x --name v1 --json",
             "ares publish --serve --copy --skip-changed --b3 /srv/x",
             "ares get ares:abc out --force --no-progress",
+            "ares get ares:abc --discard --json",
             "ares mount ares:abc /mnt --detach --allow-other --patience 500ms",
             "ares umount -z /mnt",
             "ares ls -l ares:abc/dir",
@@ -230,6 +235,8 @@ mod tests {
         check("ares status --quiet -v", E::ArgumentConflict);
         check("ares get ares:abc", E::MissingRequiredArgument);
         check("ares get a b c", E::UnknownArgument);
+        check("ares get a b --discard", E::ArgumentConflict);
+        check("ares get a --discard --force", E::ArgumentConflict);
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! `ares get`: copies what a link names to a place of the user's.
+//! `ares get`: copies what a link names to a place of the user's, or with `--discard` nowhere.
+
+mod discard;
 
 use serde_json::json;
 
@@ -10,10 +12,14 @@ use crate::lowargs::GetArgs;
 use crate::render::{Bytes, Seconds, count, rate};
 
 pub(super) fn run(context: &Context, args: GetArgs) -> Result<(), Failure> {
-    let (_, link) = parse_link(&args.link)?;
-    let dest = absolute(&args.dest)?;
+    let (link, wire) = parse_link(&args.link)?;
+    // Without one there is `--discard`: clap has seen to that.
+    let Some(dest) = &args.dest else {
+        return discard::run(context, &link);
+    };
+    let dest = absolute(dest)?;
     let request = Request::Get {
-        link,
+        link: wire,
         dest: Raw::from(dest.as_path()),
         overwrite: if args.force { Overwrite::Replace } else { Overwrite::Refuse },
     };

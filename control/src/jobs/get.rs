@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use ares_core::link::Link;
-use ares_core::manifest::{Root, Walk};
+use ares_core::manifest::{Root, Totals, Walk};
 use ares_node::download::{DownloadError, DownloadJob, DownloadProgress, NODES_AHEAD, Reachable, Reached, download};
 
 use super::progress::sampled;
@@ -16,7 +16,7 @@ use crate::cancel::Cancel;
 use crate::daemon::Shared;
 use crate::error::{Failure, Kind};
 use crate::export::{self, Counters, Pace, Sources, Unhurried};
-use crate::tree;
+use crate::tree::{self, Found};
 
 /// Entries and bytes beyond which a release is taken for hostile: a few nodes that name each other over and over say any number, and
 /// walking them would never end.
@@ -38,12 +38,7 @@ pub(super) fn run(
     daemon.hint(link);
     let chunks = daemon.chunks(link.release, cancel);
     let found = tree::find(&chunks, link.release, &link.inside)?;
-    let totals = export::totals(&found);
-    if totals.entries > ENTRIES_MAX || totals.bytes > BYTES_MAX {
-        let (entries, bytes) = (totals.entries, totals.bytes);
-        let message = format!("the release says that it has {entries} entries of {bytes} bytes: more than can be meant");
-        return Err(Failure::new(Kind::Content, message).help("get the part that you need: LINK/path"));
-    }
+    let totals = totals(&found)?;
     // A destination that cannot be written to is found before hours of fetching, not after.
     let place = export::Place::open(dest, &found, link)?;
     if let Some(root) = found.as_root() {
@@ -95,7 +90,11 @@ pub(super) fn run(
                 let writer = std::thread::Builder::new().name("export".into()).spawn_scoped(scope, write);
                 let writer = writer.map_err(|e| Failure::new(Kind::Failed, format!("no thread to write files: {e}")))?;
                 let fetched = sampled(&**sink, cancel, &|| fetching(&progress), || {
-                    fetch(daemon, link, &root, &progress, &stop)
+                    fetch(daemon, link, &root, &progress, &stop)?;
+                    if link.inside.is_empty() {
+                        daemon.complete(link)?;
+                    }
+                    Ok::<_, DownloadError>(())
                 });
                 if fetched.is_err() {
                     ending.cancel();
@@ -122,7 +121,19 @@ pub(super) fn run(
     })
 }
 
-fn fetch(
+/// What there is to bring, unless it is more than can be meant.
+pub(super) fn totals(found: &Found) -> Result<Totals, Failure> {
+    let totals = export::totals(found);
+    if totals.entries > ENTRIES_MAX || totals.bytes > BYTES_MAX {
+        let (entries, bytes) = (totals.entries, totals.bytes);
+        let message = format!("the release says that it has {entries} entries of {bytes} bytes: more than can be meant");
+        return Err(Failure::new(Kind::Content, message).help("get the part that you need: LINK/path"));
+    }
+    Ok(totals)
+}
+
+/// Fetches all that is below `root`, to where the daemon's node keeps it.
+pub(super) fn fetch(
     daemon: &Shared,
     link: &Link,
     root: &Root,
@@ -134,15 +145,11 @@ fn fetch(
         bytes: root.totals().bytes,
         patience: daemon.config.patience,
     };
-    let walk = Walk::new(root, NODES_AHEAD);
-    download(&daemon.handle, &job, walk, progress, stop)?;
-    if link.inside.is_empty() {
-        daemon.complete(link)?;
-    }
-    Ok(())
+    download(&daemon.handle, &job, Walk::new(root, NODES_AHEAD), progress, stop)
 }
 
-fn fetching(progress: &DownloadProgress) -> Progress {
+/// How far that is.
+pub(super) fn fetching(progress: &DownloadProgress) -> Progress {
     Progress {
         phase: Phase::Fetch,
         bytes_done: progress.bytes_done.load(Relaxed),

@@ -2,6 +2,7 @@
 //! process or behind the admin socket, so a command works alike in both.
 
 mod cat;
+mod discard;
 mod get;
 mod ls;
 mod mount;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use ares_core::link::Link;
 
+pub(crate) use self::discard::{Discarded, run as discard};
 use crate::admin::proto::{Outcome, Request, SharedSink, WireLink};
 use crate::cancel::Cancel;
 use crate::daemon::Shared;

@@ -29,7 +29,7 @@ pub(super) struct Ask {
 }
 
 pub(super) fn run(daemon: &Shared, ask: Ask, sink: &SharedSink, cancel: &Cancel) -> Result<Outcome, Failure> {
-    if ask.stay == Stay::Detached && daemon.role == Role::Passing {
+    if ask.stay == Stay::Detached && matches!(daemon.role, Role::Passing | Role::Discarding) {
         let pid = std::process::id();
         return Err(Failure::new(
             Kind::Disk,

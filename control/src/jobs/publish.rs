@@ -128,7 +128,7 @@ fn addrs_for_link(daemon: &Shared) -> Vec<SocketAddr> {
     let reachable = daemon.handle.reachable_addrs();
     match daemon.role {
         Role::Serve => reachable,
-        Role::Mount | Role::Passing => expand(&daemon.config.listen, &reachable),
+        Role::Mount | Role::Passing | Role::Discarding => expand(&daemon.config.listen, &reachable),
     }
 }
 

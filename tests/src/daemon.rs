@@ -122,6 +122,13 @@ pub fn get(node: &Node, link: &str, dest: &Path) -> Command {
     command
 }
 
+/// `ares get LINK --discard --json` on a machine, to be run. What it needs meanwhile lies in the node's directory.
+pub fn discard(node: &Node, link: &str) -> Command {
+    let mut command = node.ares(["get", link, "--discard", "--json"]);
+    command.env("TMPDIR", node.dir());
+    command
+}
+
 /// `ares publish PATH --json` on a machine, through its daemon where one runs.
 ///
 /// # Panics

@@ -29,8 +29,12 @@ pub(crate) struct Sample {
     pub client_peak: u64,
     /// Largest resident memory of the server's processes meanwhile, bytes, summed over them.
     pub server_peak: u64,
-    /// Resident memory of the command at a quarter, half, three quarters and the end of its run, bytes.
+    /// Largest resident memory of the command in each quarter of its run, bytes.
     pub client_memory: [u64; 4],
+    /// The same of the server's processes, summed over them.
+    pub server_memory: [u64; 4],
+    /// Bytes that left the server's network namespace meanwhile; on loopback those of the client and of other programs, too.
+    pub sent_bytes: u64,
     /// Processor time of the whole machine, softirqs and other programs included, seconds.
     pub machine_s: f64,
     /// Share of the machine's time that the hypervisor took, percent.
@@ -60,20 +64,22 @@ fn cpu_of(pids: &[u32]) -> Cpu {
 /// Where it fails: a failed run is no figure.
 pub(crate) fn measure(node: &Node, command: Command, servers: &[u32]) -> (Sample, Outcome) {
     servers.iter().for_each(|pid| procfs::reset_peak(*pid));
-    let (server_before, machine_before) = (cpu_of(servers), procfs::machine());
+    let sent = || servers.first().and_then(|pid| procfs::sent_bytes(*pid)).unwrap_or(0);
+    let (server_before, machine_before, sent_before) = (cpu_of(servers), procfs::machine(), sent());
     let running = node.start(command);
-    let (client_peak, memory) = watch(&running);
+    let (client_peak, memory) = watch(&running, servers);
     let outcome = running.wait(PATIENCE).expect_ok();
     let (server_after, machine_after) = (cpu_of(servers), procfs::machine());
     let all = machine_after.all_s - machine_before.all_s;
-    let quarter = |n: usize| memory.get((memory.len() * n / 4).saturating_sub(1)).copied().unwrap_or(0);
     let sample = Sample {
         seconds: outcome.took.as_secs_f64(),
         client: outcome.cpu,
         server: server_after.since(server_before),
         client_peak,
         server_peak: servers.iter().filter_map(|p| procfs::peak_rss_bytes(*p)).sum(),
-        client_memory: [1, 2, 3, 4].map(quarter),
+        client_memory: quarters(&memory, |look| look.client),
+        server_memory: quarters(&memory, |look| look.server),
+        sent_bytes: sent() - sent_before,
         machine_s: machine_after.busy_s - machine_before.busy_s,
         steal_percent: if all > 0.0 {
             100.0 * (machine_after.steal_s - machine_before.steal_s) / all
@@ -85,15 +91,32 @@ pub(crate) fn measure(node: &Node, command: Command, servers: &[u32]) -> (Sample
     (sample, outcome)
 }
 
-/// Follows a process to its end: its largest resident memory, and how it went.
-fn watch(running: &Running) -> (u64, Vec<u64>) {
+/// Resident memory at one moment, bytes.
+struct Look {
+    client: u64,
+    server: u64,
+}
+
+/// Follows a process to its end: its largest resident memory, and how that of both sides went.
+fn watch(running: &Running, servers: &[u32]) -> (u64, Vec<Look>) {
     let mut peak = 0;
     let mut course = Vec::new();
     while !running.ended_within(LOOK) {
         peak = procfs::peak_rss_bytes(running.pid()).unwrap_or(0).max(peak);
-        course.extend(procfs::rss_bytes(running.pid()));
+        course.extend(procfs::rss_bytes(running.pid()).map(|client| Look {
+            client,
+            server: servers.iter().filter_map(|pid| procfs::rss_bytes(*pid)).sum(),
+        }));
     }
     (peak, course)
+}
+
+/// The largest of each quarter; zero where there is none.
+fn quarters(course: &[Look], of: impl Fn(&Look) -> u64) -> [u64; 4] {
+    [0, 1, 2, 3].map(|n| {
+        let part = course.len() * n / 4..course.len() * (n + 1) / 4;
+        course[part].iter().map(&of).max().unwrap_or(0)
+    })
 }
 
 impl Sample {
@@ -114,6 +137,8 @@ impl Sample {
             "client_peak_rss": self.client_peak,
             "server_peak_rss": self.server_peak,
             "client_rss_by_quarter": self.client_memory,
+            "server_rss_by_quarter": self.server_memory,
+            "sent_bytes": self.sent_bytes,
             "machine_cpu_s": self.machine_s,
             "steal_percent": self.steal_percent,
             "load": self.load,
@@ -134,9 +159,10 @@ pub(crate) struct Calls {
     pub server: u64,
 }
 
-/// Counts system calls in a run of its own, since counting costs: with perf's tracepoint, else with strace. `None` without either.
+/// Counts system calls in a run of its own, since counting costs: with perf's tracepoint, else with strace. `None` without either, and
+/// without a server.
 pub(crate) fn count_calls(node: &Node, command: &Command, servers: &[u32]) -> Option<Calls> {
-    let counter = Counter::find()?;
+    let counter = Counter::find().filter(|_| !servers.is_empty())?;
     let (ours, theirs) = (node.dir().join("calls.client"), node.dir().join("calls.server"));
     let attached = node.start(counter.attach(servers, &theirs));
     // The counter says nothing once it is attached; it has to open its output first.

@@ -1,5 +1,5 @@
-//! The programs that move the same file: ours, and the two it is measured against. Each is a server that is started once and a command
-//! that is run again and again.
+//! The programs that move the same file: ours, and those it is measured against. Each is a server that is started once and a command
+//! that is run again and again; `dd` needs no server.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,8 @@ pub(crate) enum Peer {
     Nginx,
     /// A plain program on `quinn` with tokio's sockets: `bench quinn-serve` and `bench quinn-get`.
     Quinn,
+    /// `dd` from the page cache, no network: what the destination takes.
+    Dd,
 }
 
 /// A server that is ready.
@@ -40,6 +42,7 @@ enum Kind {
     Ares { daemon: Box<Daemon>, link: String },
     Nginx(Running),
     Quinn(Running),
+    Dd,
 }
 
 /// Readers in one process, as `bench readers` runs them.
@@ -70,6 +73,7 @@ impl Peer {
             Self::Ares => "ares",
             Self::Nginx => "nginx+curl",
             Self::Quinn => "quinn",
+            Self::Dd => "dd",
         }
     }
 
@@ -92,6 +96,7 @@ impl Peer {
             }
             Self::Nginx => Kind::Nginx(serve_nginx(node, &dir, clients)?),
             Self::Quinn => Kind::Quinn(serve_quinn(node, file, mtu)?),
+            Self::Dd => Kind::Dd,
         };
         Ok(Server {
             kind,
@@ -108,6 +113,7 @@ impl Server {
         match &self.kind {
             Kind::Ares { daemon, .. } => meter::family(daemon.pid()),
             Kind::Nginx(running) | Kind::Quinn(running) => meter::family(running.pid()),
+            Kind::Dd => Vec::new(),
         }
     }
 
@@ -133,9 +139,9 @@ impl Server {
                 command.arg("--cert").arg(self.dir.join("cert.pem"));
                 command.arg("--size").arg(size.to_string());
             }
-            Kind::Quinn(_) => {
+            Kind::Quinn(_) | Kind::Dd => {
                 return Err(BenchError::Usage {
-                    given: "quinn".to_owned(),
+                    given: "a peer without readers".to_owned(),
                     wanted: "a server with readers here: ares, nginx",
                 });
             }
@@ -143,31 +149,41 @@ impl Server {
         Ok(command)
     }
 
-    /// The command that fetches the file to `dest` on the client; what it keeps of its own lies in `state`.
-    pub(crate) fn fetch(&self, client: &Node, file: &str, state: &Path, dest: &Path) -> Command {
+    /// The command that fetches the file to `dest` on the client, or verifies and drops it; what it keeps of its own lies in `state`.
+    pub(crate) fn fetch(&self, client: &Node, file: &str, state: &Path, dest: Option<&Path>) -> Command {
         let address = self.node.listen();
-        match &self.kind {
-            Kind::Ares { link, .. } => daemon::get(&client.with_state(state), link, dest),
-            Kind::Nginx(_) => {
+        let or_null = dest.unwrap_or(Path::new("/dev/null"));
+        match (&self.kind, dest) {
+            (Kind::Ares { link, .. }, Some(dest)) => daemon::get(&client.with_state(state), link, dest),
+            (Kind::Ares { link, .. }, None) => daemon::discard(client, link),
+            (Kind::Nginx(_), _) => {
                 let mut curl = client.command("curl");
                 curl.args(["--silent", "--show-error", "--fail", "--tlsv1.3", "--cacert"])
                     .arg(self.dir.join("cert.pem"));
                 curl.arg("--resolve")
                     .arg(format!("{SERVER_NAME}:{}:{}", address.port(), address.ip()));
                 curl.arg("--output")
-                    .arg(dest)
+                    .arg(or_null)
                     .arg(format!("https://{SERVER_NAME}:{}/{file}", address.port()));
                 curl
             }
-            Kind::Quinn(_) => {
+            (Kind::Quinn(_), dest) => {
                 let mut get = client.command(own_program());
                 get.arg("quinn-get")
                     .arg("--cert")
                     .arg(self.dir.join("cert.pem"))
                     .arg("--mtu")
                     .arg(self.mtu.to_string());
-                get.arg("--connect").arg(address.to_string()).arg(dest);
+                get.arg("--connect").arg(address.to_string()).args(dest);
                 get
+            }
+            (Kind::Dd, _) => {
+                let [mut from, mut to] = ["if=", "of="].map(std::ffi::OsString::from);
+                from.push(self.dir.join(file));
+                to.push(or_null);
+                let mut dd = client.command("dd");
+                dd.args([from, to]).args(["bs=1M", "status=none"]);
+                dd
             }
         }
     }

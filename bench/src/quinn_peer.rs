@@ -68,8 +68,8 @@ pub(crate) struct Get {
     /// Address to dial.
     #[arg(long)]
     connect: SocketAddr,
-    /// Where to write the file.
-    dest: PathBuf,
+    /// Where to write the file; without it every chunk is dropped once it is verified.
+    dest: Option<PathBuf>,
 }
 
 fn quic(error: impl std::fmt::Display) -> BenchError {
@@ -192,7 +192,8 @@ pub(crate) fn get(args: &Get) -> Result<()> {
     let tls = tls.with_root_certificates(roots).with_no_client_auth();
     let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).map_err(quic)?));
     config.transport_config(transport(args.mtu));
-    let file = Arc::new(File::create(&args.dest).map_err(io("cannot make", &args.dest))?);
+    let create = |dest: &PathBuf| File::create(dest).map(Arc::new).map_err(io("cannot make", dest));
+    let file = args.dest.as_ref().map(create).transpose()?;
     runtime()?.block_on(async {
         let endpoint = endpoint(SocketAddr::from(([0, 0, 0, 0], 0)), None, args.mtu)?;
         let connection = endpoint
@@ -200,18 +201,20 @@ pub(crate) fn get(args: &Get) -> Result<()> {
             .map_err(quic)?
             .await
             .map_err(quic)?;
-        fetch_all(&connection, &file).await?;
+        fetch_all(&connection, file).await?;
         connection.close(VarInt::from_u32(0), b"");
         endpoint.wait_idle().await;
         Ok(())
     })
 }
 
-async fn fetch_all(connection: &Connection, file: &Arc<File>) -> Result<()> {
+async fn fetch_all(connection: &Connection, file: Option<Arc<File>>) -> Result<()> {
     let list = ask(connection, LIST, usize::MAX).await?;
     let (bytes, hashes) = list.split_first_chunk::<8>().ok_or_else(|| quic("a list without a length"))?;
     let (bytes, count) = (u64::from_le_bytes(*bytes), hashes.len() / 32);
-    file.set_len(bytes).map_err(quic)?;
+    if let Some(file) = &file {
+        file.set_len(bytes).map_err(quic)?;
+    }
     let (next, hashes) = (Arc::new(AtomicU64::new(0)), Arc::new(hashes.to_vec()));
     let workers = (0..IN_FLIGHT).map(|_| {
         let (connection, file, next, hashes) = (connection.clone(), file.clone(), next.clone(), hashes.clone());
@@ -226,7 +229,9 @@ async fn fetch_all(connection: &Connection, file: &Arc<File>) -> Result<()> {
                 if blake3::hash(&chunk).as_bytes() != expected {
                     return Err(quic(format!("chunk {index} has the wrong bytes")));
                 }
-                file.write_all_at(&chunk, index * CHUNK_BYTES).map_err(quic)?;
+                if let Some(file) = &file {
+                    file.write_all_at(&chunk, index * CHUNK_BYTES).map_err(quic)?;
+                }
             }
         })
     });

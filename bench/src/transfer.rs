@@ -40,8 +40,11 @@ pub(crate) struct Args {
     #[arg(long, value_delimiter = ',', default_values = ["tmpfs", "disk"])]
     dest: Vec<Dest>,
     /// Which programs.
-    #[arg(long, value_delimiter = ',', default_values = ["ares", "nginx", "quinn"])]
+    #[arg(long, value_delimiter = ',', default_values = ["ares", "nginx", "quinn", "dd"])]
     peers: Vec<Peer>,
+    /// What the file is made of.
+    #[arg(long, default_value = "random")]
+    source: Source,
     /// Do not count system calls (a run more of each peer).
     #[arg(long)]
     no_syscalls: bool,
@@ -56,6 +59,34 @@ enum Dest {
     Tmpfs,
     /// The filesystem of the temporary directory.
     Disk,
+    /// Nowhere: what arrives is verified and dropped (by curl: written to `/dev/null`).
+    Discard,
+}
+
+/// How the file is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Source {
+    /// Random bytes, on the filesystem of the temporary directory.
+    Random,
+    /// Random pages in a hole, on a tmpfs: for files larger than memory. No two chunks are alike, so all of them cross the wire.
+    Sparse,
+}
+
+impl Source {
+    /// Makes it.
+    fn make(self, path: &Path, bytes: u64) -> Result<()> {
+        match self {
+            Self::Random => tree::big_file(path, bytes, 1),
+            Self::Sparse => {
+                let dir = path.parent().unwrap_or(Path::new("/"));
+                if !mount_tmpfs(dir, &format!("size={}", bytes / 16 + ROOM_BYTES)) {
+                    return Err(BenchError::NoLab);
+                }
+                tree::dotted_file(path, bytes, 1);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A link to measure on.
@@ -115,9 +146,12 @@ fn on_link(args: &Args, link: Link, dest: Dest, report: &mut Report) -> Result<V
     };
     let source = lab.dir("source").join(FILE);
     let counted = lab.dir("counted").join(FILE);
-    tree::big_file(&source, args.size, 1);
-    tree::big_file(&counted, args.size.min(COUNTED_BYTES), 1);
-    let hash = hash_of(&source)?;
+    args.source.make(&source, args.size)?;
+    Source::Random.make(&counted, args.size.min(COUNTED_BYTES))?;
+    let hash = match dest {
+        Dest::Discard => None,
+        Dest::Tmpfs | Dest::Disk => Some(hash_of(&source)?),
+    };
     let sink = lab.node(1).dir().join("sink");
     std::fs::create_dir(&sink).map_err(io("cannot make", &sink))?;
     if dest == Dest::Tmpfs {
@@ -126,9 +160,12 @@ fn on_link(args: &Args, link: Link, dest: Dest, report: &mut Report) -> Result<V
             return Err(BenchError::NoLab);
         }
     }
+    // Without a destination there is nothing that `dd` could tell.
+    let is_fit = |peer: &&Peer| dest != Dest::Discard || **peer != Peer::Dd;
     let mut series: Vec<Series> = args
         .peers
         .iter()
+        .filter(is_fit)
         .map(|peer| Series {
             peer: *peer,
             samples: Vec::new(),
@@ -145,8 +182,12 @@ fn on_link(args: &Args, link: Link, dest: Dest, report: &mut Report) -> Result<V
             ));
             let sample = with_server(&lab, series.peer, &source, link, |server| {
                 let (state, out) = clean(&sink)?;
-                let (sample, _) = meter::measure(lab.node(1), server.fetch(lab.node(1), FILE, &state, &out), &server.pids());
-                verify(series.peer, &out, hash)?;
+                let command = server.fetch(lab.node(1), FILE, &state, hash.map(|_| &*out));
+                let (sample, _) = meter::measure(lab.node(1), command, &server.pids());
+                match hash {
+                    Some(hash) => verify(series.peer, &out, hash)?,
+                    None => verify_sent(series.peer, &sample, args.size)?,
+                }
                 clean(&sink)?;
                 Ok(sample)
             })?;
@@ -158,7 +199,7 @@ fn on_link(args: &Args, link: Link, dest: Dest, report: &mut Report) -> Result<V
     for series in series.iter_mut().filter(|_| !args.no_syscalls) {
         series.calls = with_server(&lab, series.peer, &counted, link, |server| {
             let (state, out) = clean(&sink)?;
-            let command = server.fetch(lab.node(1), FILE, &state, &out);
+            let command = server.fetch(lab.node(1), FILE, &state, hash.map(|_| &*out));
             let calls = meter::count_calls(lab.node(1), &command, &server.pids());
             clean(&sink)?;
             Ok(calls)
@@ -213,6 +254,17 @@ fn verify(peer: Peer, out: &Path, hash: blake3::Hash) -> Result<()> {
     })
 }
 
+/// Nothing is left to hash, so the interface is asked whether all of it was sent.
+fn verify_sent(peer: Peer, sample: &Sample, bytes: u64) -> Result<()> {
+    if sample.sent_bytes >= bytes {
+        return Ok(());
+    }
+    Err(BenchError::WrongResult {
+        peer: peer.name(),
+        what: format!("only {} bytes of {bytes} crossed the wire", sample.sent_bytes),
+    })
+}
+
 fn show(series: &[Series], bytes: u64) -> String {
     let head = [
         "peer",
@@ -222,6 +274,7 @@ fn show(series: &[Series], bytes: u64) -> String {
         "machine s/GB",
         "RSS tx MiB",
         "RSS rx MiB",
+        "sent GB",
         "calls/MB tx",
         "calls/MB rx",
         "steal %",
@@ -245,6 +298,7 @@ fn show(series: &[Series], bytes: u64) -> String {
             cell(each(|s| s.machine_s).into_iter().map(|s| s / gb), 2),
             cell(each(|s| s.server_peak as f64 / f64::from(1 << 20)), 0),
             cell(each(|s| s.client_peak as f64 / f64::from(1 << 20)), 0),
+            cell(each(|s| s.sent_bytes as f64 / 1e9), 2),
             calls(|c| c.server),
             calls(|c| c.client),
             cell(each(|s| s.steal_percent), 0),
@@ -252,11 +306,21 @@ fn show(series: &[Series], bytes: u64) -> String {
         ]);
     }
     let mut text = table(&rows);
+    for series in series {
+        let mib = |memory: [u64; 4]| memory.map(|bytes| (bytes >> 20).to_string()).join(" ");
+        let Some(last) = series.samples.last() else { continue };
+        text.push_str(&format!(
+            "{} RSS by quarters of the last run, MiB: tx {}, rx {}\n",
+            series.peer.name(),
+            mib(last.server_memory),
+            mib(last.client_memory)
+        ));
+    }
     let median = |peer: Peer| {
         let series = series.iter().find(|s| s.peer == peer)?;
         crate::stats::Spread::of(series.samples.iter().map(|s| s.mb_per_s(bytes))).map(|s| s.median)
     };
-    for other in [Peer::Nginx, Peer::Quinn] {
+    for other in [Peer::Nginx, Peer::Quinn, Peer::Dd] {
         if let (Some(ours), Some(theirs)) = (median(Peer::Ares), median(other)) {
             text.push_str(&format!("ares / {} = {:.2}\n", other.name(), ours / theirs));
         }

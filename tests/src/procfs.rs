@@ -79,6 +79,14 @@ pub fn reset_peak(pid: u32) {
     let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
 }
 
+/// Bytes that have left by any interface of the network namespace that a process is in, headers included (/proc/PID/net/dev, netdevice(7)).
+pub fn sent_bytes(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/net/dev")).ok()?;
+    // `  eth0: ` and 16 numbers, of which the ninth.
+    let of_line = |line: &str| line.split_once(':')?.1.split_ascii_whitespace().nth(8)?.parse::<u64>().ok();
+    Some(text.lines().filter_map(of_line).sum())
+}
+
 /// All processes of the machine that may be seen.
 pub fn pids() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else {

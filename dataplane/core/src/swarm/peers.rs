@@ -30,7 +30,7 @@ pub(super) enum Likely {
 /// The way to a peer that a link names.
 #[derive(Debug, Default)]
 struct Way {
-    /// When a path to it was last up, as far as one has ended.
+    /// When it was last lost.
     left_at: Option<Instant>,
     /// When each of its addresses was last dialled in vain, and when before that; since a path to it was last up.
     failed_at: [Option<Instant>; 2],
@@ -122,7 +122,7 @@ impl Peers {
         }
     }
 
-    /// A path to the peer is gone.
+    /// The last path to the peer is gone.
     pub(super) fn on_departed(&mut self, now: Instant, peer: PeerId, why: String) {
         if let Some(way) = self.ways.get_mut(&peer) {
             way.left_at = Some(now);

@@ -8,7 +8,7 @@ pub(super) const PICK_WINDOW: usize = 16;
 /// With so few holders there is nothing to spread, and disks and lookahead like the order they were wanted in.
 const FEW_HOLDERS: usize = 2;
 
-/// Index of the chunk to try first, out of `count >= 1` in the order they were wanted. `holders` counts the sources that may have them.
+/// Index of the chunk to try first, out of `count >= 1` in the order they were wanted. `holders` counts the peers that may have them.
 pub(super) fn pick(count: usize, holders: usize, rng: &mut Rng) -> usize {
     if holders <= FEW_HOLDERS { 0 } else { rng.below(count) }
 }

@@ -223,7 +223,9 @@ impl Scheduler {
     /// The path is gone, with all its asks: they are asked elsewhere at once. No `Cancel` comes for them.
     pub fn on_source_down(&mut self, now: Instant, source: Source, why: String) {
         if let Some(state) = self.sources.remove(&source) {
-            self.peers.on_departed(now, source.peer, why);
+            if self.sources_of(source.peer).next().is_none() {
+                self.peers.on_departed(now, source.peer, why);
+            }
             self.lose_source(now, source, state);
         }
     }

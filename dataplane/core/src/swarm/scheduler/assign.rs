@@ -95,12 +95,13 @@ impl Scheduler {
         budget: Budget,
         candidates: &[Candidate],
     ) -> bool {
+        let holders = candidates.chunk_by(|a, b| a.source.peer == b.source.peer).count();
         loop {
             let mut head = self.queues.head(class, release, line, PICK_WINDOW);
             if head.is_empty() {
                 return false;
             }
-            let first = pick(head.len(), candidates.len(), &mut self.rng);
+            let first = pick(head.len(), holders, &mut self.rng);
             head.rotate_left(first);
             let mut has_parked = false;
             for chunk in head {
@@ -149,7 +150,8 @@ impl Scheduler {
         candidates
     }
 
-    /// The source for a chunk: those likely to have it first, then the least estimated finish, ties at random.
+    /// The source for a chunk: those of peers that do not owe it already and those likely to have it first, then the least estimated
+    /// finish, ties at random. Another path to a peer that owes it is better than none: it may be the path that is slow, not the peer.
     pub(super) fn choose(&mut self, now: Instant, class: Class, candidates: &[Candidate], chunk: ChunkRef) -> Choice {
         let state = &self.chunks[&chunk];
         let of_all;
@@ -174,18 +176,20 @@ impl Scheduler {
                 must_wait = true;
             } else {
                 let at = &self.sources[&source];
+                let owes = |ask: &AskState| ask.is_doubted && ask.source.peer == source.peer;
                 let rank = (
                     at.is_suspect(),
+                    state.asks.iter().any(|ask| owes(&self.asks[ask])),
                     candidate.likely,
                     at.window.estimated_finish(chunk.len.into()),
                 );
                 open.push((rank, source));
             }
         }
-        let Some(((suspect, likely, finish), _)) = open.iter().min().copied() else {
+        let Some(((suspect, owes, likely, finish), _)) = open.iter().min().copied() else {
             return if must_wait { Choice::Wait } else { Choice::Park(wake) };
         };
-        let worst = (suspect, likely, finish + finish / 8);
+        let worst = (suspect, owes, likely, finish + finish / 8);
         open.retain(|(rank, _)| *rank <= worst);
         let tie = if open.len() > 1 { self.rng.below(open.len()) } else { 0 };
         Choice::Ask(open[tie].1)

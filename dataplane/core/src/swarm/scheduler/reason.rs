@@ -67,7 +67,7 @@ impl Scheduler {
         }
     }
 
-    fn departures(&self) -> String {
+    pub(super) fn departures(&self) -> String {
         self.peers
             .departed()
             .map(|(peer, why)| format!("; peer {} left: {why}", peer.short()))

@@ -1,6 +1,7 @@
 //! What must hold whatever the network does, in virtual time. `net` checks the limits after every action.
 
 mod net;
+mod paths;
 mod reach;
 
 use net::{Net, Peer, Temper, chunk, release, source};

@@ -196,16 +196,17 @@ fn build_pair(scratch: &Scratch, mtu: u16) -> Result<(Vec<Node>, Vec<Namespace>)
 }
 
 fn ip(args: &[&str]) -> Result<(), String> {
-    tool("ip", args)
+    tool("ip", args).map(drop)
 }
 
-fn tool(program: &str, args: &[&str]) -> Result<(), String> {
+/// What the program said on stdout; the error is what it said on stderr.
+fn tool(program: &str, args: &[&str]) -> Result<String, String> {
     let output = Command::new(program)
         .args(args)
         .output()
         .map_err(|e| format!("{program}: {e}"))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(format!(
         "`{program} {}`: {}",
@@ -378,21 +379,44 @@ impl Node {
     /// # Panics
     /// Where `iptables` refuses.
     pub fn cut(&self) {
-        self.iptables("-A");
+        self.iptables(&["-A", "INPUT", "-i", "eth0", "-j", "DROP"]);
     }
 
     /// Ends what `cut` began.
     pub fn mend(&self) {
-        self.iptables("-D");
+        self.iptables(&["-D", "INPUT", "-i", "eth0", "-j", "DROP"]);
     }
 
-    fn iptables(&self, verb: &str) {
+    /// Drops what arrives here for any UDP port but the one its daemon was told to listen on: a common firewall.
+    ///
+    /// # Panics
+    /// Where `iptables` refuses.
+    pub fn close_other_ports(&self) {
+        let open = PORT.to_string();
+        self.iptables(&["-A", "INPUT", "-i", "eth0", "-p", "udp", "!", "--dport", &open, "-j", "DROP"]);
+    }
+
+    /// Packets that were dropped here because of `cut` or `close_other_ports`.
+    ///
+    /// # Panics
+    /// Where `iptables` refuses.
+    pub fn packets_dropped(&self) -> u64 {
+        let rules = self.iptables(&["-L", "INPUT", "-v", "-x", "-n"]);
+        let dropped = |rule: &str| match rule.split_whitespace().collect::<Vec<_>>()[..] {
+            [packets, _, "DROP", ..] => packets.parse::<u64>().ok(),
+            _ => None,
+        };
+        rules.lines().filter_map(dropped).sum::<u64>()
+    }
+
+    /// What `iptables` said.
+    fn iptables(&self, args: &[&str]) -> String {
         let Place::Namespace { name, .. } = &self.place else {
             panic!("a loopback lab has no cables")
         };
         let net = format!("--net=/run/netns/{name}");
-        let rule = [&net, "iptables", "-w", verb, "INPUT", "-i", "eth0", "-j", "DROP"];
-        tool("nsenter", &rule).unwrap_or_else(|e| panic!("{e}"));
+        let command = [&[net.as_str(), "iptables", "-w"], args].concat();
+        tool("nsenter", &command).unwrap_or_else(|e| panic!("{e}"))
     }
 
     /// Pulls the cable (link down) or puts it back.

@@ -16,6 +16,9 @@ pub(crate) use file::KEYS;
 /// UDP port of `ares serve` where nobody chose another: fixed, so that a link stays valid when the daemon restarts.
 pub(crate) const DEFAULT_PORT: u16 = 4227;
 
+/// Shards where the file says nothing: one for each core, so many at most.
+const SHARDS_MAX: usize = 16;
+
 /// How much is logged where ARES_LOG and the file say nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verbosity {
@@ -116,7 +119,7 @@ pub(crate) fn resolve(args: &GlobalArgs, env: &dyn Fn(&str) -> Option<std::ffi::
         listen: file.listen.filter(|l| !l.is_empty()).unwrap_or_else(default_listen),
         // -v and -q are closer to the user than the file, the environment is closer than both.
         log: log.or(file.log.filter(|_| output.verbosity == Verbosity::Normal)),
-        shards: file.shards.unwrap_or(cores.min(8)),
+        shards: file.shards.unwrap_or(cores.min(SHARDS_MAX)),
         workers: file.workers.unwrap_or(cores.clamp(2, 8)),
         dial_timeout: file.dial_timeout.unwrap_or(Duration::from_secs(5)),
         stall_timeout: file.stall_timeout.unwrap_or(Duration::from_millis(500)),

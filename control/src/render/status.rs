@@ -73,8 +73,9 @@ pub(crate) fn status(status: &Value) -> String {
         lines.push(format!("  peer    {}", short(&peer["peer"])));
         for path in list(&peer["paths"]) {
             lines.push(format!(
-                "    path {} {} rtt {:.2} ms mtu {} rx {} tx {} lost {} in flight {}",
+                "    path {} shard {} {} rtt {:.2} ms mtu {} rx {} tx {} lost {} in flight {}",
                 number(&path["path"]),
+                number(&path["shard"]),
                 text(&path["remote"]),
                 path["rtt_ms"].as_f64().unwrap_or(0.0),
                 number(&path["mtu"]),

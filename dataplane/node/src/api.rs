@@ -17,7 +17,7 @@ pub struct NodeConfig {
     pub state: PathBuf,
     /// Local addresses to bind, one lane each. Empty: `0.0.0.0:0` and `[::]:0`.
     pub listen: Vec<SocketAddr>,
-    /// Shard threads.
+    /// Shard threads; a bulk transfer between two nodes uses up to four of each.
     pub shards: usize,
     /// Hash-and-write worker threads.
     pub workers: usize,
@@ -94,6 +94,8 @@ pub struct PeerStatus {
 pub struct PathStatus {
     /// Number of the path within this node's life.
     pub path: u64,
+    /// Shard that drives it.
+    pub shard: usize,
     /// Remote address.
     pub remote: SocketAddr,
     /// Smoothed round-trip time, milliseconds.

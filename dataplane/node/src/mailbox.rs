@@ -64,6 +64,8 @@ pub(crate) enum CloseReason {
 pub(crate) enum End {
     /// The peer is there and takes no more connections now: it will again.
     Crowded,
+    /// The peer has lost all its connections, whether it said so on each or not.
+    Restarted,
     /// For this reason.
     Because(String),
 }
@@ -73,6 +75,7 @@ impl End {
     pub(crate) fn why(&self) -> &str {
         match self {
             Self::Crowded => "it takes no more connections now",
+            Self::Restarted => "the peer has restarted (stateless reset)",
             Self::Because(why) => why,
         }
     }
@@ -114,6 +117,8 @@ pub(crate) enum ToHub {
     },
     /// A path, or the attempt to open one, has ended.
     PathDown { path: PathId, end: End },
+    /// The peer that this path was dialed to told which UDP ports its shards have.
+    Ports { source: Source, ports: Vec<u16> },
     /// A peer told how much of a release it has.
     Claim {
         path: PathId,

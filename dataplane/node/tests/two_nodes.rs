@@ -114,6 +114,13 @@ fn download(handle: &Handle, release: ReleaseId) -> Result<(), DownloadError> {
     Ok(())
 }
 
+/// Of each path: our shard, the address of the peer's, bytes received.
+fn paths(handle: &Handle) -> Vec<(usize, SocketAddr, u64)> {
+    let peers = handle.status().expect("a node answers").peers;
+    let paths = peers.iter().flat_map(|peer| &peer.paths);
+    paths.map(|path| (path.shard, path.remote, path.rx_bytes)).collect()
+}
+
 fn fetched_bytes(handle: &Handle) -> u64 {
     handle.status().expect("a node answers").counters.fetched_bytes
 }
@@ -183,4 +190,40 @@ fn what_nobody_has_ends_in_time_with_the_reason() {
         };
         assert!(why.contains(expect), "expected {expect:?} in {why:?}");
     }
+}
+
+#[test]
+fn a_bulk_transfer_uses_the_shards_of_both_sides_and_a_small_one_does_not() {
+    let dirs = [
+        tempfile::tempdir().expect("a directory"),
+        tempfile::tempdir().expect("a directory"),
+    ];
+    let [seeder, reader] = dirs.each_ref().map(|dir| {
+        Node::start(NodeConfig {
+            shards: 2,
+            ..config(dir.path())
+        })
+        .expect("a node starts in an empty directory")
+    });
+    let (seeder, reader) = (seeder.handle(), reader.handle());
+    let fetch = |chunks, chunk_len| {
+        let release = publish(&seeder, chunks, chunk_len);
+        reader.add_hints(release, vec![hint(&seeder)]);
+        download(&reader, release).expect("the seeder has it");
+    };
+    fetch(20, 100_000);
+    assert_eq!(paths(&reader).len(), 1, "{:?}", paths(&reader));
+
+    // A release is enough where the machine is not too busy to fetch it at the rate that is worth a second path.
+    let moved = 4 << 20;
+    let have_both = (0..20).any(|more| {
+        fetch(500, 200_000 + more);
+        paths(&reader).iter().filter(|(_, _, bytes)| *bytes >= moved).count() == 2
+    });
+    let paths = paths(&reader);
+    assert!(have_both, "both paths carry chunks: {paths:?}");
+    let [(shard, remote, _), (other_shard, other_remote, _)] = paths[..] else {
+        panic!("one path for each shard: {paths:?}")
+    };
+    assert!(shard != other_shard && remote != other_remote, "{paths:?}");
 }

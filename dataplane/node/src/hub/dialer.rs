@@ -2,6 +2,9 @@
 //!
 //! A peer's addresses are tried best first, each a little after the one before while none has answered (RFC 8305's idea);
 //! a peer that cannot be reached is tried again with growing pauses for as long as somebody wants something from it.
+//!
+//! Further paths come behind the first one, which is used meanwhile; `further` says whether and where. While a path is up all attempts
+//! are for further ones: the first ended the others. What becomes of them is nobody's trouble; a peer is lost with its last path.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,6 +13,7 @@ use std::time::Duration;
 use ares_core::peer::{PathId, PeerId};
 use ares_core::time::Instant;
 
+use super::further::Further;
 use crate::mailbox::End;
 
 /// How long after one address the next one is tried.
@@ -30,6 +34,8 @@ const ADDRS_MAX: usize = 16;
 pub(super) struct Dialer {
     peers: BTreeMap<PeerId, Target>,
     timeout: Duration,
+    own: PeerId,
+    shards: usize,
 }
 
 /// What the hub is to do.
@@ -59,6 +65,7 @@ struct Target {
     pause: Duration,
     attempts: Vec<Attempt>,
     paths_up: BTreeMap<PathId, Up>,
+    further: Further,
     failures: BTreeMap<SocketAddr, String>,
     /// Whether the peer was met in this round and had no place for us.
     is_crowded: bool,
@@ -78,11 +85,13 @@ struct Attempt {
 }
 
 impl Dialer {
-    /// A dial without an answer for `timeout` has failed.
-    pub(super) fn new(timeout: Duration) -> Self {
+    /// For the node `own`, which has so many shards. A dial without an answer for `timeout` has failed.
+    pub(super) fn new(own: PeerId, shards: usize, timeout: Duration) -> Self {
         Self {
             peers: BTreeMap::new(),
             timeout,
+            own,
+            shards,
         }
     }
 
@@ -122,9 +131,34 @@ impl Dialer {
             .iter()
             .find(|attempt| attempt.path == path)
             .map(|attempt| attempt.remote);
-        target.paths_up.insert(path, Up { remote, since: now });
         target.attempts.retain(|attempt| attempt.path != path);
+        if let Some(remote) = remote {
+            target.further.on_up(remote);
+        }
+        let is_first = target.paths_up.is_empty();
+        target.paths_up.insert(path, Up { remote, since: now });
+        if !is_first {
+            return Vec::new();
+        }
         target.attempts.drain(..).map(|attempt| attempt.path).collect()
+    }
+
+    /// The peer told over a path which ports its shards have.
+    pub(super) fn on_ports(&mut self, peer: PeerId, path: PathId, ports: &[u16]) {
+        // The keys of readers are random: a peer's shards get equal shares of them.
+        let turn = usize::from(self.own.as_bytes()[0]);
+        if let Some(target) = self.peers.get_mut(&peer)
+            && let Some(remote) = target.paths_up.get(&path).and_then(|up| up.remote)
+        {
+            target.further.on_ports(remote, ports, turn);
+        }
+    }
+
+    /// So many bulk bytes were asked of the peer.
+    pub(super) fn on_asked(&mut self, now: Instant, peer: &PeerId, bytes: u32) {
+        if let Some(target) = self.peers.get_mut(peer) {
+            target.further.on_asked(now, bytes);
+        }
     }
 
     /// An attempt has failed, or a path that was up is down.
@@ -135,6 +169,10 @@ impl Dialer {
         let why = end.why();
         if let Some(at) = target.attempts.iter().position(|attempt| attempt.path == path) {
             let attempt = target.attempts.remove(at);
+            if !target.paths_up.is_empty() {
+                target.further.on_failed(now, attempt.remote);
+                return Round::Open;
+            }
             target.failures.insert(attempt.remote, why.to_owned());
             // The next address need not wait for its turn.
             target.next_at = target.next_at.min(now);
@@ -145,13 +183,19 @@ impl Dialer {
                 target.pause = Duration::ZERO;
                 target.failures.clear();
             }
-            // Remembered for the reason of a failed want, and so that a peer that lets us in only to close is not stormed.
+            if !target.paths_up.is_empty() {
+                up.remote.inspect(|remote| target.further.on_failed(now, *remote));
+                return Round::Open;
+            }
+            // Remembered for the reason of a failed want, and so that a peer that lets us in only to close is not stormed. Its ports will
+            // be others in its next life.
+            let addrs = &target.addrs;
+            target.failures.retain(|remote, _| addrs.contains(remote));
             if let Some(remote) = up.remote {
                 target.failures.insert(remote, why.to_owned());
             }
-            if target.paths_up.is_empty() {
-                target.restart(now);
-            }
+            target.further = Further::default();
+            target.restart(now);
         }
         Round::Open
     }
@@ -162,6 +206,11 @@ impl Dialer {
             if let Some(late) = target.attempts.iter_mut().find(|attempt| attempt.deadline <= now) {
                 late.deadline = now + self.timeout;
                 return Some(Action::GiveUp { path: late.path });
+            }
+            if let Some(remote) = target.further_remote(now, self.shards)
+                && wanted(peer)
+            {
+                return Some(Action::Dial { peer: *peer, remote });
             }
             if !target.may_dial() || target.next_at > now {
                 continue;
@@ -207,6 +256,7 @@ impl Dialer {
                 target
                     .attempts
                     .iter()
+                    .filter(|_| target.paths_up.is_empty())
                     .map(|a| format!("peer {} at {}: no answer yet", peer.short(), a.remote)),
             );
         }
@@ -217,6 +267,16 @@ impl Dialer {
 impl Target {
     fn may_dial(&self) -> bool {
         self.paths_up.is_empty() && self.next < self.addrs.len()
+    }
+
+    /// Where to open a further path. A peer that came by itself opens what it wants.
+    fn further_remote(&self, now: Instant, shards: usize) -> Option<SocketAddr> {
+        let (_, first) = self.paths_up.first_key_value()?;
+        first.remote?;
+        let paths = self.paths_up.len() + self.attempts.len();
+        self.further.next(now, shards, paths, |remote| {
+            self.paths_up.values().any(|up| up.remote == Some(remote)) || self.attempts.iter().any(|a| a.remote == remote)
+        })
     }
 
     fn restart(&mut self, now: Instant) {
@@ -251,7 +311,7 @@ mod tests {
     }
 
     fn dialer(addrs: &[SocketAddr]) -> Dialer {
-        let mut dialer = Dialer::new(TIMEOUT);
+        let mut dialer = Dialer::new(PeerId::from_bytes([1; 32]), 4, TIMEOUT);
         dialer.on_hint(Instant::ZERO, PEER, addrs);
         dialer
     }
@@ -378,5 +438,89 @@ mod tests {
         }
         assert_eq!(pauses, [0, 0, 250, 500].map(Duration::from_millis));
         assert_eq!(d.explain([PEER]).as_deref(), Some("peer 0707070707 at 127.0.0.1:1: go away"));
+    }
+
+    /// A dialer whose first path to a peer with three shards is up, and the peer is asked much.
+    fn asked_much() -> Dialer {
+        let mut d = dialer(&[addr(1)]);
+        let _ = d.poll(Instant::ZERO, |_| true);
+        d.on_started(Instant::ZERO, PEER, addr(1), PathId(1));
+        assert_eq!(d.on_up(Instant::ZERO, PEER, PathId(1)), []);
+        d.on_ports(PEER, PathId(1), &[1, 2, 3]);
+        d.on_asked(Instant::ZERO, &PEER, u32::MAX);
+        d
+    }
+
+    /// Dials whatever is to be dialed, over paths from `path` on. Where it went.
+    fn dial_all(d: &mut Dialer, now: Instant, path: u64) -> Vec<u16> {
+        let mut ports = Vec::new();
+        while let Some(Action::Dial { remote, .. }) = d.poll(now, |_| true) {
+            d.on_started(now, PEER, remote, PathId(path + ports.len() as u64));
+            ports.push(remote.port());
+        }
+        ports
+    }
+
+    #[test]
+    fn a_peer_that_is_asked_much_gets_further_paths_and_keeps_them_all() {
+        let mut d = asked_much();
+        assert_eq!(d.poll(Instant::ZERO, |_| false), None, "nobody waits for anything of it");
+        assert_eq!(dial_all(&mut d, Instant::ZERO, 2), [2, 3]);
+        assert_eq!(
+            d.on_up(Instant::ZERO, PEER, PathId(2)),
+            [],
+            "the other attempt is no less needed"
+        );
+        assert_eq!(d.on_up(Instant::ZERO, PEER, PathId(3)), []);
+        assert_eq!(dial_all(&mut d, Instant::ZERO, 4), [], "one for each port");
+    }
+
+    #[test]
+    fn a_further_path_that_fails_is_nobodys_trouble_while_another_lives() {
+        let mut d = asked_much();
+        assert_eq!(dial_all(&mut d, Instant::ZERO, 2), [2, 3]);
+        assert_eq!(d.explain([PEER]), None);
+        let late = Instant::ZERO + TIMEOUT;
+        assert_eq!(d.deadline(|_| true), Some(late));
+        for path in [PathId(2), PathId(3)] {
+            assert_eq!(d.poll(late, |_| true), Some(Action::GiveUp { path }));
+            assert_eq!(d.on_down(late, PEER, path, &because("no answer")), Round::Open);
+        }
+        d.on_asked(late, &PEER, u32::MAX);
+        assert_eq!(dial_all(&mut d, late, 4), [], "not at once again");
+        assert_eq!(d.explain([PEER]), None);
+        let later = late + Duration::from_secs(10);
+        d.on_asked(later, &PEER, u32::MAX);
+        assert_eq!(dial_all(&mut d, later, 4), [2, 3]);
+    }
+
+    #[test]
+    fn a_peer_is_lost_with_its_last_path_whichever_that_is() {
+        let mut d = asked_much();
+        assert_eq!(dial_all(&mut d, Instant::ZERO, 2), [2, 3]);
+        d.on_up(Instant::ZERO, PEER, PathId(2));
+        assert_eq!(d.on_down(Instant::ZERO, PEER, PathId(1), &because("cut")), Round::Open);
+        assert_eq!(dial_all(&mut d, Instant::ZERO, 4), [], "it is still there");
+        assert_eq!(d.explain([PEER]), None);
+        assert_eq!(d.on_down(Instant::ZERO, PEER, PathId(2), &because("cut")), Round::Open);
+        assert_eq!(
+            dial_all(&mut d, Instant::ZERO, 4),
+            [1],
+            "it is looked for where the link says"
+        );
+        // The attempt at its third port counts in that round now, and its ports may be others by the time it is back.
+        assert_eq!(d.on_down(Instant::ZERO, PEER, PathId(4), &because("nobody")), Round::Open);
+        assert_eq!(d.on_down(Instant::ZERO, PEER, PathId(3), &because("nobody")), Round::InVain);
+        let explained = d.explain([PEER]).expect("it failed");
+        assert!(explained.contains("127.0.0.1:1: nobody"), "{explained}");
+    }
+
+    #[test]
+    fn a_peer_that_came_by_itself_opens_what_it_wants() {
+        let mut d = dialer(&[addr(1)]);
+        d.on_up(Instant::ZERO, PEER, PathId(1));
+        d.on_ports(PEER, PathId(1), &[1, 2, 3]);
+        d.on_asked(Instant::ZERO, &PEER, u32::MAX);
+        assert_eq!(dial_all(&mut d, Instant::ZERO, 2), []);
     }
 }

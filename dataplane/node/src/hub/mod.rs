@@ -2,6 +2,7 @@
 //! machines' choices into messages. It sees one message a chunk, and it never touches a socket or the disk.
 
 mod dialer;
+mod further;
 mod interest;
 mod waiting;
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 use ares_core::chunk::{ChunkId, ReleaseId};
 use ares_core::peer::{PathId, PeerId, Source};
 use ares_core::store::ReleaseState;
-use ares_core::swarm::{self, FetchError, Scheduler, Want, WantKey};
+use ares_core::swarm::{self, Class, FetchError, Scheduler, Want, WantKey};
 use ares_core::time::Instant;
 use ares_core::wire::{ClaimState, CloseCode};
 use bytes::Bytes;
@@ -88,7 +89,7 @@ impl Hub {
         };
         Self {
             scheduler: Scheduler::new(config, parts.seed),
-            dialer: Dialer::new(parts.config.dial_timeout),
+            dialer: Dialer::new(parts.identity, parts.shards.len(), parts.config.dial_timeout),
             interests: Interests::default(),
             waiting: Waiting::default(),
             landing: HashMap::new(),
@@ -144,6 +145,7 @@ impl Hub {
                 rtt,
             } => self.on_path_up(now, source, remote, shard, rtt),
             ToHub::PathDown { path, end } => self.on_path_down(now, path, &end),
+            ToHub::Ports { source, ports } => self.dialer.on_ports(source.peer, source.path, &ports),
             ToHub::Claim {
                 path,
                 peer,
@@ -218,8 +220,11 @@ impl Hub {
                     source,
                     chunk,
                     place,
-                    ..
+                    class,
                 } => {
+                    if class != Class::Deadline {
+                        self.dialer.on_asked(now, &source.peer, chunk.len);
+                    }
                     self.send_path(source.path, |path| ToShard::Ask(PathAsk { path, ask, chunk, place }));
                 }
                 swarm::Action::Cancel { ask, source } => self.send_path(source.path, |path| ToShard::Cancel { path, ask }),
@@ -261,13 +266,24 @@ impl Hub {
     }
 
     fn dial(&mut self, now: Instant, peer: PeerId, remote: SocketAddr) {
-        let shard = self.next_shard;
-        self.next_shard = (self.next_shard + 1) % self.parts.shards.len();
+        let shard = self.shard_for(peer);
         let path = self.parts.path_ids.next();
         self.paths.insert(path, Path { shard, peer, up: false });
         self.dialer.on_started(now, peer, remote, path);
         tracing::debug!(peer = %peer.short(), %remote, path = path.0, "dialing");
         self.parts.shards[shard].send(ToShard::Dial { path, peer, remote });
+    }
+
+    /// The shard for one more path to the peer: of those with the fewest paths to it, the one whose turn it is.
+    fn shard_for(&mut self, peer: PeerId) -> usize {
+        let mut paths = vec![0; self.parts.shards.len()];
+        for path in self.paths.values().filter(|path| path.peer == peer) {
+            paths[path.shard] += 1;
+        }
+        let in_turn = (self.next_shard..paths.len()).chain(0..self.next_shard);
+        let shard = in_turn.min_by_key(|shard| paths[*shard]).expect("a node has a shard");
+        self.next_shard = (shard + 1) % paths.len();
+        shard
     }
 
     fn on_path_up(&mut self, now: Instant, source: Source, remote: SocketAddr, shard: usize, rtt: Duration) {
@@ -312,6 +328,26 @@ impl Hub {
         if round == Round::InVain {
             self.scheduler.on_unreached(now, peer);
         }
+        if *end == End::Restarted {
+            self.end_other_paths(now, peer);
+        }
+    }
+
+    /// The peer has restarted. Its first port is the same and said so; its others are not, and paths to them would be silent until they
+    /// time out, as long as which nobody would look for it.
+    fn end_other_paths(&mut self, now: Instant, peer: PeerId) {
+        for path in self.paths_up_of(peer) {
+            self.send_path(path, |path| ToShard::Close {
+                path,
+                why: CloseReason::Redundant,
+            });
+            self.on_path_down(now, path, &End::Restarted);
+        }
+    }
+
+    fn paths_up_of(&self, peer: PeerId) -> Vec<PathId> {
+        let up = self.paths.iter().filter(|(_, path)| path.up && path.peer == peer);
+        up.map(|(id, _)| *id).collect()
     }
 
     fn drop_peer(&mut self, peer: PeerId, code: CloseCode, why: &str) {
@@ -401,13 +437,7 @@ impl Hub {
             self.interests.on_hint(release, hint.peer);
             self.scheduler.on_hint(now, release, hint.peer);
             self.dialer.on_hint(now, hint.peer, &hint.addrs);
-            let up: Vec<PathId> = self
-                .paths
-                .iter()
-                .filter(|(_, p)| p.up && p.peer == hint.peer)
-                .map(|(id, _)| *id)
-                .collect();
-            for path in up {
+            for path in self.paths_up_of(hint.peer) {
                 self.tell_claim(path, release);
             }
         }

@@ -62,6 +62,8 @@ pub(super) enum Said {
     TurnedAway { peer: PeerId, why: TurnedAway },
     /// It is over.
     Down { end: End },
+    /// The peer, which this side dialed, told which UDP ports its shards have.
+    Ports { peer: PeerId, ports: Vec<u16> },
     /// The peer told how much of a release it has.
     Claim {
         peer: PeerId,
@@ -304,6 +306,12 @@ impl Conn {
             match event {
                 wire::Event::Ready(hello) => {
                     tracing::debug!(peer = %peer.short(), agent = hello.agent, "hello");
+                    if self.quic.side() == Side::Client {
+                        said.push(Said::Ports {
+                            peer,
+                            ports: hello.ports,
+                        });
+                    }
                 }
                 wire::Event::Claim { release, state } => said.push(Said::Claim { peer, release, state }),
                 wire::Event::Load { .. } => {}
@@ -346,11 +354,12 @@ impl Conn {
         }
     }
 
-    /// Figures for `status`.
-    pub(super) fn status(&self) -> PathStatus {
+    /// Figures for `status`, of a path that this shard drives.
+    pub(super) fn status(&self, shard: usize) -> PathStatus {
         let stats = self.quic.stats();
         PathStatus {
             path: self.path.0,
+            shard,
             remote: self.remote,
             rtt_ms: self.quic.rtt().as_secs_f64() * 1e3,
             mtu: stats.path.current_mtu,
@@ -376,7 +385,7 @@ fn explain(reason: &ConnectionError) -> End {
                 close.error_code
             )
         }
-        ConnectionError::Reset => "the peer has restarted (stateless reset)".to_owned(),
+        ConnectionError::Reset => return End::Restarted,
         ConnectionError::VersionMismatch => "the peer speaks another version of QUIC".to_owned(),
         other => other.to_string(),
     })

@@ -393,7 +393,9 @@ impl Shard {
             ToShard::Close { path, why } => self.close(now, path, &why),
             ToShard::Paths(reply) => {
                 let up = self.conns.values().filter(|conn| conn.is_up());
-                let paths = up.filter_map(|conn| Some((conn.peer()?, conn.status()))).collect();
+                let paths = up
+                    .filter_map(|conn| Some((conn.peer()?, conn.status(self.parts.index))))
+                    .collect();
                 // Whoever asked may have gone; that is theirs to know.
                 let _ = reply.send(paths);
             }
@@ -607,6 +609,10 @@ fn tell_all(parts: &Parts, conn: &Conn, said: &mut Vec<Said>) {
                 continue;
             }
             Said::Down { end } => ToHub::PathDown { path, end },
+            Said::Ports { peer, ports } => ToHub::Ports {
+                source: Source { peer, path },
+                ports,
+            },
             Said::Claim { peer, release, state } => ToHub::Claim {
                 path,
                 peer,

@@ -128,7 +128,7 @@ fn take_turns(args: &Args, scene: &Scene, file: &Path, peer: Peer) -> Result<[Ta
             idle: false,
         };
         let (said, sample) = scene.read(&server, file, &readers)?;
-        Ok(Taken::new(&said, sample))
+        Ok::<_, BenchError>(Taken::new(&said, sample))
     };
     Ok([take(1, args.window)?, take(args.readers, args.window_among_many)?])
 }

@@ -16,7 +16,9 @@ pub(crate) use file::KEYS;
 /// UDP port of `ares serve` where nobody chose another: fixed, so that a link stays valid when the daemon restarts.
 pub(crate) const DEFAULT_PORT: u16 = 4227;
 
-/// Shards where the file says nothing: one for each core, so many at most.
+/// Shards where the file says nothing: one for each core, so many at most. Even where both sides of a transfer share two cores it costs
+/// nothing: 2 GiB over veth, MTU 1500, to tmpfs on 2 cores of an AMD EPYC went at 814 MB/s (759-850) with two shards a side and at
+/// 773 MB/s (731-789) with one, for the same 2.3 CPU s/GB (medians of 5, taking turns).
 const SHARDS_MAX: usize = 16;
 
 /// How much is logged where ARES_LOG and the file say nothing.

@@ -53,7 +53,7 @@ impl Handle {
 
     /// Addresses that a link may name: wildcards are the machine's own addresses now.
     pub fn reachable_addrs(&self) -> Vec<SocketAddr> {
-        lane::reachable(&self.inner.listen, &lane::interfaces())
+        lane::reachable(&self.inner.listen, &lane::own_addresses())
     }
 
     /// What is held.

@@ -1,27 +1,18 @@
-//! Local addresses: which interfaces there are, what the way to a peer can carry, and which addresses a link may name.
+//! Local addresses: which there are, what the way to a peer can carry, and which addresses a link may name.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use rustix::net::sockopt;
 
-/// An address of this machine.
-#[derive(Clone, Debug)]
-pub(crate) struct Interface {
-    pub(crate) ip: IpAddr,
-}
-
 /// Ethernet's MTU: what is assumed where the kernel does not tell.
 const DEFAULT_MTU: u32 = 1500;
 
 /// The machine's interface addresses, loopback last. Empty where the kernel does not tell.
-pub(crate) fn interfaces() -> Vec<Interface> {
-    let mut found: Vec<Interface> = if_addrs::get_if_addrs()
-        .unwrap_or_default()
-        .into_iter()
-        .map(|i| Interface { ip: i.ip() })
-        .collect();
-    found.sort_by_key(|i| i.ip.is_loopback());
+pub(crate) fn own_addresses() -> Vec<IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let mut found: Vec<IpAddr> = interfaces.into_iter().map(|i| i.ip()).collect();
+    found.sort_by_key(IpAddr::is_loopback);
     found
 }
 
@@ -47,19 +38,20 @@ fn route_mtu(local: Option<IpAddr>, remote: SocketAddr) -> io::Result<u32> {
 
 /// Addresses at which others may reach sockets bound to `bound`: wildcards become the machine's own addresses, link-local
 /// ones are left out (they mean nothing on another machine), loopback only counts where it was bound or nothing else is there.
-pub(crate) fn reachable(bound: &[SocketAddr], interfaces: &[Interface]) -> Vec<SocketAddr> {
+pub(crate) fn reachable(bound: &[SocketAddr], own: &[IpAddr]) -> Vec<SocketAddr> {
     let mut out: Vec<SocketAddr> = Vec::new();
     for addr in bound {
         if !addr.ip().is_unspecified() {
             out.push(*addr);
             continue;
         }
-        let same_family = interfaces
+        let same_family = own
             .iter()
-            .filter(|i| i.ip.is_ipv4() == addr.is_ipv4() && !is_link_local(i.ip));
-        let (loopback, global): (Vec<_>, Vec<_>) = same_family.partition(|i| i.ip.is_loopback());
+            .copied()
+            .filter(|ip| ip.is_ipv4() == addr.is_ipv4() && !is_link_local(*ip));
+        let (loopback, global): (Vec<IpAddr>, Vec<IpAddr>) = same_family.partition(|ip| ip.is_loopback());
         let chosen = if global.is_empty() { loopback } else { global };
-        out.extend(chosen.into_iter().map(|i| SocketAddr::new(i.ip, addr.port())));
+        out.extend(chosen.into_iter().map(|ip| SocketAddr::new(ip, addr.port())));
     }
     let any_global = out.iter().any(|a| !a.ip().is_loopback());
     if any_global && bound.iter().any(|a| a.ip().is_unspecified()) {
@@ -81,11 +73,9 @@ fn is_link_local(ip: IpAddr) -> bool {
 mod tests {
     use super::*;
 
-    fn machine() -> Vec<Interface> {
+    fn machine() -> Vec<IpAddr> {
         ["10.0.0.1", "fe80::1", "127.0.0.1", "::1"]
-            .map(|ip| Interface {
-                ip: ip.parse().expect("an address"),
-            })
+            .map(|ip| ip.parse().expect("an address"))
             .to_vec()
     }
 

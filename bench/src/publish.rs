@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::error::{Result, io};
 use crate::meter::{self, Sample};
 use crate::report::{Report, parse_size, say};
-use crate::stats::{Spread, cell, table};
+use crate::stats::{Spread, cell, mib, table};
 
 /// `publish`
 #[derive(Debug, clap::Args)]
@@ -105,7 +105,7 @@ fn show(rows: &[(&str, &[Sample])], bytes: u64) -> String {
             (*name).to_owned(),
             cell(samples.iter().map(|s| s.mb_per_s(bytes)), 0),
             cell(samples.iter().map(|s| s.client.total_s() / gb), 2),
-            cell(samples.iter().map(|s| s.client_peak as f64 / f64::from(1 << 20)), 0),
+            cell(samples.iter().map(|s| mib(s.client_peak)), 0),
             cell(samples.iter().map(|s| s.steal_percent), 0),
             cell(samples.iter().map(|s| s.load), 1),
         ]);

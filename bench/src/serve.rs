@@ -11,7 +11,7 @@ use crate::error::{BenchError, Result};
 use crate::meter::{self, Sample};
 use crate::peers::{Peer, Readers, Server, make_certificate};
 use crate::report::{Report, parse_size, say};
-use crate::stats::{cell, jain, table};
+use crate::stats::{cell, jain, mib, table};
 
 /// Addresses of the readers' machine: one takes an eighth of the connections that `ares serve` lets in.
 const ADDRESSES: u8 = 8;
@@ -177,10 +177,6 @@ fn idle(args: &Args, scene: &Scene, report: &mut Report) -> Result<String> {
         ]);
     }
     Ok(table(&rows))
-}
-
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }
 
 impl Scene {

@@ -1,4 +1,4 @@
-//! Medians, spreads and fairness, and the table people read.
+//! Medians, spreads, fairness and units, and the table people read.
 
 /// Median, smallest and largest of some runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,6 +35,11 @@ impl Spread {
 /// `show` of the values, or a dash.
 pub(crate) fn cell(values: impl IntoIterator<Item = f64>, digits: usize) -> String {
     Spread::of(values).map_or("-".to_owned(), |s| s.show(digits))
+}
+
+/// Bytes in MiB.
+pub(crate) fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
 
 /// How evenly something is shared: 1 where all have the same, `1/n` where one has all (Jain, Chiu, Hawe, DEC-TR-301, 1984). NaN of nothing.

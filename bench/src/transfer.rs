@@ -11,7 +11,7 @@ use crate::error::{BenchError, Result, io};
 use crate::meter::{self, Calls, Sample};
 use crate::peers::{self, Peer, Server};
 use crate::report::{Report, parse_size, say};
-use crate::stats::{cell, table};
+use crate::stats::{cell, mib, table};
 
 /// Bytes of the run in which system calls are counted: counting costs, and the number per MB does not depend on the size.
 const COUNTED_BYTES: u64 = 512 << 20;
@@ -296,8 +296,8 @@ fn show(series: &[Series], bytes: u64) -> String {
             cell(each(|s| s.server.total_s()).into_iter().map(|s| s / gb), 2),
             cell(each(|s| s.client.total_s()).into_iter().map(|s| s / gb), 2),
             cell(each(|s| s.machine_s).into_iter().map(|s| s / gb), 2),
-            cell(each(|s| s.server_peak as f64 / f64::from(1 << 20)), 0),
-            cell(each(|s| s.client_peak as f64 / f64::from(1 << 20)), 0),
+            cell(each(|s| mib(s.server_peak)), 0),
+            cell(each(|s| mib(s.client_peak)), 0),
             cell(each(|s| s.sent_bytes as f64 / 1e9), 2),
             calls(|c| c.server),
             calls(|c| c.client),
@@ -307,13 +307,13 @@ fn show(series: &[Series], bytes: u64) -> String {
     }
     let mut text = table(&rows);
     for series in series {
-        let mib = |memory: [u64; 4]| memory.map(|bytes| (bytes >> 20).to_string()).join(" ");
+        let each = |memory: [u64; 4]| memory.map(|bytes| (bytes >> 20).to_string()).join(" ");
         let Some(last) = series.samples.last() else { continue };
         text.push_str(&format!(
             "{} RSS by quarters of the last run, MiB: tx {}, rx {}\n",
             series.peer.name(),
-            mib(last.server_memory),
-            mib(last.client_memory)
+            each(last.server_memory),
+            each(last.client_memory)
         ));
     }
     let median = |peer: Peer| {

@@ -8,6 +8,7 @@ pub mod chunk;
 pub mod limits;
 pub mod link;
 pub mod manifest;
+pub mod path;
 pub mod peer;
 mod rng;
 pub mod store;

@@ -44,9 +44,9 @@ impl fmt::Debug for PeerId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathId(pub u64);
 
-/// One local interface address and its socket. An index into the node's list of lanes.
+/// A UDP socket of a shard: an index into its list. Paths of several lanes may leave from one that is bound to all addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LaneId(pub u16);
+pub struct SocketId(pub u16);
 
 /// What chunks are asked from: a peer over one of its paths. A dying path and a dying peer are the same event: ask the next source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

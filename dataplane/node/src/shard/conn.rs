@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use ares_core::admission::{Admission, TurnedAway};
 use ares_core::chunk::{ChunkId, ReleaseId};
-use ares_core::peer::{LaneId, PathId, PeerId};
+use ares_core::peer::{PathId, PeerId, SocketId};
 use ares_core::time;
 use ares_core::wire::{self, AskItem, ClaimState, CloseCode, Exchange, ExchangeLimits, Frame, Hello, WireError};
 use bytes::Bytes;
@@ -25,7 +25,7 @@ use crate::{quic, tls};
 /// One path.
 pub(super) struct Conn {
     pub(super) path: PathId,
-    pub(super) lane: LaneId,
+    pub(super) socket: SocketId,
     pub(super) handle: ConnectionHandle,
     pub(super) quic: Connection,
     pub(super) asking: Asking,
@@ -81,7 +81,7 @@ pub(super) enum Said {
 impl Conn {
     pub(super) fn new(
         path: PathId,
-        lane: LaneId,
+        socket: SocketId,
         handle: ConnectionHandle,
         quic: Connection,
         hello: Hello,
@@ -89,7 +89,7 @@ impl Conn {
     ) -> Self {
         Self {
             path,
-            lane,
+            socket,
             handle,
             remote: quic.remote_address(),
             quic,

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ares_core::admission::{Admission, AdmissionLimits};
-use ares_core::peer::{LaneId, PathId, PeerId, Source};
+use ares_core::peer::{PathId, PeerId, SocketId, Source};
 use ares_core::swarm::SourceStats;
 use ares_core::wire::{CloseCode, Frame, Hello, PROTOCOL_VERSION};
 use ares_ring::{Completion, Datagrams, Op, Outcome, Ring, Target, UdpSocket};
@@ -55,7 +55,7 @@ pub(crate) struct Parts {
     pub(crate) index: usize,
     pub(crate) clock: Clock,
     pub(crate) sockets: Vec<UdpSocket>,
-    /// UDP ports of all shards, by lane.
+    /// UDP ports of all shards, by socket.
     pub(crate) ports: Vec<Vec<u16>>,
     pub(crate) inbox: Receiver<ToShard>,
     pub(crate) hub: Sender<ToHub>,
@@ -75,7 +75,7 @@ pub(crate) struct Shard {
     parts: Parts,
     ring: Ring,
     endpoint: Endpoint,
-    lanes: Vec<Lane>,
+    sockets: Vec<Bound>,
     conns: BTreeMap<usize, Conn>,
     /// Those of them that others opened.
     admission: Admission,
@@ -95,7 +95,7 @@ pub(crate) struct Shard {
     stopping: Option<Instant>,
 }
 
-struct Lane {
+struct Bound {
     socket: Target,
     local: SocketAddr,
     server: BTreeMap<u32, Arc<ServerConfig>>,
@@ -103,7 +103,7 @@ struct Lane {
 
 /// What a tag of the ring stands for.
 enum Tag {
-    Receive(LaneId),
+    Receive(SocketId),
     Send,
     Load(u64),
 }
@@ -113,7 +113,7 @@ impl Tag {
 
     fn encode(&self) -> u64 {
         match self {
-            Self::Receive(lane) => u64::from(lane.0),
+            Self::Receive(id) => u64::from(id.0),
             Self::Send => 1 << Self::KIND_SHIFT,
             Self::Load(id) => 2 << Self::KIND_SHIFT | id,
         }
@@ -122,7 +122,7 @@ impl Tag {
     fn decode(tag: u64) -> Option<Self> {
         let value = tag & ((1 << Self::KIND_SHIFT) - 1);
         match tag >> Self::KIND_SHIFT {
-            0 => Some(Self::Receive(LaneId(u16::try_from(value).ok()?))),
+            0 => Some(Self::Receive(SocketId(u16::try_from(value).ok()?))),
             1 => Some(Self::Send),
             2 => Some(Self::Load(value)),
             _ => None,
@@ -140,14 +140,14 @@ impl Shard {
             true,
             None,
         );
-        let mut lanes = Vec::new();
+        let mut bound = Vec::new();
         for (index, socket) in parts.sockets.iter().enumerate() {
             let target = Target::Slot(ring.register(socket)?);
             ring.submit(
                 Op::Receive { socket: target.clone() },
-                Tag::Receive(LaneId(index as u16)).encode(),
+                Tag::Receive(SocketId(index as u16)).encode(),
             );
-            lanes.push(Lane {
+            bound.push(Bound {
                 socket: target,
                 local: socket.local_addr(),
                 server: BTreeMap::new(),
@@ -156,7 +156,7 @@ impl Shard {
         let now = Instant::now();
         Ok(Self {
             endpoint,
-            lanes,
+            sockets: bound,
             conns: BTreeMap::new(),
             admission: Admission::new(parts.admission),
             sought: Sought::default(),
@@ -230,12 +230,12 @@ impl Shard {
     fn on_completion(&mut self, now: Instant, completion: Completion) {
         let tag = Tag::decode(completion.tag);
         match (completion.outcome, tag) {
-            (Outcome::Received(datagrams), Some(Tag::Receive(lane))) => self.on_datagrams(now, lane, datagrams),
-            (Outcome::ReceiveEnded(error), Some(Tag::Receive(lane))) => {
+            (Outcome::Received(datagrams), Some(Tag::Receive(id))) => self.on_datagrams(now, id, datagrams),
+            (Outcome::ReceiveEnded(error), Some(Tag::Receive(id))) => {
                 if self.stopping.is_none() {
-                    tracing::error!(%error, lane = lane.0, "receiving on the lane ended; trying again");
-                    let socket = self.lanes[usize::from(lane.0)].socket.clone();
-                    self.ring.submit(Op::Receive { socket }, Tag::Receive(lane).encode());
+                    tracing::error!(%error, socket = id.0, "receiving on a socket ended; trying again");
+                    let socket = self.sockets[usize::from(id.0)].socket.clone();
+                    self.ring.submit(Op::Receive { socket }, Tag::Receive(id).encode());
                 }
             }
             (Outcome::Sent { payload, result }, _) => self.sends.on_sent(payload, result),
@@ -251,7 +251,7 @@ impl Shard {
         }
     }
 
-    fn on_datagrams(&mut self, now: Instant, lane: LaneId, mut datagrams: Datagrams) {
+    fn on_datagrams(&mut self, now: Instant, id: SocketId, mut datagrams: Datagrams) {
         let ecn = datagrams.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn.bits()));
         let (remote, local_ip) = (datagrams.remote, datagrams.local_ip);
         let is_sought = self.sought.has(remote);
@@ -264,19 +264,19 @@ impl Shard {
                         self.mark_dirty(handle.0);
                     }
                 }
-                Some(DatagramEvent::NewConnection(incoming)) => self.on_incoming(now, lane, incoming),
-                Some(DatagramEvent::Response(transmit)) => self.respond(lane, &transmit),
+                Some(DatagramEvent::NewConnection(incoming)) => self.on_incoming(now, id, incoming),
+                Some(DatagramEvent::Response(transmit)) => self.respond(id, &transmit),
                 None => {}
             }
         }
     }
 
-    fn respond(&mut self, lane: LaneId, transmit: &quinn_proto::Transmit) {
-        let socket = self.lanes[usize::from(lane.0)].socket.clone();
+    fn respond(&mut self, id: SocketId, transmit: &quinn_proto::Transmit) {
+        let socket = self.sockets[usize::from(id.0)].socket.clone();
         self.sends.respond(&mut self.ring, socket, transmit, &self.scratch);
     }
 
-    fn on_incoming(&mut self, now: Instant, lane: LaneId, incoming: Incoming) {
+    fn on_incoming(&mut self, now: Instant, id: SocketId, incoming: Incoming) {
         self.scratch.clear();
         let remote = incoming.remote_address();
         self.make_room(now);
@@ -287,15 +287,15 @@ impl Shard {
                 tracing::debug!(%remote, %why, "a connection was not let in");
             }
             let refusal = self.endpoint.refuse(incoming, &mut self.scratch);
-            return self.respond(lane, &refusal);
+            return self.respond(id, &refusal);
         }
         if self.admission.unproven() >= HANDSHAKES_BEFORE_RETRY && !incoming.remote_address_validated() && incoming.may_retry() {
             if let Ok(retry) = self.endpoint.retry(incoming, &mut self.scratch) {
-                self.respond(lane, &retry);
+                self.respond(id, &retry);
             }
             return;
         }
-        let server = match self.server_config(lane, incoming.local_ip(), remote) {
+        let server = match self.server_config(id, incoming.local_ip(), remote) {
             Ok(server) => server,
             Err(error) => {
                 tracing::error!(%error, "cannot accept connections");
@@ -306,12 +306,12 @@ impl Shard {
             Ok((handle, quic)) => {
                 let path = self.parts.path_ids.next();
                 self.admission.on_accepted(self.parts.clock.at(now), path, remote.ip());
-                self.insert(path, lane, handle, quic);
+                self.insert(path, id, handle, quic);
             }
             Err(error) => {
                 tracing::debug!(%error.cause, "a connection was not accepted");
                 if let Some(response) = error.response {
-                    self.respond(lane, &response);
+                    self.respond(id, &response);
                 }
             }
         }
@@ -337,9 +337,9 @@ impl Shard {
         }
     }
 
-    fn server_config(&mut self, lane: LaneId, local: Option<IpAddr>, remote: SocketAddr) -> Result<Arc<ServerConfig>, TlsError> {
+    fn server_config(&mut self, id: SocketId, local: Option<IpAddr>, remote: SocketAddr) -> Result<Arc<ServerConfig>, TlsError> {
         let mtu = lane::link_mtu(local, remote);
-        let configs = &mut self.lanes[usize::from(lane.0)].server;
+        let configs = &mut self.sockets[usize::from(id.0)].server;
         if let Some(config) = configs.get(&mtu) {
             return Ok(config.clone());
         }
@@ -350,16 +350,16 @@ impl Shard {
         Ok(configs.entry(mtu).or_insert(Arc::new(config)).clone())
     }
 
-    fn insert(&mut self, path: PathId, lane: LaneId, handle: ConnectionHandle, quic: quinn_proto::Connection) {
+    fn insert(&mut self, path: PathId, id: SocketId, handle: ConnectionHandle, quic: quinn_proto::Connection) {
         let hello = Hello {
             version: PROTOCOL_VERSION,
             features: 0,
             agent: concat!("ares/", env!("CARGO_PKG_VERSION")).to_owned(),
             nonce: self.parts.nonce,
-            ports: self.parts.ports[usize::from(lane.0)].clone(),
+            ports: self.parts.ports[usize::from(id.0)].clone(),
         };
         self.conns
-            .insert(handle.0, Conn::new(path, lane, handle, quic, hello, &self.parts.clock));
+            .insert(handle.0, Conn::new(path, id, handle, quic, hello, &self.parts.clock));
         self.by_path.insert(path, handle.0);
         self.mark_dirty(handle.0);
     }
@@ -414,24 +414,24 @@ impl Shard {
     }
 
     fn dial(&mut self, now: Instant, path: PathId, peer: PeerId, remote: SocketAddr) -> Result<(), String> {
-        let lane = self
-            .lanes
+        let at = self
+            .sockets
             .iter()
-            .position(|lane| lane.local.is_ipv4() == remote.is_ipv4() && reaches(lane.local, remote));
-        let lane = lane.ok_or_else(|| {
-            let bound: Vec<String> = self.lanes.iter().map(|lane| lane.local.to_string()).collect();
+            .position(|socket| socket.local.is_ipv4() == remote.is_ipv4() && reaches(socket.local, remote));
+        let at = at.ok_or_else(|| {
+            let bound: Vec<String> = self.sockets.iter().map(|socket| socket.local.to_string()).collect();
             format!("no local address can reach it (bound: {})", bound.join(", "))
         })?;
         let crypto = self.parts.tls.client(peer).map_err(|error| error.to_string())?;
         let mut config = ClientConfig::new(Arc::new(crypto));
-        let mtu = lane::link_mtu(Some(self.lanes[lane].local.ip()), remote);
+        let mtu = lane::link_mtu(Some(self.sockets[at].local.ip()), remote);
         config.transport_config(quic::transport_config(mtu, Side::Client));
         // No certificates, so the name is never looked at; TLS wants one.
         let (handle, quic) = self
             .endpoint
             .connect(now, config, remote, "ares")
             .map_err(|error| error.to_string())?;
-        self.insert(path, LaneId(lane as u16), handle, quic);
+        self.insert(path, SocketId(at as u16), handle, quic);
         self.seek(path);
         Ok(())
     }
@@ -525,7 +525,7 @@ impl Shard {
             &self.parts.totals.served_bytes,
             conn.take_served_bytes(self.parts.clock.at(now)),
         );
-        let socket = &self.lanes[usize::from(conn.lane.0)].socket;
+        let socket = &self.sockets[usize::from(conn.socket.0)].socket;
         let sent_all = self
             .sends
             .transmit(&mut self.ring, socket, &mut conn.quic, now, BURSTS_PER_TURN);

@@ -1,0 +1,5 @@
+//! Ways to a peer: which there are, whether they live, which carry the bytes.
+
+mod lane;
+
+pub use lane::Lane;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::backoff::doubled;
 use super::window::Window;
 use super::{AskId, Class, SchedulerConfig};
+use crate::path::health::Pulse;
 use crate::time::Instant;
 
 /// Wait after a busy answer, and after too many misses in a row.
@@ -36,7 +37,9 @@ pub(super) struct SourceState {
     alive_at: Instant,
     /// Whether a stall timer is set.
     pub(super) is_timed: bool,
-    /// `Some` while it is silent: times it was probed since.
+    /// What its transport says.
+    pulse: Pulse,
+    /// `Some` while it sends nothing, whether its transport lives or not: times it was probed since.
     suspect: Option<u32>,
     probe_at: Instant,
     busy_until: Instant,
@@ -52,6 +55,7 @@ impl SourceState {
             asks: BTreeSet::new(),
             alive_at: now,
             is_timed: false,
+            pulse: Pulse::Well,
             suspect: None,
             probe_at: now,
             busy_until: now,
@@ -62,6 +66,9 @@ impl SourceState {
     }
 
     pub(super) fn room(&self, now: Instant, class: Class, config: &SchedulerConfig) -> Room {
+        if self.pulse == Pulse::Suspect {
+            return Room::Mute;
+        }
         if self.suspect.is_some() {
             return match self.asks.is_empty() && now >= self.probe_at {
                 true => Room::Open,
@@ -73,8 +80,18 @@ impl SourceState {
         if is_paused || is_full { Room::Full } else { Room::Open }
     }
 
+    /// Whether nothing is expected from it.
     pub(super) fn is_suspect(&self) -> bool {
-        self.suspect.is_some()
+        self.suspect.is_some() || self.pulse == Pulse::Suspect
+    }
+
+    /// Whether another source is to be preferred.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.is_suspect() || self.pulse == Pulse::Quiet
+    }
+
+    pub(super) fn on_pulse(&mut self, pulse: Pulse) {
+        self.pulse = pulse;
     }
 
     /// How long nothing has come from it though asked.

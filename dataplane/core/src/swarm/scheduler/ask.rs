@@ -2,6 +2,7 @@
 
 use super::{AskState, LATE_MAX, Lost, Scheduler};
 use crate::chunk::ChunkRef;
+use crate::path::health::Pulse;
 use crate::peer::Source;
 use crate::swarm::backoff::Trouble;
 use crate::swarm::queue::Line;
@@ -47,6 +48,37 @@ impl Scheduler {
                 asks.into_iter().for_each(|ask| self.doubt(ask));
             }
         }
+    }
+
+    /// The transport says how a path fares. While it is quiet, only what somebody waits for is asked elsewhere too: the others can wait
+    /// for the ping. Once it is suspect all is, and as soon as it is well, what was not asked elsewhere by then is not.
+    pub fn on_pulse(&mut self, now: Instant, source: Source, pulse: Pulse) {
+        let Some(asks) = self.sources.get(&source).map(|state| state.asks.clone()) else {
+            return;
+        };
+        self.at_source(now, source, |state| state.on_pulse(pulse));
+        match pulse {
+            Pulse::Well => {
+                asks.into_iter().for_each(|ask| self.trust(ask));
+                self.look_again(now);
+            }
+            Pulse::Quiet => {
+                let is_waited_for = |ask: &AskId| self.chunks[&self.asks[ask].chunk].class == Class::Deadline;
+                let urgent: Vec<AskId> = asks.into_iter().filter(is_waited_for).collect();
+                urgent.into_iter().for_each(|ask| self.doubt(ask));
+            }
+            Pulse::Suspect => asks.into_iter().for_each(|ask| self.doubt(ask)),
+        }
+    }
+
+    /// An ask is doubted no more.
+    fn trust(&mut self, ask: AskId) {
+        let Some(state) = self.asks.get_mut(&ask).filter(|state| state.is_doubted) else {
+            return;
+        };
+        state.is_doubted = false;
+        let chunk = state.chunk;
+        self.leave_spot(chunk);
     }
 
     /// Bytes of an ask came from the source.

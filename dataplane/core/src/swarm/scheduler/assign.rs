@@ -178,7 +178,7 @@ impl Scheduler {
                 let at = &self.sources[&source];
                 let owes = |ask: &AskState| ask.is_doubted && ask.source.peer == source.peer;
                 let rank = (
-                    at.is_suspect(),
+                    at.is_doubtful(),
                     state.asks.iter().any(|ask| owes(&self.asks[ask])),
                     candidate.likely,
                     at.window.estimated_finish(chunk.len.into()),
@@ -186,10 +186,10 @@ impl Scheduler {
                 open.push((rank, source));
             }
         }
-        let Some(((suspect, owes, likely, finish), _)) = open.iter().min().copied() else {
+        let Some(((doubtful, owes, likely, finish), _)) = open.iter().min().copied() else {
             return if must_wait { Choice::Wait } else { Choice::Park(wake) };
         };
-        let worst = (suspect, owes, likely, finish + finish / 8);
+        let worst = (doubtful, owes, likely, finish + finish / 8);
         open.retain(|(rank, _)| *rank <= worst);
         let tie = if open.len() > 1 { self.rng.below(open.len()) } else { 0 };
         Choice::Ask(open[tie].1)

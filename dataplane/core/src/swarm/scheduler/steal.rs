@@ -38,7 +38,7 @@ impl Scheduler {
             return false;
         };
         let to = &self.sources[&other];
-        if to.is_suspect() || to.window.estimated_finish(chunk.len.into()) * SOONER + GAIN_MIN > finish {
+        if to.is_doubtful() || to.window.estimated_finish(chunk.len.into()) * SOONER + GAIN_MIN > finish {
             return false;
         }
         // What has begun may still win; its loser costs a part of one chunk per slow source.

@@ -1,6 +1,7 @@
 //! What it means that several sources are paths to one peer.
 
 use super::*;
+use crate::path::health::Pulse;
 
 /// A path to the first peer.
 fn path(number: u64) -> Source {
@@ -95,4 +96,73 @@ fn paths_to_one_peer_are_one_holder_and_asked_in_order() {
     }
     let in_order: Vec<ChunkRef> = (0..50).map(|number| want(number).chunk).collect();
     assert_eq!(chunks, in_order);
+}
+
+/// All asks that go out now.
+fn asks_now(scheduler: &mut Scheduler, now: Instant) -> Vec<(ChunkRef, Source)> {
+    std::iter::from_fn(|| scheduler.poll(now))
+        .filter_map(|action| match action {
+            Action::Ask { chunk, source, .. } => Some((chunk, source)),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn while_a_path_is_quiet_only_what_somebody_waits_for_is_asked_elsewhere_and_nothing_more_of_it() {
+    let mut scheduler = scheduler(&[(path(1), 1)]);
+    let now = Instant::ZERO;
+    let deadline = Want {
+        class: Class::Deadline,
+        ..want(0)
+    };
+    scheduler.on_want(now, WantKey(0), deadline);
+    scheduler.on_want(now, WantKey(1), want(1));
+    assert_eq!(asks_now(&mut scheduler, now).len(), 2);
+    scheduler.on_source_up(now, path(2), ms(30));
+    assert_eq!(asks_now(&mut scheduler, now), [], "once is enough");
+    scheduler.on_pulse(now, path(1), Pulse::Quiet);
+    assert_eq!(asks_now(&mut scheduler, now), [(deadline.chunk, path(2))]);
+    scheduler.on_want(now, WantKey(2), want(2));
+    assert_eq!(
+        asks_now(&mut scheduler, now),
+        [(want(2).chunk, path(2))],
+        "though it is farther"
+    );
+}
+
+#[test]
+fn what_was_asked_over_a_suspect_path_is_asked_elsewhere_at_once_and_it_is_asked_nothing_until_it_is_well() {
+    let mut scheduler = scheduler(&[(path(1), 1)]);
+    let now = Instant::ZERO;
+    (0..3).for_each(|number| scheduler.on_want(now, WantKey(number.into()), want(number)));
+    assert_eq!(asks_now(&mut scheduler, now).len(), 3);
+    scheduler.on_source_up(now, source(7), ms(30));
+    scheduler.on_claim(now, release(), source(7).peer, ClaimState::Complete);
+    scheduler.on_pulse(now, path(1), Pulse::Suspect);
+    let again: Vec<(ChunkRef, Source)> = (0..3).map(|number| (want(number).chunk, source(7))).collect();
+    assert_eq!(asks_now(&mut scheduler, now), again);
+    scheduler.on_source_down(now, source(7), "cut".to_owned());
+    scheduler.on_want(now, WantKey(3), want(3));
+    assert_eq!(asks_now(&mut scheduler, now), [], "silent as it is");
+    scheduler.on_pulse(now, path(1), Pulse::Well);
+    assert_eq!(
+        asks_now(&mut scheduler, now),
+        [(want(3).chunk, path(1))],
+        "the others are still asked there"
+    );
+}
+
+#[test]
+fn a_suspicion_that_was_wrong_leaves_nothing_behind() {
+    let mut scheduler = scheduler(&[(path(1), 1)]);
+    let now = Instant::ZERO;
+    scheduler.on_want(now, WantKey(0), want(0));
+    assert_eq!(asks_now(&mut scheduler, now).len(), 1);
+    for pulse in [Pulse::Quiet, Pulse::Suspect, Pulse::Well] {
+        scheduler.on_pulse(now, path(1), pulse);
+        assert_eq!(asks_now(&mut scheduler, now), [], "nobody else could be asked");
+    }
+    scheduler.on_source_up(now, path(2), ms(1));
+    assert_eq!(asks_now(&mut scheduler, now), [], "it is on its way");
 }

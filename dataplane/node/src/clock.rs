@@ -27,6 +27,11 @@ impl Clock {
         Instant::ZERO + instant.saturating_duration_since(self.start)
     }
 
+    /// The other way round, for what waits with the operating system.
+    pub(crate) fn instant(&self, at: Instant) -> time::Instant {
+        self.start + at.since(Instant::ZERO)
+    }
+
     /// How long ago the start was.
     pub(crate) fn uptime(&self) -> time::Duration {
         self.start.elapsed()

@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quinn_proto::RttEstimator;
 use quinn_proto::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig};
+use quinn_proto::{Connection, RttEstimator};
 
 /// How long the threads of both sides may be kept waiting for a processor, beside the round trip.
 const SERVICE: Duration = Duration::from_millis(1);
@@ -32,6 +32,7 @@ impl ControllerFactory for BoundedCubicConfig {
         Box::new(BoundedCubic {
             cubic: Arc::new(CubicConfig::default()).build(now, current_mtu),
             bound: Bound::new(now),
+            rttvar: None,
         })
     }
 }
@@ -39,11 +40,21 @@ impl ControllerFactory for BoundedCubicConfig {
 struct BoundedCubic {
     cubic: Box<dyn Controller>,
     bound: Bound,
+    rttvar: Option<Duration>,
+}
+
+/// Mean deviation of the round-trip time of a connection with this congestion control (RFC 9002 section 5.3), which quinn-proto keeps to
+/// itself; `None` until something was acknowledged. Copies the controller's state: not for every packet.
+pub(crate) fn rttvar(quic: &Connection) -> Option<Duration> {
+    let controller = quic.congestion_state().clone_box().into_any();
+    controller.downcast::<BoundedCubic>().ok()?.rttvar
 }
 
 impl Controller for BoundedCubic {
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
         self.bound.on_ack(now, bytes, app_limited, rtt.get());
+        let deviation = now.saturating_duration_since(sent).abs_diff(rtt.get());
+        self.rttvar = Some(self.rttvar.map_or(rtt.get() / 2, |rttvar| (rttvar * 3 + deviation) / 4));
         // CUBIC must not grow out of sight: a loss takes it down from where it stands.
         let is_bound = self.cubic.window() >= self.bound.bytes;
         self.cubic.on_ack(now, sent, bytes, app_limited || is_bound, rtt);
@@ -76,6 +87,7 @@ impl Controller for BoundedCubic {
         Box::new(Self {
             cubic: self.cubic.clone_box(),
             bound: self.bound.clone(),
+            rttvar: self.rttvar,
         })
     }
 

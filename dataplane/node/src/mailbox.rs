@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId};
+use ares_core::path::health::Pulse;
 use ares_core::peer::{PathId, PeerId, Source};
 use ares_core::swarm::{AskId, BlobPlace, FetchError, Refusal, SourceStats, Want};
 use ares_core::wire::{ClaimState, CloseCode, WireError};
@@ -136,6 +137,8 @@ pub(crate) enum ToHub {
     Refused { ask: AskId, refusal: Refusal },
     /// An ask ended without an answer while its path lives.
     AskFailed { ask: AskId, why: String },
+    /// A path over which something was asked fares better or worse.
+    Pulse { source: Source, pulse: Pulse },
     /// Fresh figures of a path.
     Stats { source: Source, stats: SourceStats },
     /// A chunk's hash is right; those who wait for it can have it before it is written.

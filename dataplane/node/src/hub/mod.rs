@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ReleaseId};
+use ares_core::path::health::Pulse;
 use ares_core::peer::{PathId, PeerId, Source};
 use ares_core::store::ReleaseState;
 use ares_core::swarm::{self, Class, FetchError, Scheduler, Want, WantKey};
@@ -163,6 +164,7 @@ impl Hub {
             ToHub::Arrived { ask } => self.scheduler.on_arrived(now, ask),
             ToHub::Refused { ask, refusal } => self.scheduler.on_refused(now, ask, refusal),
             ToHub::AskFailed { ask, why } => self.scheduler.on_failed(now, ask, why),
+            ToHub::Pulse { source, pulse } => self.on_pulse(now, source, pulse),
             ToHub::Stats { source, stats } => self.scheduler.on_source_stats(now, source, stats),
             ToHub::Verified { chunk, bytes } => self.on_verified(chunk, bytes),
             ToHub::Stored { chunk, place } => {
@@ -331,6 +333,15 @@ impl Hub {
         if *end == End::Restarted {
             self.end_other_paths(now, peer);
         }
+    }
+
+    fn on_pulse(&mut self, now: Instant, source: Source, pulse: Pulse) {
+        let (peer, path) = (source.peer.short(), source.path.0);
+        match pulse {
+            Pulse::Suspect => tracing::info!(peer, path, "path suspect: no answer to pings"),
+            Pulse::Well | Pulse::Quiet => tracing::debug!(peer, path, ?pulse, "path"),
+        }
+        self.scheduler.on_pulse(now, source, pulse);
     }
 
     /// The peer has restarted. Its first port is the same and said so; its others are not, and paths to them would be silent until they

@@ -2,11 +2,13 @@
 //! machines' and tells the shard what came of it; owns no socket and no ring.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ares_core::admission::{Admission, TurnedAway};
 use ares_core::chunk::{ChunkId, ReleaseId};
+use ares_core::path::health::{self, Health, Pulse};
 use ares_core::peer::{PathId, PeerId, SocketId};
+use ares_core::swarm::SourceStats;
 use ares_core::time;
 use ares_core::wire::{self, AskItem, ClaimState, CloseCode, Exchange, ExchangeLimits, Frame, Hello, WireError};
 use bytes::Bytes;
@@ -20,7 +22,7 @@ use super::serving::Serving;
 use crate::api::PathStatus;
 use crate::clock::Clock;
 use crate::mailbox::{End, PathAsk};
-use crate::{quic, tls};
+use crate::{congestion, quic, tls};
 
 /// One path.
 pub(super) struct Conn {
@@ -36,6 +38,9 @@ pub(super) struct Conn {
     control_out: Bytes,
     peer: Option<PeerId>,
     phase: Phase,
+    health: Health,
+    /// Acknowledgements that had come when the peer was last pinged.
+    acks_at_ping: u64,
     is_sought: bool,
     /// When either side last asked the other for something, or took some of it.
     used_at: time::Instant,
@@ -72,6 +77,8 @@ pub(super) enum Said {
     },
     /// The peer found our bytes wrong.
     SawBad { peer: PeerId, chunk: ChunkId },
+    /// The path fares better or worse.
+    Pulse { peer: PeerId, pulse: Pulse },
     /// The peer broke the protocol. The connection is being closed.
     Violation { peer: Option<PeerId>, error: WireError },
     /// What became of an ask.
@@ -100,6 +107,8 @@ impl Conn {
             control_out: Bytes::new(),
             peer: None,
             phase: Phase::Opening,
+            health: Health::new(clock.now(), Duration::ZERO),
+            acks_at_ping: 0,
             is_sought: false,
             used_at: clock.now(),
             closed_because: None,
@@ -166,6 +175,51 @@ impl Conn {
         self.quic.set_send_window(window);
     }
 
+    /// A packet came over it.
+    pub(super) fn on_heard(&mut self, now: time::Instant) {
+        self.health.on_heard(now);
+    }
+
+    /// Judges by what came whether the path still works. Whether the peer is to be pinged now.
+    pub(super) fn check_health(&mut self, now: time::Instant, said: &mut Vec<Said>) -> bool {
+        let Some(peer) = self.peer.filter(|_| self.phase == Phase::Up) else {
+            return false;
+        };
+        self.health.on_expecting(now, !self.asking.is_idle());
+        if self.health.awaits_answer() && self.quic.stats().frame_rx.acks > self.acks_at_ping {
+            self.health.on_answer(now);
+        }
+        let mut is_ping_due = false;
+        while let Some(action) = self.health.poll(now) {
+            match action {
+                health::Action::Ping => is_ping_due = true,
+                health::Action::Tell(pulse) => said.push(Said::Pulse { peer, pulse }),
+            }
+        }
+        if is_ping_due {
+            self.acks_at_ping = self.quic.stats().frame_rx.acks;
+        }
+        is_ping_due
+    }
+
+    /// Fresh figures of the path, for the scheduler.
+    pub(super) fn measure(&mut self) -> SourceStats {
+        let rtt = self.quic.rtt();
+        let rttvar = congestion::rttvar(&self.quic).unwrap_or(rtt / 2);
+        self.health.on_rtt(rtt, rttvar);
+        SourceStats {
+            rtt,
+            rttvar,
+            rate_bytes_per_s: None,
+        }
+    }
+
+    /// When something is due though nothing comes.
+    pub(super) fn deadline(&mut self, clock: &Clock) -> Option<Instant> {
+        let health = self.health.deadline().map(|at| clock.instant(at));
+        [self.quic.poll_timeout(), health].into_iter().flatten().min()
+    }
+
     /// Queues a control frame.
     pub(super) fn send(&mut self, frame: &Frame) {
         self.exchange.send(frame);
@@ -184,7 +238,7 @@ impl Conn {
     pub(super) fn drive(&mut self, now: Instant, clock: &Clock, admission: &mut Admission, said: &mut Vec<Said>) {
         while let Some(event) = self.quic.poll() {
             match event {
-                Event::Connected => self.on_connected(now, admission, said),
+                Event::Connected => self.on_connected(now, clock, admission, said),
                 Event::ConnectionLost { reason } => self.on_lost(reason, said),
                 Event::Stream(event) => self.on_stream(now, clock, event, said),
                 Event::HandshakeDataReady | Event::DatagramReceived | Event::DatagramsUnblocked => {}
@@ -206,7 +260,7 @@ impl Conn {
         }
     }
 
-    fn on_connected(&mut self, now: Instant, admission: &mut Admission, said: &mut Vec<Said>) {
+    fn on_connected(&mut self, now: Instant, clock: &Clock, admission: &mut Admission, said: &mut Vec<Said>) {
         self.peer = tls::proven_peer(self.quic.crypto_session());
         let Some(peer) = self.peer else {
             // The verifier lets no other key pass; without one there is nobody to speak to.
@@ -227,6 +281,7 @@ impl Conn {
         }
         // Asks need not wait for the peer's hello: ALPN has settled the version, and a round trip to the first byte is saved.
         self.phase = Phase::Up;
+        self.health = Health::new(clock.at(now), self.quic.rtt());
         said.push(Said::Up { peer });
     }
 

@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use ares_core::admission::{Admission, AdmissionLimits};
 use ares_core::peer::{PathId, PeerId, SocketId, Source};
-use ares_core::swarm::SourceStats;
 use ares_core::wire::{CloseCode, Frame, Hello, PROTOCOL_VERSION};
 use ares_ring::{Completion, Datagrams, Op, Outcome, Ring, Target, UdpSocket};
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
@@ -255,12 +254,14 @@ impl Shard {
         let ecn = datagrams.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn.bits()));
         let (remote, local_ip) = (datagrams.remote, datagrams.local_ip);
         let is_sought = self.sought.has(remote);
+        let heard_at = self.parts.clock.at(now);
         while let Some(datagram) = sought::take(&mut datagrams, is_sought) {
             self.scratch.clear();
             match self.endpoint.handle(now, remote, local_ip, ecn, datagram, &mut self.scratch) {
                 Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                     if let Some(conn) = self.conns.get_mut(&handle.0) {
                         conn.quic.handle_event(event);
+                        conn.on_heard(heard_at);
                         self.mark_dirty(handle.0);
                     }
                 }
@@ -526,10 +527,18 @@ impl Shard {
             conn.take_served_bytes(self.parts.clock.at(now)),
         );
         let socket = &self.sockets[usize::from(conn.socket.0)].socket;
+        if conn.check_health(self.parts.clock.at(now), &mut said) {
+            // Two packets: the second is acknowledged at once.
+            conn.quic.ping();
+            self.sends
+                .transmit(&mut self.ring, socket, &mut conn.quic, now, BURSTS_PER_TURN);
+            conn.quic.ping();
+        }
+        tell_all(&self.parts, conn, &mut said);
         let sent_all = self
             .sends
             .transmit(&mut self.ring, socket, &mut conn.quic, now, BURSTS_PER_TURN);
-        let timer = conn.quic.poll_timeout();
+        let timer = conn.deadline(&self.parts.clock);
         if !sent_all {
             self.mark_dirty(handle);
         }
@@ -568,21 +577,14 @@ impl Shard {
         self.next_stats = now + STATS_INTERVAL;
         for conn in self
             .conns
-            .values()
+            .values_mut()
             .filter(|conn| conn.is_up() && conn.asking.inflight_bytes() > 0)
         {
             let Some(peer) = conn.peer() else { continue };
-            let rtt = conn.quic.rtt();
-            // quinn-proto does not show its RTT variance; half the smoothed RTT is what a connection starts with (RFC 9002 5.3).
-            let stats = SourceStats {
-                rtt,
-                rttvar: rtt / 2,
-                rate_bytes_per_s: None,
-            };
-            self.tell(ToHub::Stats {
-                source: Source { peer, path: conn.path },
-                stats,
-            });
+            let source = Source { peer, path: conn.path };
+            let stats = conn.measure();
+            // The hub outlives the shards: it ends only after telling them to stop.
+            let _ = self.parts.hub.send(ToHub::Stats { source, stats });
         }
     }
 
@@ -620,6 +622,10 @@ fn tell_all(parts: &Parts, conn: &Conn, said: &mut Vec<Said>) {
                 state,
             },
             Said::SawBad { peer, chunk } => ToHub::PeerSawBad { peer, chunk },
+            Said::Pulse { peer, pulse } => ToHub::Pulse {
+                source: Source { peer, path },
+                pulse,
+            },
             Said::Violation { peer: Some(peer), error } => ToHub::Violation { peer, error },
             // Nobody to hold it against: the connection is closed, and that is all there is to do.
             Said::Violation { peer: None, .. } => continue,

@@ -1,7 +1,7 @@
 //! An operation in flight: everything the kernel reads or writes for it, at addresses that stay put until its completion, and the
 //! submission entry that says so to the kernel. It never submits.
 
-use crate::msg::{Control, Name, SEGMENTS_MAX, SEND_BYTES_MAX, encode_addr};
+use crate::msg::{Control, Name, Origin, SEGMENTS_MAX, SEND_BYTES_MAX, encode_addr};
 use crate::op::{Op, OpError, OpKind, Outcome, SyncScope, Target};
 use bytes::{Bytes, BytesMut};
 use io_uring::{opcode, squeue, types};
@@ -267,14 +267,14 @@ impl Flight {
 }
 
 /// Asserts the limits of one send; answers the segment size to tell the kernel, none for a single datagram.
-fn check_send(to: IpAddr, from: Option<IpAddr>, segment_bytes: Option<u16>, payload: &[u8]) -> Option<u16> {
+fn check_send(to: IpAddr, from: Option<Origin>, segment_bytes: Option<u16>, payload: &[u8]) -> Option<u16> {
     assert!(
         payload.len() <= SEND_BYTES_MAX,
         "a send of {} bytes, above SEND_BYTES_MAX",
         payload.len()
     );
     if let Some(from) = from {
-        assert_eq!(from.is_ipv4(), to.is_ipv4(), "a send from {from} to {to}: one family");
+        assert_eq!(from.ip.is_ipv4(), to.is_ipv4(), "a send from {} to {to}: one family", from.ip);
     }
     let segment = usize::from(segment_bytes?);
     assert!(segment > 0, "a segment has bytes");

@@ -35,7 +35,7 @@ mod waker;
 
 pub use buffer::COPY_OUT_MAX;
 pub use file::FileSlot;
-pub use msg::{Datagrams, Ecn, SEGMENTS_MAX, SEND_BYTES_MAX};
+pub use msg::{Datagrams, Ecn, Origin, SEGMENTS_MAX, SEND_BYTES_MAX};
 pub use op::{Completion, Op, OpError, OpKind, Outcome, SyncScope, Target};
 pub use probe::{Probe, RingError, probe};
 pub use ring::{Ring, RingConfig, RingStats, WAKE_TAG};

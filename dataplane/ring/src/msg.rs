@@ -62,6 +62,23 @@ impl Ecn {
     }
 }
 
+/// Where a datagram leaves from. Needs no privilege: the kernel refuses addresses that are not its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The local address, of the destination's family; for a socket bound to a wildcard, or to this address.
+    pub ip: IpAddr,
+    /// The index of the interface to leave by, whatever the routing table would choose (`ipi_ifindex` of ip(7), `ipi6_ifindex` of RFC 3542
+    /// section 6.2). An interface that is gone is an error (ENODEV).
+    pub interface: Option<u32>,
+}
+
+impl Origin {
+    /// An address, by whichever interface the routing table chooses.
+    pub fn address(ip: IpAddr) -> Origin {
+        Origin { ip, interface: None }
+    }
+}
+
 /// Datagrams that arrived together from one address. All but the last are `stride` bytes long.
 #[derive(Debug)]
 pub struct Datagrams {
@@ -244,7 +261,7 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    pub(crate) fn new(from: Option<IpAddr>, to: IpAddr, ecn: Option<Ecn>, segment_bytes: Option<u16>) -> Control {
+    pub(crate) fn new(from: Option<Origin>, to: IpAddr, ecn: Option<Ecn>, segment_bytes: Option<u16>) -> Control {
         let mut control = Control {
             bytes: [0; SEND_CONTROL_BYTES],
             len: 0,
@@ -259,24 +276,33 @@ impl Control {
                 IpAddr::V6(_) => control.push(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &class),
             }
         }
-        match from {
-            Some(IpAddr::V4(ip)) => {
-                let mut info = [0u8; 12];
-                info[4..8].copy_from_slice(&ip.octets());
-                control.push(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
-            }
-            Some(IpAddr::V6(ip)) => {
-                let mut info = [0u8; 20];
-                info[..16].copy_from_slice(&ip.octets());
-                control.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
-            }
-            None => {}
+        if let Some(origin) = from {
+            control.push_origin(origin);
         }
         control
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
+    }
+
+    /// The layouts are those read in `Received::note`; there is no interface of index 0.
+    fn push_origin(&mut self, origin: Origin) {
+        let interface = origin.interface.unwrap_or(0).to_ne_bytes();
+        match origin.ip {
+            IpAddr::V4(ip) => {
+                let mut info = [0u8; 12];
+                info[..4].copy_from_slice(&interface);
+                info[4..8].copy_from_slice(&ip.octets());
+                self.push(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
+            }
+            IpAddr::V6(ip) => {
+                let mut info = [0u8; 20];
+                info[..16].copy_from_slice(&ip.octets());
+                info[16..].copy_from_slice(&interface);
+                self.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
+            }
+        }
     }
 
     fn push(&mut self, level: i32, kind: i32, data: &[u8]) {

@@ -1,11 +1,11 @@
 //! What can be asked of the kernel and how it answers. Types only: nothing here makes a system call.
 
 use crate::file::FileSlot;
-use crate::msg::{Datagrams, Ecn};
+use crate::msg::{Datagrams, Ecn, Origin};
 use bytes::{Bytes, BytesMut};
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -63,8 +63,8 @@ pub enum Op {
         socket: Target,
         /// The destination.
         to: SocketAddr,
-        /// The local address to send from, where the socket is bound to a wildcard; same family as `to`.
-        from: Option<IpAddr>,
+        /// Where to send from; `None` leaves it to the socket and the routing table.
+        from: Option<Origin>,
         /// The ECN mark of every datagram.
         ecn: Option<Ecn>,
         /// Cut the payload into datagrams of this many bytes, the last one may be shorter (UDP GSO, at most [`crate::SEGMENTS_MAX`]).

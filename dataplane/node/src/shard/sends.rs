@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use ares_ring::{Ecn, Op, OpError, Ring, SEGMENTS_MAX, SEND_BYTES_MAX, Target};
+use ares_ring::{Ecn, Op, OpError, Origin, Ring, SEGMENTS_MAX, SEND_BYTES_MAX, Target};
 use quinn_proto::{Connection, EcnCodepoint, Transmit};
 
 use super::Tag;
@@ -61,7 +61,7 @@ impl Sends {
         let op = Op::Send {
             socket,
             to: transmit.destination,
-            from: transmit.src_ip,
+            from: transmit.src_ip.map(Origin::address),
             ecn: transmit.ecn.map(ecn_of),
             segment_bytes: transmit.segment_size.map(|bytes| bytes as u16),
             payload,

@@ -51,7 +51,7 @@ fn foreign_or_short_addresses_are_none() {
 #[test]
 fn control_messages_are_what_libc_would_write() {
     let check = |from: Option<&str>, to: &str, ecn, segment_bytes, expect: &[(i32, i32, usize)]| {
-        let from = from.map(|ip| ip.parse().expect("an address"));
+        let from = from.map(|ip| Origin::address(ip.parse().expect("an address")));
         let control = Control::new(from, to.parse().expect("an address"), ecn, segment_bytes);
         let read: Vec<(i32, i32, usize)> = control_messages(control.bytes())
             .map(|(level, kind, data)| (level, kind, data.len()))
@@ -81,6 +81,23 @@ fn control_messages_are_what_libc_would_write() {
         Some(1200),
         &[segment, (libc::IPPROTO_IPV6, libc::IPV6_TCLASS, 4), info],
     );
+}
+
+#[test]
+fn an_origin_is_written_where_the_kernel_looks_for_it() {
+    let check = |ip: &str, interface: Option<u32>, level, kind, expect: &[&[u8]]| {
+        let ip = ip.parse().expect("an address");
+        let control = Control::new(Some(Origin { ip, interface }), ip, None, None);
+        let read: Vec<(i32, i32, &[u8])> = control_messages(control.bytes()).collect();
+        assert_eq!(read, [(level, kind, &expect.concat()[..])], "{ip} by {interface:?}");
+    };
+    let (v4, v6) = ((libc::IPPROTO_IP, libc::IP_PKTINFO), (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO));
+    let index = 0x0102_0304u32.to_ne_bytes();
+    check("2.3.4.5", None, v4.0, v4.1, &[&[0; 4], &[2, 3, 4, 5], &[0; 4]]);
+    check("2.3.4.5", Some(0x0102_0304), v4.0, v4.1, &[&index, &[2, 3, 4, 5], &[0; 4]]);
+    let ip: Ipv6Addr = "102::304".parse().expect("an address");
+    check("102::304", None, v6.0, v6.1, &[&ip.octets(), &[0; 4]]);
+    check("102::304", Some(0x0102_0304), v6.0, v6.1, &[&ip.octets(), &index]);
 }
 
 /// One message as the kernel writes it.

@@ -1,7 +1,7 @@
 //! Real sockets on loopback, real files.
 
 use super::*;
-use crate::{Ecn, OpError, OpKind, SocketOptions, SyncScope, UdpSocket};
+use crate::{Ecn, OpError, OpKind, Origin, SocketOptions, SyncScope, UdpSocket};
 use bytes::Bytes;
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};

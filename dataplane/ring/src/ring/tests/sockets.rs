@@ -124,7 +124,7 @@ fn a_wildcard_socket_answers_from_the_address_it_was_asked_at() {
         let answer = Op::Send {
             socket: slot.into(),
             to: burst.remote,
-            from: burst.local_ip,
+            from: burst.local_ip.map(Origin::address),
             ecn: Some(Ecn::Ect0),
             segment_bytes: Some(3),
             payload: b"answer".to_vec(),
@@ -142,6 +142,49 @@ fn a_wildcard_socket_answers_from_the_address_it_was_asked_at() {
                 break;
             }
         }
+    }
+}
+
+/// What became of one datagram sent from this loopback address by the interface of this index.
+fn send_by(ip: &str, interface: u32) -> Result<usize, Option<i32>> {
+    let ip: IpAddr = ip.parse().expect("an address");
+    let any = if ip.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let (sender, receiver) = (bind(any), bind(&SocketAddr::new(ip, 0).to_string()));
+    let mut ring = ring(8);
+    let interface = Some(interface);
+    ring.submit(
+        Op::Send {
+            socket: (&sender).into(),
+            to: receiver.local_addr(),
+            from: Some(Origin { ip, interface }),
+            ecn: None,
+            segment_bytes: None,
+            payload: b"x".to_vec(),
+        },
+        7,
+    );
+    let Outcome::Sent { result, .. } = next(&mut ring).outcome else {
+        panic!("a send")
+    };
+    if result.is_ok() {
+        ring.submit(
+            Op::Receive {
+                socket: (&receiver).into(),
+            },
+            1,
+        );
+        assert_eq!(received(next(&mut ring)).remote.ip(), ip);
+    }
+    result.map_err(|error| error.errno())
+}
+
+#[test]
+fn a_datagram_leaves_by_the_interface_it_is_told_to() {
+    let loopback = std::fs::read_to_string("/sys/class/net/lo/ifindex").expect("a machine has a loopback interface");
+    let loopback = loopback.trim().parse().expect("a number");
+    for ip in ["127.0.0.1", "::1"] {
+        assert_eq!(send_by(ip, loopback), Ok(1), "{ip}");
+        assert_eq!(send_by(ip, i32::MAX as u32), Err(Some(libc::ENODEV)), "{ip}");
     }
 }
 

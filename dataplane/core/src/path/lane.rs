@@ -20,24 +20,90 @@ pub struct Lane {
 impl Lane {
     /// Whether `other` is on this lane's own subnet, so that no router is needed.
     pub fn is_near(&self, other: IpAddr) -> bool {
-        let bits = u32::from(self.prefix_bits);
-        match (self.ip, other) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                let differ = u32::from(own) ^ u32::from(other);
-                differ.leading_zeros() >= bits
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                let differ = u128::from(own) ^ u128::from(other);
-                differ.leading_zeros() >= bits
-            }
-            _ => false,
+        share_prefix(self.ip, other, self.prefix_bits)
+    }
+
+    /// Why nothing can leave from here any more, if so, where the machine's lanes are now these.
+    pub fn lost(&self, lanes: &[Lane]) -> Option<LaneLost> {
+        let still = lanes
+            .iter()
+            .find(|lane| lane.interface == self.interface && lane.ip == self.ip);
+        match still {
+            Some(lane) if lane.is_up => None,
+            Some(lane) => Some(LaneLost::Down {
+                interface: lane.name.clone(),
+            }),
+            None => Some(LaneLost::Removed { ip: self.ip }),
         }
     }
+}
+
+/// Whether two addresses of one family have the same leading bits.
+pub(super) fn share_prefix(one: IpAddr, other: IpAddr, prefix_bits: u8) -> bool {
+    let same_bits = match (one, other) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => (u32::from(one) ^ u32::from(other)).leading_zeros(),
+        (IpAddr::V6(one), IpAddr::V6(other)) => (u128::from(one) ^ u128::from(other)).leading_zeros(),
+        _ => return false,
+    };
+    same_bits >= u32::from(prefix_bits)
+}
+
+/// Why a lane carries nothing any more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LaneLost {
+    /// It was taken down, or its cable was pulled.
+    #[error("interface {interface} went down")]
+    Down {
+        /// Its name.
+        interface: String,
+    },
+    /// The kernel would not send from it.
+    #[error("nothing can leave from {ip} by {interface}: {why}")]
+    NoWay {
+        /// The address.
+        ip: IpAddr,
+        /// The interface's name.
+        interface: String,
+        /// What the kernel said.
+        why: String,
+    },
+    /// The interface has it no more, or there is no such interface.
+    #[error("address {ip} was removed")]
+    Removed {
+        /// The address.
+        ip: IpAddr,
+    },
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn lane(interface: u32, ip: &str, is_up: bool) -> Lane {
+        Lane {
+            interface,
+            name: format!("eth{interface}"),
+            ip: ip.parse().expect("an address"),
+            prefix_bits: 24,
+            is_up,
+        }
+    }
+
+    #[test]
+    fn a_lane_is_lost_when_it_is_down_or_gone() {
+        let own = lane(1, "10.0.1.2", true);
+        let other = lane(2, "10.0.2.2", true);
+        let check = |now: &[Lane], expect: Option<&str>| {
+            let lost = own.lost(now).map(|lost| lost.to_string());
+            assert_eq!(lost.as_deref(), expect, "{now:?}");
+        };
+        check(std::slice::from_ref(&own), None);
+        check(&[other.clone(), own.clone()], None);
+        check(&[lane(1, "10.0.1.2", false), other.clone()], Some("interface eth1 went down"));
+        check(&[other], Some("address 10.0.1.2 was removed"));
+        check(&[lane(1, "10.0.1.3", true)], Some("address 10.0.1.2 was removed"));
+        check(&[lane(3, "10.0.1.2", true)], Some("address 10.0.1.2 was removed"));
+    }
 
     #[test]
     fn near_is_what_shares_the_prefix() {
@@ -52,11 +118,8 @@ mod tests {
             ("10.0.1.2", 0, "fd00::2", false),
         ] {
             let lane = Lane {
-                interface: 2,
-                name: "eth0".to_owned(),
-                ip: own.parse().expect("an address"),
                 prefix_bits: bits,
-                is_up: true,
+                ..lane(2, own, true)
             };
             assert_eq!(
                 lane.is_near(other.parse().expect("an address")),

@@ -2,5 +2,7 @@
 
 pub mod health;
 mod lane;
+mod rules;
 
-pub use lane::Lane;
+pub use lane::{Lane, LaneLost};
+pub use rules::{BadPattern, LanePattern, LaneRules, WEIGHT_MAX};

@@ -83,6 +83,7 @@ impl Daemon {
             dial_timeout: config.dial_timeout,
             stall_timeout: config.stall_timeout,
             admission: Default::default(),
+            lanes: Default::default(),
             sink,
         })
         .map_err(|error| match error {

@@ -1,11 +1,12 @@
 //! What the rest of the program sees of a running node: how it is configured, asked for chunks, and looked at.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ares_core::admission::AdmissionLimits;
 use ares_core::chunk::ReleaseId;
+use ares_core::path::LaneRules;
 use ares_core::peer::PeerId;
 use ares_core::swarm::FetchError;
 use bytes::Bytes;
@@ -27,6 +28,8 @@ pub struct NodeConfig {
     pub stall_timeout: Duration,
     /// Connections that others may have to each shard.
     pub admission: AdmissionLimits,
+    /// Which of the machine's addresses paths may leave from, and links may name.
+    pub lanes: LaneRules,
     /// What becomes of chunks that came from peers.
     pub sink: Sink,
 }
@@ -98,6 +101,10 @@ pub struct PathStatus {
     pub shard: usize,
     /// Remote address.
     pub remote: SocketAddr,
+    /// Local address, where it is known: that of the lane, or the one the peer has dialed.
+    pub local: Option<IpAddr>,
+    /// Name of the interface it leaves by, where this node has chosen one.
+    pub interface: Option<String>,
     /// Smoothed round-trip time, milliseconds.
     pub rtt_ms: f64,
     /// Path MTU, bytes of UDP payload.

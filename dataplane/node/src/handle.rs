@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ares_core::chunk::ReleaseId;
+use ares_core::path::LaneRules;
 use ares_core::peer::PeerId;
 use ares_core::swarm::{FetchError, Want};
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use crossbeam::channel::{Sender, bounded};
 
 use crate::api::{Done, Held, PeerHint, Sink, Status, WantId};
 use crate::hub::Waiter;
-use crate::lane;
+use crate::lanes;
 use crate::mailbox::ToHub;
 use crate::store::Store;
 use crate::want_ids::WantIds;
@@ -30,6 +31,7 @@ pub(crate) struct Inner {
     pub(crate) peer: PeerId,
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) store: Arc<Store>,
+    pub(crate) lanes: LaneRules,
     pub(crate) sink: Sink,
     pub(crate) hub: Sender<ToHub>,
     pub(crate) want_ids: Arc<WantIds>,
@@ -51,9 +53,9 @@ impl Handle {
         self.inner.listen.clone()
     }
 
-    /// Addresses that a link may name: wildcards are the machine's own addresses now.
+    /// Addresses that a link may name: wildcards are the machine's own addresses now, as far as its rules leave them.
     pub fn reachable_addrs(&self) -> Vec<SocketAddr> {
-        lane::reachable(&self.inner.listen, &lane::own_addresses())
+        lanes::reachable(&self.inner.listen, &lanes::own_addresses(&self.inner.lanes))
     }
 
     /// What is held.

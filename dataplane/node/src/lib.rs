@@ -9,7 +9,7 @@ mod handle;
 mod hub;
 pub mod identity;
 pub mod import;
-mod lane;
+mod lanes;
 mod mailbox;
 mod node;
 mod path_ids;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId};
 use ares_core::path::health::Pulse;
+use ares_core::path::{Lane, LaneLost};
 use ares_core::peer::{PathId, PeerId, Source};
 use ares_core::swarm::{AskId, BlobPlace, FetchError, Refusal, SourceStats, Want};
 use ares_core::wire::{ClaimState, CloseCode, WireError};
@@ -25,8 +26,14 @@ pub(crate) const MAILBOX_MAX: usize = 8192;
 
 /// To a shard, from the hub.
 pub(crate) enum ToShard {
-    /// Open a path: connect to `remote` and accept only `peer` there.
-    Dial { path: PathId, peer: PeerId, remote: SocketAddr },
+    /// Open a path: connect to `remote` and accept only `peer` there. All its datagrams leave from the lane; where there is none, from
+    /// where the kernel says.
+    Dial {
+        path: PathId,
+        peer: PeerId,
+        remote: SocketAddr,
+        from: Option<Lane>,
+    },
     /// Ask a chunk over a path.
     Ask(PathAsk),
     /// The ask's bytes are no longer needed.
@@ -56,6 +63,8 @@ pub(crate) enum CloseReason {
     Redundant,
     /// Nobody asked anything over it for long, and others want its place.
     Idle,
+    /// Nothing can leave from its lane any more.
+    LaneLost(LaneLost),
     /// The peer sent wrong bytes or broke the protocol.
     Misbehaved { code: CloseCode, why: String },
 }
@@ -118,6 +127,8 @@ pub(crate) enum ToHub {
     },
     /// A path, or the attempt to open one, has ended.
     PathDown { path: PathId, end: End },
+    /// The lanes that paths may leave from are now these: at the start, and when they have changed.
+    Lanes(Vec<Lane>),
     /// The peer that this path was dialed to told which UDP ports its shards have.
     Ports { source: Source, ports: Vec<u16> },
     /// A peer told how much of a release it has.

@@ -14,6 +14,7 @@ use crate::counters::Totals;
 use crate::handle::{Handle, Inner};
 use crate::hub::{self, Hub};
 use crate::identity::{Identity, IdentityError};
+use crate::lanes::{self, Leash};
 use crate::mailbox::{Job, MAILBOX_MAX, ShardPost, ToHub, ToShard};
 use crate::path_ids::PathIds;
 use crate::shard::{self, Shard};
@@ -35,6 +36,8 @@ const RESET_CONTEXT: &str = "ares 2026-11-23 QUIC stateless reset and connection
 /// A running node. Dropping it stops it.
 pub struct Node {
     handle: Handle,
+    /// Of the thread that follows the machine's lanes.
+    leash: Option<Leash>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -88,14 +91,20 @@ impl Node {
             peer: identity.peer,
             listen: listen.clone(),
             store,
+            lanes: config.lanes.clone(),
             sink: config.sink,
             hub: hub_post.clone(),
             want_ids: want_ids.clone(),
         };
         let mut node = Self {
             handle: Handle { inner: Arc::new(inner) },
+            leash: None,
             threads: Vec::new(),
         };
+        if let Some((follower, leash)) = lanes::follow(config.lanes.clone(), listen.clone(), hub_post.clone()) {
+            node.leash = Some(leash);
+            node.spawn("ares-lanes".to_owned(), move || follower.run())?;
+        }
         let mut shards = Vec::new();
         for (index, sockets) in sockets.into_iter().enumerate() {
             let (queue, inbox) = bounded::<ToShard>(MAILBOX_MAX);
@@ -191,6 +200,7 @@ impl Drop for Node {
     fn drop(&mut self) {
         // Where the hub never started, nobody listens and the threads end because their mailboxes close.
         let _ = self.handle.inner.hub.send(ToHub::Stop);
+        self.leash = None;
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the node had panicked");

@@ -32,6 +32,7 @@ fn start(state: &Path, admission: AdmissionLimits) -> Node {
         dial_timeout: Duration::from_secs(5),
         stall_timeout: Duration::from_millis(300),
         admission,
+        lanes: Default::default(),
         sink: Sink::Store,
     };
     Node::start(config).expect("a node starts")

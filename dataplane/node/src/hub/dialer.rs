@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use ares_core::path::Lane;
 use ares_core::peer::{PathId, PeerId};
 use ares_core::time::Instant;
 
@@ -104,6 +105,15 @@ impl Dialer {
         for addr in addrs {
             if target.addrs.len() < ADDRS_MAX && !target.addrs.contains(addr) {
                 target.addrs.push(*addr);
+                target.next_at = target.next_at.min(now);
+            }
+        }
+    }
+
+    /// The machine's lanes have changed. Who could not be reached a moment ago may be reached now.
+    pub(super) fn on_lanes(&mut self, now: Instant, lanes: &[Lane]) {
+        if lanes.iter().any(|lane| lane.is_up) {
+            for target in self.peers.values_mut().filter(|target| target.next == 0) {
                 target.next_at = target.next_at.min(now);
             }
         }
@@ -395,6 +405,29 @@ mod tests {
                 remote: addr(1)
             })
         );
+    }
+
+    #[test]
+    fn a_lane_that_comes_up_ends_the_pause() {
+        let mut d = dialer(&[addr(1)]);
+        let _ = d.poll(Instant::ZERO, |_| true);
+        d.on_started(Instant::ZERO, PEER, addr(1), PathId(1));
+        assert_eq!(d.on_down(Instant::ZERO, PEER, PathId(1), &because("no way")), Round::InVain);
+        let lane = |is_up| Lane {
+            interface: 2,
+            name: "eth0".to_owned(),
+            ip: addr(1).ip(),
+            prefix_bits: 24,
+            is_up,
+        };
+        for (lanes, expect) in [
+            (vec![], PAUSE_MIN),
+            (vec![lane(false)], PAUSE_MIN),
+            (vec![lane(true)], Duration::ZERO),
+        ] {
+            d.on_lanes(Instant::ZERO, &lanes);
+            assert_eq!(d.deadline(|_| true), Some(Instant::ZERO + expect), "{lanes:?}");
+        }
     }
 
     #[test]

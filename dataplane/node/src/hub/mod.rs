@@ -7,12 +7,13 @@ mod interest;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ReleaseId};
 use ares_core::path::health::Pulse;
+use ares_core::path::{Lane, LaneLost};
 use ares_core::peer::{PathId, PeerId, Source};
 use ares_core::store::ReleaseState;
 use ares_core::swarm::{self, Class, FetchError, Scheduler, Want, WantKey};
@@ -65,6 +66,8 @@ struct Path {
     /// Known from the start for a dial, from the handshake on for an accepted one.
     peer: PeerId,
     up: bool,
+    /// Of a path that was dialed from one.
+    lane: Option<Lane>,
 }
 
 /// The hub's state.
@@ -78,6 +81,8 @@ pub(crate) struct Hub {
     landing: HashMap<ChunkId, Bytes>,
     checking: BTreeSet<ChunkId>,
     paths: BTreeMap<PathId, Path>,
+    /// The machine's, as far as they are to be used.
+    lanes: Vec<Lane>,
     next_shard: usize,
     stopping: bool,
 }
@@ -96,6 +101,7 @@ impl Hub {
             landing: HashMap::new(),
             checking: BTreeSet::new(),
             paths: BTreeMap::new(),
+            lanes: Vec::new(),
             next_shard: 0,
             stopping: false,
             parts,
@@ -146,6 +152,7 @@ impl Hub {
                 rtt,
             } => self.on_path_up(now, source, remote, shard, rtt),
             ToHub::PathDown { path, end } => self.on_path_down(now, path, &end),
+            ToHub::Lanes(lanes) => self.on_lanes(now, lanes),
             ToHub::Ports { source, ports } => self.dialer.on_ports(source.peer, source.path, &ports),
             ToHub::Claim {
                 path,
@@ -270,10 +277,49 @@ impl Hub {
     fn dial(&mut self, now: Instant, peer: PeerId, remote: SocketAddr) {
         let shard = self.shard_for(peer);
         let path = self.parts.path_ids.next();
-        self.paths.insert(path, Path { shard, peer, up: false });
+        let lane = self.lane_to(remote.ip());
+        let from = lane.clone();
         self.dialer.on_started(now, peer, remote, path);
-        tracing::debug!(peer = %peer.short(), %remote, path = path.0, "dialing");
-        self.parts.shards[shard].send(ToShard::Dial { path, peer, remote });
+        tracing::debug!(peer = %peer.short(), %remote, lane = lane.as_ref().map(|lane| &lane.name), path = path.0, "dialing");
+        self.paths.insert(
+            path,
+            Path {
+                shard,
+                peer,
+                up: false,
+                lane,
+            },
+        );
+        self.parts.shards[shard].send(ToShard::Dial {
+            path,
+            peer,
+            remote,
+            from,
+        });
+    }
+
+    /// The lane on whose subnet an address is. The others are reached as the routing table says, and so are addresses of this machine:
+    /// what is sent to them never leaves it.
+    fn lane_to(&self, remote: IpAddr) -> Option<Lane> {
+        let is_own = remote.is_loopback() || self.lanes.iter().any(|lane| lane.ip == remote);
+        let mut near = self.lanes.iter().filter(|lane| lane.is_up && lane.is_near(remote));
+        near.next().filter(|_| !is_own).cloned()
+    }
+
+    /// Paths from lanes that are gone would be silent until they time out.
+    fn on_lanes(&mut self, now: Instant, lanes: Vec<Lane>) {
+        self.dialer.on_lanes(now, &lanes);
+        self.lanes = lanes;
+        let lost = |path: &Path| path.lane.as_ref()?.lost(&self.lanes);
+        let lost: Vec<(PathId, LaneLost)> = self.paths.iter().filter_map(|(id, path)| Some((*id, lost(path)?))).collect();
+        for (path, why) in lost {
+            let end = End::Because(why.to_string());
+            self.send_path(path, |path| ToShard::Close {
+                path,
+                why: CloseReason::LaneLost(why),
+            });
+            self.on_path_down(now, path, &end);
+        }
     }
 
     /// The shard for one more path to the peer: of those with the fewest paths to it, the one whose turn it is.
@@ -290,7 +336,12 @@ impl Hub {
 
     fn on_path_up(&mut self, now: Instant, source: Source, remote: SocketAddr, shard: usize, rtt: Duration) {
         let Source { peer, path } = source;
-        let known = self.paths.entry(path).or_insert(Path { shard, peer, up: false });
+        let known = self.paths.entry(path).or_insert(Path {
+            shard,
+            peer,
+            up: false,
+            lane: None,
+        });
         known.up = true;
         if self.scheduler.is_dropped(&peer) {
             let why = CloseReason::Misbehaved {

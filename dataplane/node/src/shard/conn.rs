@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use ares_core::admission::{Admission, TurnedAway};
 use ares_core::chunk::{ChunkId, ReleaseId};
+use ares_core::path::Lane;
 use ares_core::path::health::{self, Health, Pulse};
 use ares_core::peer::{PathId, PeerId, SocketId};
 use ares_core::swarm::SourceStats;
@@ -33,6 +34,8 @@ pub(super) struct Conn {
     pub(super) asking: Asking,
     pub(super) serving: Serving,
     remote: SocketAddr,
+    /// Where all its datagrams leave from, if not from where the kernel says.
+    lane: Option<Lane>,
     exchange: Exchange,
     control: Option<StreamId>,
     control_out: Bytes,
@@ -91,6 +94,7 @@ impl Conn {
         socket: SocketId,
         handle: ConnectionHandle,
         quic: Connection,
+        lane: Option<Lane>,
         hello: Hello,
         clock: &Clock,
     ) -> Self {
@@ -100,6 +104,7 @@ impl Conn {
             handle,
             remote: quic.remote_address(),
             quic,
+            lane,
             asking: Asking::default(),
             serving: Serving::default(),
             exchange: Exchange::new(clock.now(), ExchangeLimits::default(), hello),
@@ -122,6 +127,11 @@ impl Conn {
 
     pub(super) fn remote(&self) -> SocketAddr {
         self.remote
+    }
+
+    /// Where it leaves from, if this side has chosen.
+    pub(super) fn lane(&self) -> Option<&Lane> {
+        self.lane.as_ref()
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -416,6 +426,8 @@ impl Conn {
             path: self.path.0,
             shard,
             remote: self.remote,
+            local: self.lane.as_ref().map(|lane| lane.ip).or(self.quic.local_ip()),
+            interface: self.lane.as_ref().map(|lane| lane.name.clone()),
             rtt_ms: self.quic.rtt().as_secs_f64() * 1e3,
             mtu: stats.path.current_mtu,
             rx_bytes: stats.udp_rx.bytes,

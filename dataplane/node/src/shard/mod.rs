@@ -9,15 +9,17 @@ mod serving;
 mod shares;
 mod sought;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ares_core::admission::{Admission, AdmissionLimits};
+use ares_core::path::{Lane, LaneLost};
 use ares_core::peer::{PathId, PeerId, SocketId, Source};
 use ares_core::wire::{CloseCode, Frame, Hello, PROTOCOL_VERSION};
-use ares_ring::{Completion, Datagrams, Op, Outcome, Ring, Target, UdpSocket};
+use ares_ring::{Completion, Datagrams, Op, OpError, Outcome, Ring, Target, UdpSocket};
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use quinn_proto::{ClientConfig, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint, Incoming, ServerConfig, Side};
 
@@ -29,7 +31,7 @@ use self::shares::Shares;
 use self::sought::Sought;
 use crate::clock::Clock;
 use crate::counters::{Totals, add};
-use crate::lane;
+use crate::lanes;
 use crate::mailbox::{CloseReason, End, Job, PathAsk, ToHub, ToShard};
 use crate::node::StartError;
 use crate::path_ids::PathIds;
@@ -103,7 +105,10 @@ struct Bound {
 /// What a tag of the ring stands for.
 enum Tag {
     Receive(SocketId),
-    Send,
+    /// Of a connection.
+    Send(PathId),
+    /// Of the endpoint itself.
+    Respond,
     Load(u64),
 }
 
@@ -113,8 +118,9 @@ impl Tag {
     fn encode(&self) -> u64 {
         match self {
             Self::Receive(id) => u64::from(id.0),
-            Self::Send => 1 << Self::KIND_SHIFT,
+            Self::Send(path) => 1 << Self::KIND_SHIFT | path.0,
             Self::Load(id) => 2 << Self::KIND_SHIFT | id,
+            Self::Respond => 3 << Self::KIND_SHIFT,
         }
     }
 
@@ -122,8 +128,9 @@ impl Tag {
         let value = tag & ((1 << Self::KIND_SHIFT) - 1);
         match tag >> Self::KIND_SHIFT {
             0 => Some(Self::Receive(SocketId(u16::try_from(value).ok()?))),
-            1 => Some(Self::Send),
+            1 => Some(Self::Send(PathId(value))),
             2 => Some(Self::Load(value)),
+            3 => Some(Self::Respond),
             _ => None,
         }
     }
@@ -237,7 +244,11 @@ impl Shard {
                     self.ring.submit(Op::Receive { socket }, Tag::Receive(id).encode());
                 }
             }
-            (Outcome::Sent { payload, result }, _) => self.sends.on_sent(payload, result),
+            (Outcome::Sent { payload, result }, tag) => {
+                if let (Some(error), Some(Tag::Send(path))) = (self.sends.on_sent(payload, result), tag) {
+                    self.on_no_way(now, path, &error);
+                }
+            }
             (Outcome::Read { buf, result }, Some(Tag::Load(id))) => {
                 let Some(load) = self.loads.on_read(id, buf, result, &self.parts.store) else {
                     return;
@@ -269,6 +280,19 @@ impl Shard {
                 Some(DatagramEvent::Response(transmit)) => self.respond(id, &transmit),
                 None => {}
             }
+        }
+    }
+
+    /// The kernel could not send for a connection. One that has a lane is over: its lane is lost, and the news of that is on its way.
+    fn on_no_way(&mut self, now: Instant, path: PathId, error: &OpError) {
+        let conn = self.by_path.get(&path).and_then(|handle| self.conns.get(handle));
+        if let Some(lane) = conn.and_then(Conn::lane) {
+            let why = CloseReason::LaneLost(LaneLost::NoWay {
+                ip: lane.ip,
+                interface: lane.name.clone(),
+                why: error.to_string(),
+            });
+            self.close(now, path, &why);
         }
     }
 
@@ -307,7 +331,7 @@ impl Shard {
             Ok((handle, quic)) => {
                 let path = self.parts.path_ids.next();
                 self.admission.on_accepted(self.parts.clock.at(now), path, remote.ip());
-                self.insert(path, id, handle, quic);
+                self.insert(path, id, handle, quic, None);
             }
             Err(error) => {
                 tracing::debug!(%error.cause, "a connection was not accepted");
@@ -334,12 +358,12 @@ impl Shard {
     fn close(&mut self, now: Instant, path: PathId, why: &CloseReason) {
         if let Some(conn) = self.conn_of(path) {
             let (code, text) = why.for_peer();
-            conn.close(now, code, text);
+            conn.close(now, code, &text);
         }
     }
 
     fn server_config(&mut self, id: SocketId, local: Option<IpAddr>, remote: SocketAddr) -> Result<Arc<ServerConfig>, TlsError> {
-        let mtu = lane::link_mtu(local, remote);
+        let mtu = lanes::link_mtu(local, remote);
         let configs = &mut self.sockets[usize::from(id.0)].server;
         if let Some(config) = configs.get(&mtu) {
             return Ok(config.clone());
@@ -351,7 +375,14 @@ impl Shard {
         Ok(configs.entry(mtu).or_insert(Arc::new(config)).clone())
     }
 
-    fn insert(&mut self, path: PathId, id: SocketId, handle: ConnectionHandle, quic: quinn_proto::Connection) {
+    fn insert(
+        &mut self,
+        path: PathId,
+        id: SocketId,
+        handle: ConnectionHandle,
+        quic: quinn_proto::Connection,
+        lane: Option<Lane>,
+    ) {
         let hello = Hello {
             version: PROTOCOL_VERSION,
             features: 0,
@@ -360,15 +391,20 @@ impl Shard {
             ports: self.parts.ports[usize::from(id.0)].clone(),
         };
         self.conns
-            .insert(handle.0, Conn::new(path, id, handle, quic, hello, &self.parts.clock));
+            .insert(handle.0, Conn::new(path, id, handle, quic, lane, hello, &self.parts.clock));
         self.by_path.insert(path, handle.0);
         self.mark_dirty(handle.0);
     }
 
     fn on_message(&mut self, now: Instant, message: ToShard) {
         match message {
-            ToShard::Dial { path, peer, remote } => {
-                if let Err(why) = self.dial(now, path, peer, remote) {
+            ToShard::Dial {
+                path,
+                peer,
+                remote,
+                from,
+            } => {
+                if let Err(why) = self.dial(now, path, peer, remote, from) {
                     let end = End::Because(why);
                     self.tell(ToHub::PathDown { path, end });
                 }
@@ -406,7 +442,7 @@ impl Shard {
                 for handle in handles {
                     if let Some(conn) = self.conns.get_mut(&handle) {
                         let (code, text) = CloseReason::Stopping.for_peer();
-                        conn.close(now, code, text);
+                        conn.close(now, code, &text);
                     }
                     self.mark_dirty(handle);
                 }
@@ -414,25 +450,28 @@ impl Shard {
         }
     }
 
-    fn dial(&mut self, now: Instant, path: PathId, peer: PeerId, remote: SocketAddr) -> Result<(), String> {
-        let at = self
-            .sockets
-            .iter()
-            .position(|socket| socket.local.is_ipv4() == remote.is_ipv4() && reaches(socket.local, remote));
+    fn dial(&mut self, now: Instant, path: PathId, peer: PeerId, remote: SocketAddr, from: Option<Lane>) -> Result<(), String> {
+        let at = self.sockets.iter().position(|socket| match &from {
+            Some(lane) => lanes::sends_from(socket.local.ip(), lane.ip),
+            None => socket.local.is_ipv4() == remote.is_ipv4() && reaches(socket.local, remote),
+        });
         let at = at.ok_or_else(|| {
             let bound: Vec<String> = self.sockets.iter().map(|socket| socket.local.to_string()).collect();
             format!("no local address can reach it (bound: {})", bound.join(", "))
         })?;
         let crypto = self.parts.tls.client(peer).map_err(|error| error.to_string())?;
         let mut config = ClientConfig::new(Arc::new(crypto));
-        let mtu = lane::link_mtu(Some(self.sockets[at].local.ip()), remote);
+        let mtu = match &from {
+            Some(lane) => lanes::lane_mtu(lane, remote),
+            None => lanes::link_mtu(Some(self.sockets[at].local.ip()), remote),
+        };
         config.transport_config(quic::transport_config(mtu, Side::Client));
         // No certificates, so the name is never looked at; TLS wants one.
         let (handle, quic) = self
             .endpoint
             .connect(now, config, remote, "ares")
             .map_err(|error| error.to_string())?;
-        self.insert(path, SocketId(at as u16), handle, quic);
+        self.insert(path, SocketId(at as u16), handle, quic, from);
         self.seek(path);
         Ok(())
     }
@@ -530,14 +569,11 @@ impl Shard {
         if conn.check_health(self.parts.clock.at(now), &mut said) {
             // Two packets: the second is acknowledged at once.
             conn.quic.ping();
-            self.sends
-                .transmit(&mut self.ring, socket, &mut conn.quic, now, BURSTS_PER_TURN);
+            self.sends.transmit(&mut self.ring, socket, conn, now, BURSTS_PER_TURN);
             conn.quic.ping();
         }
         tell_all(&self.parts, conn, &mut said);
-        let sent_all = self
-            .sends
-            .transmit(&mut self.ring, socket, &mut conn.quic, now, BURSTS_PER_TURN);
+        let sent_all = self.sends.transmit(&mut self.ring, socket, conn, now, BURSTS_PER_TURN);
         let timer = conn.deadline(&self.parts.clock);
         if !sent_all {
             self.mark_dirty(handle);
@@ -651,12 +687,16 @@ fn reaches(local: SocketAddr, remote: SocketAddr) -> bool {
 
 impl CloseReason {
     /// What the peer is told.
-    fn for_peer(&self) -> (CloseCode, &str) {
+    fn for_peer(&self) -> (CloseCode, Cow<'_, str>) {
         match self {
-            Self::Stopping => (CloseCode::Goodbye, "the node is stopping"),
-            Self::Redundant => (CloseCode::Goodbye, "another path is used"),
-            Self::Idle => (CloseCode::Goodbye, "nothing was asked for long, and others want the place"),
-            Self::Misbehaved { code, why } => (*code, why),
+            Self::Stopping => (CloseCode::Goodbye, "the node is stopping".into()),
+            Self::Redundant => (CloseCode::Goodbye, "another path is used".into()),
+            Self::Idle => (
+                CloseCode::Goodbye,
+                "nothing was asked for long, and others want the place".into(),
+            ),
+            Self::LaneLost(lost) => (CloseCode::Goodbye, lost.to_string().into()),
+            Self::Misbehaved { code, why } => (*code, why.into()),
         }
     }
 }

@@ -4,9 +4,11 @@
 use std::time::Instant;
 
 use ares_ring::{Ecn, Op, OpError, Origin, Ring, SEGMENTS_MAX, SEND_BYTES_MAX, Target};
-use quinn_proto::{Connection, EcnCodepoint, Transmit};
+use quinn_proto::{EcnCodepoint, Transmit};
+use rustix::io::Errno;
 
 use super::Tag;
+use super::conn::Conn;
 
 /// Bursts in the kernel's hands at once.
 const BURSTS_MAX: usize = 64;
@@ -28,10 +30,16 @@ impl Sends {
         &mut self,
         ring: &mut Ring,
         socket: &Target,
-        quic: &mut Connection,
+        conn: &mut Conn,
         now: Instant,
         bursts_max: usize,
     ) -> bool {
+        let lane = conn.lane().map(|lane| Origin {
+            ip: lane.ip,
+            interface: Some(lane.interface),
+        });
+        let tag = Tag::Send(conn.path).encode();
+        let quic = &mut conn.quic;
         for _ in 0..bursts_max {
             if !self.has_room() {
                 return false;
@@ -44,7 +52,8 @@ impl Sends {
                 return true;
             };
             payload.truncate(transmit.size);
-            self.submit(ring, socket.clone(), &transmit, payload);
+            let from = lane.or(transmit.src_ip.map(Origin::address));
+            self.submit(ring, socket.clone(), &transmit, from, payload, tag);
         }
         false
     }
@@ -52,33 +61,50 @@ impl Sends {
     /// Sends an answer of the endpoint itself; under pressure it is dropped, the peer will ask again.
     pub(super) fn respond(&mut self, ring: &mut Ring, socket: Target, transmit: &Transmit, bytes: &[u8]) {
         if self.has_room() {
-            self.submit(ring, socket, transmit, bytes[..transmit.size].to_vec());
+            let from = transmit.src_ip.map(Origin::address);
+            self.submit(
+                ring,
+                socket,
+                transmit,
+                from,
+                bytes[..transmit.size].to_vec(),
+                Tag::Respond.encode(),
+            );
         }
     }
 
-    fn submit(&mut self, ring: &mut Ring, socket: Target, transmit: &Transmit, payload: Vec<u8>) {
+    fn submit(&mut self, ring: &mut Ring, socket: Target, transmit: &Transmit, from: Option<Origin>, payload: Vec<u8>, tag: u64) {
         self.inflight += 1;
         let op = Op::Send {
             socket,
             to: transmit.destination,
-            from: transmit.src_ip.map(Origin::address),
+            from,
             ecn: transmit.ecn.map(ecn_of),
             segment_bytes: transmit.segment_size.map(|bytes| bytes as u16),
             payload,
         };
-        ring.submit(op, Tag::Send.encode());
+        ring.submit(op, tag);
     }
 
-    /// A burst was taken or refused. A refused one is lost like any datagram: QUIC sends it again.
-    pub(super) fn on_sent(&mut self, payload: Vec<u8>, result: Result<usize, OpError>) {
+    /// A burst was taken or refused. A refused one is lost like any datagram: QUIC sends it again. Answers why there is no point in that.
+    pub(super) fn on_sent(&mut self, payload: Vec<u8>, result: Result<usize, OpError>) -> Option<OpError> {
         self.inflight -= 1;
         if payload.capacity() >= SEND_BYTES_MAX {
             self.spare.push(payload);
         }
-        if let Err(error) = result {
-            tracing::debug!(%error, "a burst was not sent");
-        }
+        let error = result.err()?;
+        tracing::debug!(%error, "a burst was not sent");
+        Some(error).filter(has_no_way)
     }
+}
+
+/// Whether the kernel has no way from the address by the interface. Others pass (no room) or are how a firewall drops (EPERM).
+fn has_no_way(error: &OpError) -> bool {
+    let errno = error.errno().map(Errno::from_raw_os_error);
+    matches!(
+        errno,
+        Some(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::NETDOWN | Errno::ADDRNOTAVAIL | Errno::NODEV)
+    )
 }
 
 fn ecn_of(codepoint: EcnCodepoint) -> Ecn {

@@ -1,35 +1,39 @@
-//! Local addresses: which there are, what the way to a peer can carry, and which addresses a link may name.
+//! What addresses are good for: which of them a link may name, and how large packets to a peer may be.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use ares_core::path::Lane;
+use ares_ring::{SocketOptions, UdpSocket};
 use rustix::net::sockopt;
 
 /// Ethernet's MTU: what is assumed where the kernel does not tell.
 const DEFAULT_MTU: u32 = 1500;
 
-/// The machine's interface addresses, loopback last. Empty where the kernel does not tell.
-pub(crate) fn own_addresses() -> Vec<IpAddr> {
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    let mut found: Vec<IpAddr> = interfaces.into_iter().map(|i| i.ip()).collect();
-    found.sort_by_key(IpAddr::is_loopback);
-    found
-}
-
 /// The MTU to probe up to for a connection from `local` to `remote`, in bytes of IP packet: that of the route the kernel takes (`IP_MTU`
 /// of ip(7)), which knows the network namespace, loopback to own addresses and what routers have said.
 pub(crate) fn link_mtu(local: Option<IpAddr>, remote: SocketAddr) -> u32 {
-    route_mtu(local, remote).unwrap_or(DEFAULT_MTU)
+    route_mtu(local, None, remote).unwrap_or(DEFAULT_MTU)
 }
 
-fn route_mtu(local: Option<IpAddr>, remote: SocketAddr) -> io::Result<u32> {
+/// As `link_mtu`, for a connection that leaves from this lane.
+pub(crate) fn lane_mtu(lane: &Lane, remote: SocketAddr) -> u32 {
+    let by_lane = route_mtu(Some(lane.ip), Some(&lane.name), remote);
+    by_lane.unwrap_or_else(|_| link_mtu(Some(lane.ip), remote))
+}
+
+fn route_mtu(local: Option<IpAddr>, interface: Option<&str>, remote: SocketAddr) -> io::Result<u32> {
     let any: IpAddr = match remote {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let socket = UdpSocket::bind((local.unwrap_or(any), 0))?;
+    let options = SocketOptions {
+        interface: interface.map(str::to_owned),
+        ..SocketOptions::default()
+    };
+    let socket = UdpSocket::bind(SocketAddr::new(local.unwrap_or(any), 0), &options).map_err(io::Error::other)?;
     // Looks the route up; nothing is sent.
-    socket.connect(remote)?;
+    rustix::net::connect(&socket, &remote)?;
     Ok(match remote {
         SocketAddr::V4(_) => sockopt::ip_mtu(&socket)?,
         SocketAddr::V6(_) => sockopt::ipv6_mtu(&socket)?,
@@ -112,5 +116,15 @@ mod tests {
             DEFAULT_MTU,
             "no route leaves from there"
         );
+        let lane = |name: &str| Lane {
+            interface: 1,
+            name: name.to_owned(),
+            ip: loopback.ip(),
+            prefix_bits: 8,
+            is_up: true,
+        };
+        for name in ["lo", "gone0"] {
+            assert_eq!(lane_mtu(&lane(name), loopback), link_mtu(None, loopback), "{name}");
+        }
     }
 }

@@ -83,7 +83,7 @@ impl Daemon {
             dial_timeout: config.dial_timeout,
             stall_timeout: config.stall_timeout,
             admission: Default::default(),
-            lanes: Default::default(),
+            lanes: config.lanes.clone(),
             sink,
         })
         .map_err(|error| match error {

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ares_core::path::LanePattern;
 use clap::{Args, Parser, Subcommand};
 
 /// The command line.
@@ -35,6 +36,12 @@ pub(crate) struct GlobalArgs {
     /// Config file (TOML) instead of the default one
     #[arg(long, value_name = "FILE", env = "ARES_CONFIG", global = true)]
     pub(crate) config: Option<PathBuf>,
+    /// Use only interfaces or addresses like this: eth0, eth*, 10.0.1.2, 10.0.0.0/16; may be given several times
+    #[arg(long, value_name = "LANE", global = true)]
+    pub(crate) lane: Vec<LanePattern>,
+    /// Leave interfaces or addresses like this alone; may be given several times
+    #[arg(long, value_name = "LANE", global = true)]
+    pub(crate) no_lane: Vec<LanePattern>,
     /// Print results and errors as JSON on stdout
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -203,6 +210,7 @@ mod tests {
         let ok = [
             "ares --state /s serve --listen 10.0.0.1:4227 --listen [::1]:4227",
             "ares serve --state /s --json",
+            "ares get --lane eth* --lane 10.0.0.0/8 --no-lane wg0 ares:abc out",
             "ares publish /srv/x --name v1 --json",
             "ares publish --serve --copy --skip-changed --b3 /srv/x",
             "ares get ares:abc out --force --no-progress",
@@ -230,6 +238,7 @@ mod tests {
         check("ares publish", E::MissingRequiredArgument);
         check("ares serve --listen 10.0.0.1", E::ValueValidation);
         check("ares serve --listen host:1", E::ValueValidation);
+        check("ares serve --lane 10.0.0.0/33", E::ValueValidation);
         check("ares mount a b --patience 5", E::ValueValidation);
         check("ares mount a b --patience=-5s", E::ValueValidation);
         check("ares status --quiet -v", E::ArgumentConflict);

@@ -113,6 +113,12 @@ fn in_background(context: &Context, args: &MountArgs, dir: &Path) -> Result<(), 
     if let Some(config) = &context.global.config {
         child.arg("--config").arg(config);
     }
+    for lane in &context.global.lane {
+        child.arg(format!("--lane={lane}"));
+    }
+    for lane in &context.global.no_lane {
+        child.arg(format!("--no-lane={lane}"));
+    }
     child.args(std::iter::repeat_n("-v", usize::from(context.global.verbose)));
     child.args(["mount", "--detached-child"]);
     if args.allow_other {

@@ -1,9 +1,12 @@
 //! The config file as written: TOML to typed fields, or an error that names the line and the nearest known key. Applies no default.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
+use ares_core::path::{BadPattern, LanePattern, WEIGHT_MAX};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -19,10 +22,13 @@ pub(crate) struct FileConfig {
     pub(crate) stall_timeout: Option<Duration>,
     pub(crate) patience: Option<Duration>,
     pub(crate) allow_other: Option<bool>,
+    pub(crate) lanes_include: Option<Vec<LanePattern>>,
+    pub(crate) lanes_exclude: Option<Vec<LanePattern>>,
+    pub(crate) lanes_weight: Option<Vec<(LanePattern, u32)>>,
 }
 
 /// Every key a config file may have, table and key. One row per setting; README's table and the suggestion come from it.
-pub(crate) const KEYS: [(&str, &str); 9] = [
+pub(crate) const KEYS: [(&str, &str); 12] = [
     ("state", "directory of identity, store and admin socket"),
     ("listen", "addresses to serve on, [\"IP:PORT\", ..]"),
     ("log", "log filter, as in ARES_LOG"),
@@ -32,6 +38,9 @@ pub(crate) const KEYS: [(&str, &str); 9] = [
     ("node.stall_timeout", "silence after which another source is asked, \"500ms\""),
     ("mount.patience", "how long a read waits for a source, \"30s\""),
     ("mount.allow_other", "let other users into mounts"),
+    ("lanes.include", "interfaces or addresses to use, [\"eth*\", \"10.0.0.0/16\"]"),
+    ("lanes.exclude", "interfaces or addresses to leave alone"),
+    ("lanes.weight", "how much lanes count beside others, { eth0 = 2 }"),
 ];
 
 /// What is wrong with a config file.
@@ -59,6 +68,14 @@ pub(crate) enum FileError {
         key: String,
         expected: &'static str,
     },
+    /// A pattern for lanes that is none; `why` names it and says what to write.
+    #[error("config {}, line {line}: `{key}`: {why}", path.display())]
+    BadPattern {
+        path: PathBuf,
+        line: usize,
+        key: String,
+        why: BadPattern,
+    },
 }
 
 impl FileError {
@@ -71,7 +88,7 @@ impl FileError {
                 Some(format!("known keys: {}", keys.join(", ")))
             }
             FileError::Unreadable { .. } => Some("give another file with --config, or make it readable".to_owned()),
-            FileError::Syntax { .. } | FileError::BadValue { .. } => None,
+            FileError::Syntax { .. } | FileError::BadValue { .. } | FileError::BadPattern { .. } => None,
         }
     }
 }
@@ -136,6 +153,9 @@ impl Source<'_> {
                 DeValue::Boolean(b) => config.allow_other = Some(*b),
                 _ => return Err(self.bad(key, value, "true or false")),
             },
+            "lanes.include" => config.lanes_include = Some(self.patterns(key, value)?),
+            "lanes.exclude" => config.lanes_exclude = Some(self.patterns(key, value)?),
+            "lanes.weight" => config.lanes_weight = Some(self.weights(key, value)?),
             _ => {
                 return Err(FileError::UnknownKey {
                     path: self.path.to_owned(),
@@ -172,8 +192,7 @@ impl Source<'_> {
     }
 
     fn count(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<usize, FileError> {
-        let integer = value.get_ref().as_integer().and_then(|i| i.as_str().parse::<usize>().ok());
-        integer
+        integer(value)
             .filter(|n| (1..=1024).contains(n))
             .ok_or_else(|| self.bad(key, value, "a number from 1 to 1024"))
     }
@@ -187,6 +206,43 @@ impl Source<'_> {
         };
         list.iter().map(parse).collect()
     }
+
+    fn patterns(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<LanePattern>, FileError> {
+        let expected = "a list of interfaces and addresses such as [\"eth*\", \"10.0.0.0/16\"]";
+        let list = value.get_ref().as_array().ok_or_else(|| self.bad(key, value, expected))?;
+        let parse = |item: &Spanned<DeValue<'_>>| {
+            let entry = item.get_ref().as_str().ok_or_else(|| self.bad(key, item, expected))?;
+            self.pattern(key, item.span().start, entry)
+        };
+        list.iter().map(parse).collect()
+    }
+
+    fn weights(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<(LanePattern, u32)>, FileError> {
+        let DeValue::Table(table) = value.get_ref() else {
+            return Err(self.bad(key, value, "a table of interfaces or addresses, such as { eth0 = 2 }"));
+        };
+        let parse = |(name, value): (&Spanned<Cow<'_, str>>, &Spanned<DeValue<'_>>)| {
+            let pattern = self.pattern(key, name.span().start, name.get_ref())?;
+            let weight = integer::<u32>(value).filter(|weight| (1..=WEIGHT_MAX).contains(weight));
+            let key = format!("{key}.{}", name.get_ref());
+            let weight = weight.ok_or_else(|| self.bad(&key, value, "a number from 1 to 1000"))?;
+            Ok((pattern, weight))
+        };
+        table.iter().map(parse).collect()
+    }
+
+    fn pattern(&self, key: &str, at: usize, entry: &str) -> Result<LanePattern, FileError> {
+        entry.parse().map_err(|why| FileError::BadPattern {
+            path: self.path.to_owned(),
+            line: self.line(at),
+            key: key.to_owned(),
+            why,
+        })
+    }
+}
+
+fn integer<N: FromStr>(value: &Spanned<DeValue<'_>>) -> Option<N> {
+    value.get_ref().as_integer()?.as_str().parse().ok()
 }
 
 /// The known key that was most likely meant: close in spelling, or right but in another table.
@@ -215,8 +271,10 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let text = "state = \"/s\"\nlisten = [\"0.0.0.0:1\", \"[::]:2\"]\nlog = \"debug\"\n[node]\nshards = 2\nworkers = 3\n\
-                    dial_timeout = \"5s\"\nstall_timeout = \"500ms\"\n[mount]\npatience = \"1m\"\nallow_other = true\n";
+                    dial_timeout = \"5s\"\nstall_timeout = \"500ms\"\n[mount]\npatience = \"1m\"\nallow_other = true\n\
+                    [lanes]\ninclude = [\"eth*\"]\nexclude = [\"10.0.0.0/8\", \"wg0\"]\nweight = { eth0 = 2, \"eth0.7\" = 1000 }\n";
         let config = parse(Path::new("f"), text).unwrap();
+        let pattern = |entry: &str| entry.parse().unwrap();
         let expect = FileConfig {
             state: Some("/s".into()),
             listen: Some(vec!["0.0.0.0:1".parse().unwrap(), "[::]:2".parse().unwrap()]),
@@ -227,6 +285,9 @@ mod tests {
             stall_timeout: Some(Duration::from_millis(500)),
             patience: Some(Duration::from_secs(60)),
             allow_other: Some(true),
+            lanes_include: Some(vec![pattern("eth*")]),
+            lanes_exclude: Some(vec![pattern("10.0.0.0/8"), pattern("wg0")]),
+            lanes_weight: Some(vec![(pattern("eth0"), 2), (pattern("eth0.7"), 1000)]),
         };
         assert_eq!(config, expect);
         assert_eq!(
@@ -283,6 +344,25 @@ mod tests {
         check("node = 1", 1, "node");
         check("[mount]\npatience = 5", 2, "mount.patience");
         check("state = \"\"", 1, "state");
+        check("[lanes]\ninclude = \"eth0\"", 2, "lanes.include");
+        check("[lanes]\nexclude = [\"eth0\",\n7]", 3, "lanes.exclude");
+        check("[lanes]\nweight = { eth0 = 0 }", 2, "lanes.weight.eth0");
+        check("[lanes.weight]\neth0 = 1\nwg0 = 1001", 3, "lanes.weight.wg0");
+        let check_pattern = |text: &str, line: &str, entry: &str| {
+            let said = fails(text).to_string();
+            assert!(said.contains(line) && said.contains(entry), "{text}: {said}");
+        };
+        check_pattern(
+            "[lanes]\ninclude = [\"eth0\",\n\"10.0.0.300\"]",
+            "line 3: `lanes.include`",
+            "`10.0.0.300`",
+        );
+        check_pattern(
+            "[lanes]\nexclude = [\"10.0.0.0/40\"]",
+            "line 2: `lanes.exclude`",
+            "`10.0.0.0/40`",
+        );
+        check_pattern("[lanes.weight]\n\"a b\" = 2", "line 2: `lanes.weight`", "`a b`");
         assert!(matches!(fails("a = \nb = 1"), FileError::Syntax { line: 1, .. }));
         assert!(matches!(
             fails("state = \"a\"\nstate = \"b\""),

@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ares_core::path::{LanePattern, LaneRules};
+
 use crate::error::{Failure, Kind};
 use crate::lowargs::GlobalArgs;
 
@@ -96,6 +98,8 @@ pub(crate) struct Config {
     pub(crate) patience: Duration,
     /// Whether other users are let into mounts.
     pub(crate) allow_other: bool,
+    /// Which of the machine's addresses to use.
+    pub(crate) lanes: LaneRules,
     /// What is printed.
     pub(crate) output: Output,
 }
@@ -127,8 +131,18 @@ pub(crate) fn resolve(args: &GlobalArgs, env: &dyn Fn(&str) -> Option<std::ffi::
         stall_timeout: file.stall_timeout.unwrap_or(Duration::from_millis(500)),
         patience: file.patience.unwrap_or(Duration::from_secs(30)),
         allow_other: file.allow_other.unwrap_or(false),
+        lanes: LaneRules {
+            include: given(&args.lane).or(file.lanes_include).unwrap_or_default(),
+            exclude: given(&args.no_lane).or(file.lanes_exclude).unwrap_or_default(),
+            weights: file.lanes_weight.unwrap_or_default(),
+        },
         output,
     })
+}
+
+/// A flag that was given at all.
+fn given(flags: &[LanePattern]) -> Option<Vec<LanePattern>> {
+    (!flags.is_empty()).then(|| flags.to_vec())
 }
 
 /// All IPv4 addresses, and all IPv6 addresses where the kernel has IPv6 at all: binding `[::]` without it is an error.
@@ -185,7 +199,9 @@ mod tests {
     fn flags_beat_the_file_and_the_file_beats_defaults() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("c.toml");
-        std::fs::write(&path, "state = \"/from-file\"\nlog = \"debug\"\n[node]\nshards = 3\n").unwrap();
+        let lanes = "[lanes]\ninclude = [\"eth0\"]\nexclude = [\"wg0\"]\n";
+        let text = format!("state = \"/from-file\"\nlog = \"debug\"\n[node]\nshards = 3\n{lanes}");
+        std::fs::write(&path, text).unwrap();
         let mut args = GlobalArgs {
             config: Some(path),
             ..GlobalArgs::default()
@@ -197,6 +213,9 @@ mod tests {
             ("/from-file".into(), 3, Some("debug"))
         );
         assert!(config.listen.iter().all(|a| a.port() == DEFAULT_PORT));
+        let named = |entry: &str| vec![entry.parse::<LanePattern>().unwrap()];
+        assert_eq!((config.lanes.include, config.lanes.exclude), (named("eth0"), named("wg0")));
+        args.lane = named("eth1");
         args.state = Some("/from-flag".into());
         args.verbose = 1;
         let config = resolve(&args, &no_env).unwrap();
@@ -205,6 +224,7 @@ mod tests {
             ("/from-flag".into(), None),
             "-v beats the file's log"
         );
+        assert_eq!((config.lanes.include, config.lanes.exclude), (named("eth1"), named("wg0")));
         let config = resolve(&args, &|name| (name == "ARES_LOG").then(|| "trace".into())).unwrap();
         assert_eq!(config.log.as_deref(), Some("trace"));
     }

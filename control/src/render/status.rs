@@ -73,10 +73,11 @@ pub(crate) fn status(status: &Value) -> String {
         lines.push(format!("  peer    {}", short(&peer["peer"])));
         for path in list(&peer["paths"]) {
             lines.push(format!(
-                "    path {} shard {} {} rtt {:.2} ms mtu {} rx {} tx {} lost {} in flight {}",
+                "    path {} shard {} {}{} rtt {:.2} ms mtu {} rx {} tx {} lost {} in flight {}",
                 number(&path["path"]),
                 number(&path["shard"]),
                 text(&path["remote"]),
+                from(&path),
                 path["rtt_ms"].as_f64().unwrap_or(0.0),
                 number(&path["mtu"]),
                 Bytes(number(&path["rx_bytes"])),
@@ -95,6 +96,12 @@ pub(crate) fn status(status: &Value) -> String {
     lines.join("\n")
 }
 
+/// Where a path leaves from, as far as that is known.
+fn from(path: &Value) -> String {
+    let word = |key: &str, before: &str| path[key].as_str().map(|text| format!("{before}{text}")).unwrap_or_default();
+    format!("{}{}", word("local", " from "), word("interface", " by "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,7 +114,10 @@ mod tests {
             "counters": {"fetched_bytes": 1, "served_bytes": 2, "bad_chunks": 0, "failed_wants": 1, "refused_connections": 3},
             "releases": [{"release": "0123456789abcdef", "name": "n", "complete": true}],
             "mounts": [{"dir": "/mnt", "release": "0123456789abcdef"}],
-            "peers": [{"peer": "fedcba987654", "paths": [{"path": 1, "remote": "127.0.0.1:1", "rtt_ms": 0.5, "mtu": 1452}]}],
+            "peers": [{"peer": "fedcba987654", "paths": [
+                {"path": 1, "remote": "127.0.0.1:1", "rtt_ms": 0.5, "mtu": 1452, "local": null, "interface": null},
+                {"path": 2, "remote": "10.0.1.1:1", "local": "10.0.1.2", "interface": "eth0"},
+            ]}],
         });
         let text = status(&full);
         for expect in [
@@ -118,7 +128,8 @@ mod tests {
             "INTAKE STOPPED",
             "0123456789 complete n",
             "/mnt",
-            "rtt 0.50 ms",
+            "127.0.0.1:1 rtt 0.50 ms",
+            "10.0.1.1:1 from 10.0.1.2 by eth0 rtt",
             "fedcba9876",
         ] {
             assert!(text.contains(expect), "{expect} in {text}");

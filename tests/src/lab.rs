@@ -68,6 +68,11 @@ impl Lab {
         Self::joined(test, |scratch| build_pair(scratch, mtu))
     }
 
+    /// Two machines on two cables, `eth0` and `eth1` of both. Their addresses are those of `Node::ips`. `None` as for `new`.
+    pub fn two_cables(test: &str) -> Option<Self> {
+        Self::joined(test, |scratch| build_pair(scratch, 1500).and_then(add_cable))
+    }
+
     fn joined(test: &str, build: impl FnOnce(&Scratch) -> Result<(Vec<Node>, Vec<Namespace>), String>) -> Option<Self> {
         let scratch = Scratch::new(test);
         match build(&scratch) {
@@ -195,6 +200,32 @@ fn build_pair(scratch: &Scratch, mtu: u16) -> Result<(Vec<Node>, Vec<Namespace>)
     Ok((nodes, ends.into()))
 }
 
+/// Joins two machines on a cable by another one, and gives both IPv6.
+fn add_cable((nodes, ends): (Vec<Node>, Vec<Namespace>)) -> Result<(Vec<Node>, Vec<Namespace>), String> {
+    let peer = ["peer", "name", "eth1", "netns", &ends[1].0];
+    ip(&[["-n", &ends[0].0, "link", "add", "eth1", "type", "veth"].as_slice(), &peer].concat())?;
+    for (node, end) in nodes.iter().zip(&ends) {
+        for (cable, device) in ["eth0", "eth1"].into_iter().enumerate() {
+            for address in node.ips(cable).into_iter().filter(|address| *address != node.ip) {
+                let bits = if address.is_ipv4() { 24 } else { 64 };
+                // Nobody else is there who could have it: usable at once.
+                ip(&[
+                    "-n",
+                    &end.0,
+                    "addr",
+                    "add",
+                    &format!("{address}/{bits}"),
+                    "dev",
+                    device,
+                    "nodad",
+                ])?;
+            }
+            ip(&["-n", &end.0, "link", "set", device, "up"])?;
+        }
+    }
+    Ok((nodes, ends))
+}
+
 fn ip(args: &[&str]) -> Result<(), String> {
     tool("ip", args).map(drop)
 }
@@ -233,6 +264,24 @@ impl Node {
     /// Its address.
     pub fn ip(&self) -> IpAddr {
         self.ip
+    }
+
+    /// Its addresses on a cable of `Lab::two_cables`, IPv4 and IPv6: 10.77.0.N and fd77::N on cable 0, 10.78.0.N and fd78::N on cable 1.
+    ///
+    /// # Panics
+    /// On loopback.
+    pub fn ips(&self, cable: usize) -> [IpAddr; 2] {
+        let IpAddr::V4(first) = self.ip else {
+            panic!("a machine's first address is IPv4")
+        };
+        let (net, last) = (77 + cable as u8, first.octets()[3]);
+        let v6 = [0xfd77 + cable as u16, 0, 0, 0, 0, 0, 0, u16::from(last)];
+        [[10, net, 0, last].into(), v6.into()]
+    }
+
+    /// The same machine under another of its addresses.
+    pub fn at(&self, ip: IpAddr) -> Self {
+        Self { ip, ..self.clone() }
     }
 
     /// Where its daemon listens.
@@ -419,13 +468,39 @@ impl Node {
         tool("nsenter", &command).unwrap_or_else(|e| panic!("{e}"))
     }
 
-    /// Pulls the cable (link down) or puts it back.
+    /// Takes `eth0` down or up. The other end of its cable has no carrier meanwhile.
+    ///
+    /// # Panics
+    /// Where `ip` refuses.
     pub fn set_link(&self, state: LinkState) {
+        let word = if state == LinkState::Up { "up" } else { "down" };
+        self.ip_tool(&["link", "set", "eth0", word]);
+    }
+
+    /// Takes an address of `eth0` away.
+    ///
+    /// # Panics
+    /// Where `ip` refuses.
+    pub fn remove_address(&self, address: IpAddr) {
+        let bits = if address.is_ipv4() { 24 } else { 64 };
+        self.ip_tool(&["addr", "del", &format!("{address}/{bits}"), "dev", "eth0"]);
+    }
+
+    /// Runs many commands of `ip` at once, one a line.
+    ///
+    /// # Panics
+    /// Where it refuses one.
+    pub fn ip_batch(&self, commands: &str) {
+        let file = self.dir.join("ip-batch");
+        std::fs::write(&file, commands).expect("a scratch directory can be written");
+        self.ip_tool(&["-batch", &file.to_string_lossy()]);
+    }
+
+    fn ip_tool(&self, args: &[&str]) {
         let Place::Namespace { name, .. } = &self.place else {
             panic!("a loopback lab has no cables")
         };
-        let word = if state == LinkState::Up { "up" } else { "down" };
-        ip(&["-n", name, "link", "set", "eth0", word]).unwrap_or_else(|e| panic!("{e}"));
+        ip(&[["-n", name].as_slice(), args].concat()).unwrap_or_else(|e| panic!("{e}"));
     }
 }
 

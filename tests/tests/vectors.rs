@@ -12,7 +12,7 @@ use ares_core::link::{Link, LinkPeer};
 use ares_core::manifest::{
     Content, DirBuilder, DirNode, Entry, EntryKind, File, ListBuilder, ListNode, Meta, Mtime, Name, Root, Top, Xattr,
 };
-use ares_core::peer::PeerId;
+use ares_core::peer::{Address, PeerId};
 use ares_core::time::Instant;
 use ares_core::wire::{AnswerHead, Ask, AskItem, AskReader, ClaimState, Event, Exchange, ExchangeLimits, Frame, Hello};
 use ares_tests::rng::Rng;
@@ -124,6 +124,16 @@ fn the_wire_keeps_its_bytes() {
             queued_bytes: 123_456_789,
         },
         Frame::Bad { chunk: id(7) },
+        Frame::Addresses(vec![
+            Address {
+                ip: [10, 0, 1, 2].into(),
+                ports: vec![7411, 40_000],
+            },
+            Address {
+                ip: [0xfd00, 0, 0, 0, 0, 0, 0, 2].into(),
+                ports: vec![63],
+            },
+        ]),
         Frame::Bye {
             code: 8,
             reason: "enough".to_owned(),

@@ -31,6 +31,11 @@ pub const ASK_CHUNKS_MAX: usize = 64;
 /// Largest control frame, in bytes.
 pub const FRAME_BYTES_MAX: u32 = 64 << 10;
 
+/// Addresses that a node tells a peer of, and ports at each: one a shard.
+pub const PEER_ADDRS_MAX: usize = 16;
+/// See `PEER_ADDRS_MAX`.
+pub const ADDR_PORTS_MAX: usize = 16;
+
 /// Bytes of all asks in flight of a node, before they are verified and written: bounds the receiving side's memory.
 pub const INFLIGHT_BYTES_MAX: u64 = 64 << 20;
 
@@ -45,6 +50,10 @@ const _: () = assert!(
 const _: () = assert!(
     INFLIGHT_BYTES_MAX >= 8 * CHUNK_BYTES_MAX as u64,
     "a few of the largest chunks must fit at once"
+);
+const _: () = assert!(
+    PEER_ADDRS_MAX * (ADDR_PORTS_MAX * 4 + 32) < FRAME_BYTES_MAX as usize,
+    "all addresses must fit one frame"
 );
 
 /// Chunks that a file's own directory entry names; longer lists get nodes of their own.

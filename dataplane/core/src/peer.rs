@@ -1,6 +1,7 @@
 //! Who is spoken to and over what: identities and network paths. Different things have different types that do not mix.
 
 use std::fmt;
+use std::net::IpAddr;
 
 /// A remote identity: its Ed25519 public key (RFC 8032), 32 bytes. Proven in the TLS handshake before a word is exchanged.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +39,15 @@ impl fmt::Debug for PeerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PeerId({})", self.short())
     }
+}
+
+/// One address of a node and the UDP ports of its shards there, the one it was told to listen on first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The address.
+    pub ip: IpAddr,
+    /// One port a shard, in the same order at each address.
+    pub ports: Vec<u16>,
 }
 
 /// One network 4-tuple to a peer, with a QUIC connection of its own. Unique within a node's life, never reused.

@@ -9,6 +9,7 @@ use super::frame::{ClaimState, Frame, Hello, PROTOCOL_VERSION};
 use super::{WireError, varint};
 use crate::chunk::{ChunkId, ReleaseId};
 use crate::limits::FRAME_BYTES_MAX;
+use crate::peer::Address;
 use crate::time::Instant;
 
 /// How much a peer may say.
@@ -16,6 +17,9 @@ use crate::time::Instant;
 pub struct ExchangeLimits {
     /// Frames allowed in one interval, known types or not. More than a peer with thousands of releases says right after its hello.
     pub frames_per_interval: u32,
+    /// Of these, lists of its addresses. An honest peer tells one a second at most; those of a path that was cut for as long as a connection
+    /// lives come at once.
+    pub addresses_per_interval: u32,
     /// Length of that interval.
     pub interval: Duration,
     /// Bytes of our frames that may wait for the peer to read.
@@ -26,6 +30,7 @@ impl Default for ExchangeLimits {
     fn default() -> Self {
         Self {
             frames_per_interval: 8192,
+            addresses_per_interval: 32,
             interval: Duration::from_secs(1),
             output_bytes_max: 1 << 20,
         }
@@ -54,6 +59,9 @@ pub enum Event {
         /// The name they were asked by.
         chunk: ChunkId,
     },
+    /// It can be reached at these addresses, and no longer at those it told before. Each is of one node; whether it leads to the peer is for
+    /// its key to prove.
+    Addresses(Vec<Address>),
     /// It closes the connection, and why. Nothing follows.
     Bye {
         /// A `CloseCode`, or one of a later version.
@@ -76,6 +84,7 @@ pub struct Exchange {
     events: VecDeque<Event>,
     interval_start: Instant,
     frames_in_interval: u32,
+    addresses_in_interval: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +107,7 @@ impl Exchange {
             events: VecDeque::new(),
             interval_start: now,
             frames_in_interval: 0,
+            addresses_in_interval: 0,
         };
         exchange.send(&Frame::Hello(hello));
         exchange
@@ -198,6 +208,11 @@ impl Exchange {
             Frame::Claim { release, state } => Event::Claim { release, state },
             Frame::Load { queued_bytes } => Event::Load { queued_bytes },
             Frame::Bad { chunk } => Event::Bad { chunk },
+            Frame::Addresses(addresses) => {
+                self.addresses_in_interval += 1;
+                self.hold_to(self.addresses_in_interval, self.limits.addresses_per_interval)?;
+                Event::Addresses(addresses)
+            }
             Frame::Bye { code, reason } => {
                 self.phase = Phase::Closed;
                 Event::Bye { code, reason }
@@ -211,14 +226,17 @@ impl Exchange {
         if now.since(self.interval_start) >= self.limits.interval {
             self.interval_start = now;
             self.frames_in_interval = 0;
+            self.addresses_in_interval = 0;
         }
         self.frames_in_interval += 1;
-        let allowed = self.limits.frames_per_interval;
-        if self.frames_in_interval > allowed || self.events.len() >= allowed as usize {
-            return Err(WireError::Flood {
-                allowed,
-                interval_ms: self.limits.interval.as_millis() as u64,
-            });
+        let queued = self.events.len() as u32 + 1;
+        self.hold_to(self.frames_in_interval.max(queued), self.limits.frames_per_interval)
+    }
+
+    fn hold_to(&self, count: u32, allowed: u32) -> Result<(), WireError> {
+        let interval_ms = self.limits.interval.as_millis() as u64;
+        if count > allowed {
+            return Err(WireError::Flood { allowed, interval_ms });
         }
         Ok(())
     }

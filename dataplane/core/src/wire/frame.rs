@@ -1,10 +1,13 @@
 //! Control frames: their meaning, their bytes, and nothing about when they may be sent (`exchange` knows that).
 
+use std::net::IpAddr;
+
 use bytes::{Bytes, BytesMut};
 
 use super::{WireError, varint};
 use crate::chunk::{ChunkId, ReleaseId};
-use crate::limits::FRAME_BYTES_MAX;
+use crate::limits::{ADDR_PORTS_MAX, FRAME_BYTES_MAX, PEER_ADDRS_MAX};
+use crate::peer::Address;
 
 /// Version of the protocol this node speaks.
 pub const PROTOCOL_VERSION: u64 = 1;
@@ -70,6 +73,9 @@ pub enum Frame {
         /// For people.
         reason: String,
     },
+    /// Type 5. The sender is also at these addresses, and no longer at those it told before. More than `PEER_ADDRS_MAX` of ours, and ports
+    /// beyond `ADDR_PORTS_MAX`, are cut.
+    Addresses(Vec<Address>),
 }
 
 impl Frame {
@@ -97,6 +103,11 @@ impl Frame {
                 varint::put(&mut body, (*code).min(varint::VARINT_MAX));
                 put_text(&mut body, reason);
             }
+            Self::Addresses(addresses) => {
+                let addresses = &addresses[..addresses.len().min(PEER_ADDRS_MAX)];
+                varint::put(&mut body, addresses.len() as u64);
+                addresses.iter().for_each(|address| put_address(&mut body, address));
+            }
         }
         assert!(body.len() <= FRAME_BYTES_MAX as usize, "our own frames are short");
         varint::put(out, body.len() as u64);
@@ -117,6 +128,7 @@ impl Frame {
             Self::Load { .. } => 2,
             Self::Bad { .. } => 3,
             Self::Bye { .. } => 4,
+            Self::Addresses(_) => 5,
         }
     }
 
@@ -146,6 +158,7 @@ impl Frame {
                 code: body.varint()?,
                 reason: body.text()?,
             },
+            5 => Self::Addresses(body.addresses()?),
             _ => return Ok(None),
         };
         // A hello may grow in later versions; the others have their exact shape.
@@ -157,12 +170,35 @@ impl Frame {
 }
 
 /// Names by type, for errors.
-const NAMES: [&str; 5] = ["hello", "claim", "load", "bad", "bye"];
+const NAMES: [&str; 6] = ["hello", "claim", "load", "bad", "bye", "addresses"];
 
 fn put_text(out: &mut BytesMut, text: &str) {
     let text = &text[..text.floor_char_boundary(TEXT_BYTES_MAX)];
     varint::put(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
+}
+
+fn put_address(out: &mut BytesMut, address: &Address) {
+    match address.ip {
+        IpAddr::V4(ip) => {
+            varint::put(out, 4);
+            out.extend_from_slice(&ip.octets());
+        }
+        IpAddr::V6(ip) => {
+            varint::put(out, 6);
+            out.extend_from_slice(&ip.octets());
+        }
+    }
+    let ports = &address.ports[..address.ports.len().min(ADDR_PORTS_MAX)];
+    varint::put(out, ports.len() as u64);
+    ports.iter().for_each(|port| varint::put(out, (*port).into()));
+}
+
+/// Whether an address can be that of one node: what else a frame may name would have us send to many, or to nobody.
+fn is_of_one(ip: IpAddr) -> bool {
+    let is_other_family = matches!(ip, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+    let is_broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
+    !(ip.is_unspecified() || ip.is_multicast() || is_broadcast || is_other_family)
 }
 
 /// What is left of a frame's body, and the frame's name for errors.
@@ -180,13 +216,14 @@ impl Body<'_> {
         varint::take(&mut self.rest).ok_or(self.malformed("it ends within a number"))
     }
 
-    fn id(&mut self) -> Result<ChunkId, WireError> {
-        let (id, rest) = self
-            .rest
-            .split_first_chunk::<32>()
-            .ok_or(self.malformed("it ends within a hash"))?;
+    fn array<const N: usize>(&mut self, cut: &'static str) -> Result<[u8; N], WireError> {
+        let (array, rest) = self.rest.split_first_chunk::<N>().ok_or(self.malformed(cut))?;
         self.rest = rest;
-        Ok(ChunkId::from_bytes(*id))
+        Ok(*array)
+    }
+
+    fn id(&mut self) -> Result<ChunkId, WireError> {
+        Ok(ChunkId::from_bytes(self.array("it ends within a hash")?))
     }
 
     fn text(&mut self) -> Result<String, WireError> {
@@ -208,9 +245,39 @@ impl Body<'_> {
         if count > PORTS_MAX as u64 {
             return Err(self.malformed("more than 256 ports"));
         }
-        (0..count)
-            .map(|_| u16::try_from(self.varint()?).map_err(|_| self.malformed("a port above 65535")))
-            .collect()
+        (0..count).map(|_| self.port()).collect()
+    }
+
+    fn port(&mut self) -> Result<u16, WireError> {
+        u16::try_from(self.varint()?).map_err(|_| self.malformed("a port above 65535"))
+    }
+
+    fn addresses(&mut self) -> Result<Vec<Address>, WireError> {
+        let count = self.varint()?;
+        if count > PEER_ADDRS_MAX as u64 {
+            return Err(self.malformed("more than 16 addresses"));
+        }
+        (0..count).map(|_| self.address()).collect()
+    }
+
+    fn address(&mut self) -> Result<Address, WireError> {
+        let ip = match self.varint()? {
+            4 => IpAddr::from(self.array::<4>("it ends within an address")?),
+            6 => IpAddr::from(self.array::<16>("it ends within an address")?),
+            _ => return Err(self.malformed("an address of an unknown family")),
+        };
+        if !is_of_one(ip) {
+            return Err(self.malformed("an address that is not of one node"));
+        }
+        let count = self.varint()?;
+        if count == 0 || count > ADDR_PORTS_MAX as u64 {
+            return Err(self.malformed("an address without ports or with more than 16"));
+        }
+        let ports: Vec<u16> = (0..count).map(|_| self.port()).collect::<Result<_, _>>()?;
+        if ports.contains(&0) {
+            return Err(self.malformed("port 0"));
+        }
+        Ok(Address { ip, ports })
     }
 
     fn claim(&mut self) -> Result<ClaimState, WireError> {

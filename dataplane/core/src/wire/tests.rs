@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use super::*;
 use crate::chunk::{ChunkId, LEN_UNKNOWN, ReleaseId};
-use crate::limits::{ASK_CHUNKS_MAX, CHUNK_BYTES_MAX, FRAME_BYTES_MAX};
+use crate::limits::{ADDR_PORTS_MAX, ASK_CHUNKS_MAX, CHUNK_BYTES_MAX, FRAME_BYTES_MAX, PEER_ADDRS_MAX};
+use crate::peer::Address;
 use crate::rng::Rng;
 use crate::time::Instant;
 
@@ -87,6 +88,36 @@ fn frames_have_these_bytes() {
         "0a 04 02 07 736f206c6f6e67",
         Event::Bye { code: 2, reason },
     );
+    let at = |ip: &str, ports: &[u16]| Address {
+        ip: ip.parse().expect("an address"),
+        ports: ports.to_vec(),
+    };
+    for (addresses, bytes) in [
+        (vec![], "02 05 00"),
+        (
+            vec![at("10.0.1.2", &[7411, 40_000]), at("fd00::2", &[63])],
+            "21 05 02 04 0a000102 02 5cf3 80009c40 06 fd00 00*13 02 01 3f",
+        ),
+    ] {
+        check(Frame::Addresses(addresses.clone()), bytes, Event::Addresses(addresses));
+    }
+}
+
+#[test]
+fn addresses_and_ports_beyond_the_limit_are_not_told() {
+    let ports: Vec<u16> = (1..=100).collect();
+    let address = |last| Address {
+        ip: [10, 0, 0, last].into(),
+        ports: ports.clone(),
+    };
+    let mut exchange = exchange();
+    exchange.on_bytes(Instant::ZERO, &hex(HELLO_HEX));
+    exchange.on_bytes(Instant::ZERO, &Frame::Addresses((1..100).map(address).collect()).to_bytes());
+    let Some(Event::Addresses(told)) = events(&mut exchange).pop() else {
+        panic!("addresses are heard")
+    };
+    assert_eq!(told.len(), PEER_ADDRS_MAX);
+    assert!(told.iter().all(|address| address.ports == ports[..ADDR_PORTS_MAX]));
 }
 
 #[test]
@@ -219,6 +250,38 @@ fn a_broken_control_stream_is_a_violation_and_the_last_event() {
     check(&after_hello("22 03 aa*32 00"), malformed("bad", "bytes past its end"));
     check(&after_hello("03 02 01 01"), malformed("load", "bytes past its end"));
     check(&after_hello("05 04 00 07 6162"), malformed("bye", "it ends within a text"));
+    let addresses = |why| malformed("addresses", why);
+    check(&after_hello("02 05 11"), addresses("more than 16 addresses"));
+    check(&after_hello("02 05 01"), addresses("it ends within a number"));
+    check(
+        &after_hello("08 05 01 05 0a000001 00"),
+        addresses("an address of an unknown family"),
+    );
+    check(&after_hello("06 05 01 04 0a0000"), addresses("it ends within an address"));
+    for ip in ["04 00*4", "04 e0000001", "04 ff*4"] {
+        check(
+            &after_hello(&format!("09 05 01 {ip} 01 3f")),
+            addresses("an address that is not of one node"),
+        );
+    }
+    for ip in ["00*16", "ff02 00*13 01", "00*10 ffff 0a000001"] {
+        check(
+            &after_hello(&format!("15 05 01 06 {ip} 01 3f")),
+            addresses("an address that is not of one node"),
+        );
+    }
+    for count in ["00", "11"] {
+        check(
+            &after_hello(&format!("08 05 01 04 0a000001 {count}")),
+            addresses("an address without ports or with more than 16"),
+        );
+    }
+    check(&after_hello("09 05 01 04 0a000001 01 00"), addresses("port 0"));
+    check(
+        &after_hello("0c 05 01 04 0a000001 01 80010000"),
+        addresses("a port above 65535"),
+    );
+    check(&after_hello("03 05 00 00"), addresses("bytes past its end"));
 }
 
 #[test]
@@ -237,10 +300,12 @@ fn unknown_frames_and_longer_hellos_are_of_a_later_version_and_skipped() {
 fn a_flood_of_frames_is_a_violation_and_the_same_number_over_time_is_not() {
     let limits = ExchangeLimits {
         frames_per_interval: 100,
+        addresses_per_interval: 20,
         interval: Duration::from_secs(1),
         ..Default::default()
     };
     let check = |frame: &str, gap_ms: u64, is_flood: bool| {
+        let allowed = if frame == "02 05 00" { 20 } else { 100 };
         let mut exchange = Exchange::new(Instant::ZERO, limits, hello());
         exchange.on_bytes(Instant::ZERO, &hex(HELLO_HEX));
         let mut last = None;
@@ -249,7 +314,7 @@ fn a_flood_of_frames_is_a_violation_and_the_same_number_over_time_is_not() {
             last = events(&mut exchange).pop().or(last);
         }
         let flood = Event::Violation(WireError::Flood {
-            allowed: 100,
+            allowed,
             interval_ms: 1000,
         });
         assert_eq!(last == Some(flood), is_flood, "{frame} every {gap_ms} ms: {last:?}");
@@ -258,6 +323,8 @@ fn a_flood_of_frames_is_a_violation_and_the_same_number_over_time_is_not() {
     check("01 3f", 0, true);
     check("02 02 07", 9, true);
     check("02 02 07", 11, false);
+    check("02 05 00", 49, true);
+    check("02 05 00", 51, false);
 }
 
 #[test]
@@ -458,7 +525,7 @@ fn mutated(rng: &mut Rng, sound: &[u8]) -> Vec<Vec<u8>> {
 #[test]
 fn no_input_panics_and_every_ask_that_is_parsed_is_sound() {
     let control = hex(&format!(
-        "{HELLO_HEX} 22 01 aa*32 00 02 02 3f 21 03 bb*32 04 3f aabbcc 05 04 02 02 6869"
+        "{HELLO_HEX} 22 01 aa*32 00 02 02 3f 21 03 bb*32 04 3f aabbcc 1c 05 02 04 0a000102 01 3f 06 fd00 00*13 02 01 3f 05 04 02 02 6869"
     ));
     let items = |count: u8| {
         (0..count)
@@ -480,6 +547,14 @@ fn no_input_panics_and_every_ask_that_is_parsed_is_sound() {
         let events = events(&mut exchange);
         let violation = events.iter().position(|event| matches!(event, Event::Violation(_)));
         assert!(violation.is_none_or(|at| at + 1 == events.len()), "seed {seed}: {events:?}");
+        for event in events {
+            let Event::Addresses(addresses) = event else { continue };
+            assert!(addresses.len() <= PEER_ADDRS_MAX, "seed {seed}");
+            for Address { ip, ports } in addresses {
+                let is_sound = (1..=ADDR_PORTS_MAX).contains(&ports.len()) && !ports.contains(&0);
+                assert!(is_sound && !ip.is_multicast() && !ip.is_unspecified(), "seed {seed}: {ip}");
+            }
+        }
 
         let mut reader = AskReader::new();
         let ask = if seed % 2 == 0 { &few } else { &many };

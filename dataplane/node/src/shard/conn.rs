@@ -379,7 +379,7 @@ impl Conn {
                     }
                 }
                 wire::Event::Claim { release, state } => said.push(Said::Claim { peer, release, state }),
-                wire::Event::Load { .. } => {}
+                wire::Event::Load { .. } | wire::Event::Addresses(_) => {}
                 wire::Event::Bad { chunk } => said.push(Said::SawBad { peer, chunk }),
                 wire::Event::Bye { reason, .. } => {
                     self.close(now, CloseCode::Goodbye, &format!("the peer said goodbye: {reason}"));

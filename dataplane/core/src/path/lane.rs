@@ -17,7 +17,22 @@ pub struct Lane {
     pub is_up: bool,
 }
 
+/// What makes a lane the same one whatever has become of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LaneId {
+    interface: u32,
+    ip: IpAddr,
+}
+
 impl Lane {
+    /// Which one it is.
+    pub fn id(&self) -> LaneId {
+        LaneId {
+            interface: self.interface,
+            ip: self.ip,
+        }
+    }
+
     /// Whether `other` is on this lane's own subnet, so that no router is needed.
     pub fn is_near(&self, other: IpAddr) -> bool {
         share_prefix(self.ip, other, self.prefix_bits)

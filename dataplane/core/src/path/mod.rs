@@ -2,7 +2,9 @@
 
 pub mod health;
 mod lane;
+mod pairs;
 mod rules;
 
-pub use lane::{Lane, LaneLost};
+pub use lane::{Lane, LaneId, LaneLost};
+pub use pairs::{Ends, Pair};
 pub use rules::{BadPattern, LanePattern, LaneRules, WEIGHT_MAX};

@@ -11,7 +11,7 @@ use std::time::Duration;
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId};
 use ares_core::path::health::Pulse;
 use ares_core::path::{Lane, LaneLost};
-use ares_core::peer::{PathId, PeerId, Source};
+use ares_core::peer::{Address, PathId, PeerId, Source};
 use ares_core::swarm::{AskId, BlobPlace, FetchError, Refusal, SourceStats, Want};
 use ares_core::wire::{ClaimState, CloseCode, WireError};
 use ares_ring::Waker;
@@ -44,6 +44,8 @@ pub(crate) enum ToShard {
         release: ReleaseId,
         state: ClaimState,
     },
+    /// Tell the peer where this node is.
+    Addresses { path: PathId, addresses: Vec<Address> },
     /// End a path and say why.
     Close { path: PathId, why: CloseReason },
     /// Tell the peer that a chunk it sent was wrong.
@@ -61,6 +63,8 @@ pub(crate) enum CloseReason {
     Stopping,
     /// Another path to the same peer won.
     Redundant,
+    /// Nothing comes over it any more, and another path to the same peer lives.
+    Lapsed,
     /// Nobody asked anything over it for long, and others want its place.
     Idle,
     /// Nothing can leave from its lane any more.
@@ -131,6 +135,12 @@ pub(crate) enum ToHub {
     Lanes(Vec<Lane>),
     /// The peer that this path was dialed to told which UDP ports its shards have.
     Ports { source: Source, ports: Vec<u16> },
+    /// A peer told over a path to `via` where it can be reached.
+    Addresses {
+        source: Source,
+        via: SocketAddr,
+        addresses: Vec<Address>,
+    },
     /// A peer told how much of a release it has.
     Claim {
         path: PathId,

@@ -145,6 +145,7 @@ impl Node {
             clock: parts.clock,
             identity: identity.peer,
             listen,
+            ports,
             inbox: hub_inbox,
             shards,
             jobs,

@@ -1,20 +1,23 @@
 //! Which peers to connect to and at which address, when. Decides; the hub carries it out.
 //!
-//! A peer's addresses are tried best first, each a little after the one before while none has answered (RFC 8305's idea);
-//! a peer that cannot be reached is tried again with growing pauses for as long as somebody wants something from it.
+//! A peer's addresses are tried best first, each a little after the one before while none has answered (RFC 8305's idea), and then over
+//! the lanes that the kernel would not choose; a peer that cannot be reached is tried again with growing pauses for as long as somebody
+//! wants something from it.
 //!
-//! Further paths come behind the first one, which is used meanwhile; `further` says whether and where. While a path is up all attempts
-//! are for further ones: the first ended the others. What becomes of them is nobody's trouble; a peer is lost with its last path.
+//! Further paths come behind the first one, which is used meanwhile: `further` says which, `troubles` when those that failed are tried
+//! again. While a path is up all attempts are for further ones: the first ended the others. What becomes of them is nobody's trouble; a
+//! peer is lost with its last path. A path that is silent while another one lives is given up.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use ares_core::path::Lane;
-use ares_core::peer::{PathId, PeerId};
+use ares_core::path::{Ends, Lane, Pair};
+use ares_core::peer::{Address, PathId, PeerId};
 use ares_core::time::Instant;
 
-use super::further::Further;
+use super::further::{Further, View};
+use super::troubles::{HEAL_EVERY, Purpose};
 use crate::mailbox::End;
 
 /// How long after one address the next one is tried.
@@ -27,25 +30,65 @@ const PAUSE_MAX: Duration = Duration::from_secs(4);
 /// A path that has lived this long was a good one: its end is no reason to wait before the next dial.
 const LIVED_MIN: Duration = Duration::from_secs(5);
 
+/// How long a path may be suspect while another one lives. What is asked over it is asked elsewhere much sooner; a new connection is
+/// worth its handshake only when the old one is not coming back by itself.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
+
 /// Peers and addresses per peer that are remembered; more are ignored, oldest kept.
 const PEERS_MAX: usize = 1024;
 const ADDRS_MAX: usize = 16;
+
+/// The local address that the kernel would send to that one from.
+type Route = fn(IpAddr) -> Option<IpAddr>;
 
 /// All peers this node was told of.
 pub(super) struct Dialer {
     peers: BTreeMap<PeerId, Target>,
     timeout: Duration,
+    here: Here,
+}
+
+/// This node's end of all paths.
+struct Here {
     own: PeerId,
     shards: usize,
+    /// Empty while they are not known.
+    lanes: Vec<Lane>,
+    route: Route,
 }
 
 /// What the hub is to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Action {
     /// Connect; report back with `on_started`.
-    Dial { peer: PeerId, remote: SocketAddr },
-    /// The attempt has taken too long.
-    GiveUp { path: PathId },
+    Dial { peer: PeerId, pair: Pair, purpose: Purpose },
+    /// End the path or the attempt; report back with `on_down`.
+    GiveUp { path: PathId, why: Lapse },
+}
+
+/// Why a path or an attempt is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lapse {
+    /// The attempt has taken so long.
+    NoAnswer { after: Duration },
+    /// Nothing came over it though something was expected, and another path lives.
+    Silent,
+    /// The peer says that it is no longer at that address.
+    Withdrawn,
+}
+
+impl Lapse {
+    /// In words.
+    pub(super) fn why(&self) -> String {
+        match self {
+            Self::NoAnswer { after } => {
+                let ms = after.as_millis();
+                format!("no answer within {ms} ms: is it running, and is UDP to it let through?")
+            }
+            Self::Silent => format!("silent for {} ms while another path lives", SILENCE_MAX.as_millis()),
+            Self::Withdrawn => "the peer has that address no more".to_owned(),
+        }
+    }
 }
 
 /// What the end of a path or an attempt means for the round of dials it may have been part of.
@@ -59,13 +102,19 @@ pub(super) enum Round {
 
 #[derive(Default)]
 struct Target {
+    /// Where links say that it is.
     addrs: Vec<SocketAddr>,
-    /// Addresses of this round still to try, as an index into `addrs`.
+    /// Where it said that it was, while a path was up.
+    learned: Vec<SocketAddr>,
+    /// Pairs of this round and how many of them have been tried. Empty until it begins.
+    round: Vec<Pair>,
     next: usize,
     next_at: Instant,
     pause: Duration,
     attempts: Vec<Attempt>,
     paths_up: BTreeMap<PathId, Up>,
+    /// Whether this side has dialed one of them: else it is the peer who opens further ones.
+    is_opener: bool,
     further: Further,
     failures: BTreeMap<SocketAddr, String>,
     /// Whether the peer was met in this round and had no place for us.
@@ -74,26 +123,58 @@ struct Target {
 
 /// A path that is up.
 struct Up {
-    /// Where it was dialed; `None` where the peer came by itself.
-    remote: Option<SocketAddr>,
+    /// What was dialed, with the lane the kernel chose; `None` where the peer came by itself.
+    pair: Option<Pair>,
     since: Instant,
+    suspect_since: Option<Instant>,
+    /// It is to be given up for this.
+    lapse: Option<Lapse>,
 }
 
 struct Attempt {
     path: PathId,
-    remote: SocketAddr,
+    pair: Pair,
+    purpose: Purpose,
+    started: Instant,
+    timeout: Duration,
     deadline: Instant,
 }
 
 impl Dialer {
     /// For the node `own`, which has so many shards. A dial without an answer for `timeout` has failed.
-    pub(super) fn new(own: PeerId, shards: usize, timeout: Duration) -> Self {
+    pub(super) fn new(own: PeerId, shards: usize, timeout: Duration, route: Route) -> Self {
         Self {
             peers: BTreeMap::new(),
             timeout,
-            own,
-            shards,
+            here: Here {
+                own,
+                shards,
+                lanes: Vec::new(),
+                route,
+            },
         }
+    }
+
+    /// The machine has these lanes now.
+    pub(super) fn on_lanes(&mut self, now: Instant, lanes: Vec<Lane>) {
+        let old = std::mem::replace(&mut self.here.lanes, lanes);
+        let was_up = |lane: &Lane| old.iter().any(|old| old.is_up && old.id() == lane.id());
+        let risen: Vec<&Lane> = self.here.lanes.iter().filter(|lane| lane.is_up && !was_up(lane)).collect();
+        for target in self.peers.values_mut() {
+            target.next_at = target.next_at.min(now);
+            for lane in &risen {
+                target.further.troubles.on_lane_up(now, lane.id());
+            }
+            for pair in target.paths_up.values_mut().filter_map(|up| up.pair.as_mut()) {
+                *pair = self.here.ends(&[]).settle(pair.clone());
+            }
+            target.further.on_change(now);
+        }
+    }
+
+    /// The pair with the lane that the kernel would choose, where it has none.
+    pub(super) fn settle(&self, pair: Pair) -> Pair {
+        self.here.ends(&[]).settle(pair)
     }
 
     /// A peer and where it may be reached. New addresses are tried at once.
@@ -105,27 +186,29 @@ impl Dialer {
         for addr in addrs {
             if target.addrs.len() < ADDRS_MAX && !target.addrs.contains(addr) {
                 target.addrs.push(*addr);
+                if target.next > 0 {
+                    target.round.push(chosen_by_kernel(*addr));
+                }
                 target.next_at = target.next_at.min(now);
-            }
-        }
-    }
-
-    /// The machine's lanes have changed. Who could not be reached a moment ago may be reached now.
-    pub(super) fn on_lanes(&mut self, now: Instant, lanes: &[Lane]) {
-        if lanes.iter().any(|lane| lane.is_up) {
-            for target in self.peers.values_mut().filter(|target| target.next == 0) {
-                target.next_at = target.next_at.min(now);
+                target.further.on_change(now);
             }
         }
     }
 
     /// The hub has begun the dial asked for.
-    pub(super) fn on_started(&mut self, now: Instant, peer: PeerId, remote: SocketAddr, path: PathId) {
+    pub(super) fn on_started(&mut self, now: Instant, peer: PeerId, path: PathId, pair: Pair, purpose: Purpose) {
+        let timeout = match purpose {
+            Purpose::Heal => self.timeout.min(HEAL_EVERY),
+            Purpose::First | Purpose::Way | Purpose::Port => self.timeout,
+        };
         if let Some(target) = self.peers.get_mut(&peer) {
             target.attempts.push(Attempt {
                 path,
-                remote,
-                deadline: now + self.timeout,
+                pair,
+                purpose,
+                started: now,
+                timeout,
+                deadline: now + timeout,
             });
         }
     }
@@ -136,32 +219,64 @@ impl Dialer {
         let Some(target) = self.peers.get_mut(&peer) else {
             return Vec::new();
         };
-        let remote = target
-            .attempts
-            .iter()
-            .find(|attempt| attempt.path == path)
-            .map(|attempt| attempt.remote);
-        target.attempts.retain(|attempt| attempt.path != path);
-        if let Some(remote) = remote {
-            target.further.on_up(remote);
-        }
+        let attempt = target.attempts.iter().position(|attempt| attempt.path == path);
+        let attempt = attempt.map(|at| target.attempts.remove(at));
+        let pair = attempt.map(|attempt| self.here.ends(&[]).settle(attempt.pair));
+        target.is_opener |= pair.is_some();
+        target.further.on_change(now);
         let is_first = target.paths_up.is_empty();
-        target.paths_up.insert(path, Up { remote, since: now });
+        let up = Up {
+            pair,
+            since: now,
+            suspect_since: None,
+            lapse: None,
+        };
+        target.paths_up.insert(path, up);
         if !is_first {
             return Vec::new();
         }
         target.attempts.drain(..).map(|attempt| attempt.path).collect()
     }
 
-    /// The peer told over a path which ports its shards have.
-    pub(super) fn on_ports(&mut self, peer: PeerId, path: PathId, ports: &[u16]) {
-        // The keys of readers are random: a peer's shards get equal shares of them.
-        let turn = usize::from(self.own.as_bytes()[0]);
+    /// The peer told over a path that this side dialed which ports its shards have.
+    pub(super) fn on_ports(&mut self, now: Instant, peer: PeerId, path: PathId, ports: &[u16]) {
         if let Some(target) = self.peers.get_mut(&peer)
-            && let Some(remote) = target.paths_up.get(&path).and_then(|up| up.remote)
+            && let Some(pair) = target.paths_up.get(&path).and_then(|up| up.pair.as_ref())
         {
-            target.further.on_ports(remote, ports, turn);
+            target.further.on_ports(now, pair.remote, ports);
         }
+    }
+
+    /// The peer told over a path to `via` where it can be reached, and no longer elsewhere.
+    pub(super) fn on_addresses(&mut self, now: Instant, peer: PeerId, via: IpAddr, addresses: Vec<Address>) {
+        let Some(target) = self.peers.get_mut(&peer) else { return };
+        target.further.on_addresses(now, via, addresses);
+        if !target.paths_up.values().any(|up| up.is_well() && !target.is_withdrawn(up)) {
+            return;
+        }
+        let further = &target.further;
+        for up in target.paths_up.values_mut() {
+            let is_gone = up.pair.as_ref().is_some_and(|pair| further.is_withdrawn(pair.remote.ip()));
+            up.lapse = up.lapse.or(is_gone.then_some(Lapse::Withdrawn));
+        }
+    }
+
+    /// Nothing comes over the path though something is expected.
+    pub(super) fn on_suspect(&mut self, now: Instant, peer: PeerId, path: PathId) {
+        if let Some(up) = self.up(peer, path) {
+            up.suspect_since.get_or_insert(now);
+        }
+    }
+
+    /// Something came over a path that was suspect.
+    pub(super) fn on_well(&mut self, peer: PeerId, path: PathId) {
+        if let Some(up) = self.up(peer, path) {
+            up.suspect_since = None;
+        }
+    }
+
+    fn up(&mut self, peer: PeerId, path: PathId) -> Option<&mut Up> {
+        self.peers.get_mut(&peer)?.paths_up.get_mut(&path)
     }
 
     /// So many bulk bytes were asked of the peer.
@@ -180,32 +295,34 @@ impl Dialer {
         if let Some(at) = target.attempts.iter().position(|attempt| attempt.path == path) {
             let attempt = target.attempts.remove(at);
             if !target.paths_up.is_empty() {
-                target.further.on_failed(now, attempt.remote);
+                let further = &mut target.further;
+                let Attempt {
+                    pair, started, purpose, ..
+                } = attempt;
+                further.troubles.on_failed(now, &pair, started, purpose, end);
+                further.on_change(now);
                 return Round::Open;
             }
-            target.failures.insert(attempt.remote, why.to_owned());
+            target.failures.insert(attempt.pair.remote, why.to_owned());
             // The next address need not wait for its turn.
             target.next_at = target.next_at.min(now);
             target.is_crowded |= *end == End::Crowded;
             return target.end_round_if_over(now);
         } else if let Some(up) = target.paths_up.remove(&path) {
-            if now.since(up.since) >= LIVED_MIN {
+            let lived = now.since(up.since);
+            if lived >= LIVED_MIN {
                 target.pause = Duration::ZERO;
                 target.failures.clear();
             }
             if !target.paths_up.is_empty() {
-                up.remote.inspect(|remote| target.further.on_failed(now, *remote));
+                if let Some(pair) = up.pair {
+                    let was_way = !self.here.ends(&[]).is_way_used(&pair, &target.pairs_up());
+                    target.further.troubles.on_lost(now, &pair, lived, was_way, end);
+                }
+                target.further.on_change(now);
                 return Round::Open;
             }
-            // Remembered for the reason of a failed want, and so that a peer that lets us in only to close is not stormed. Its ports will
-            // be others in its next life.
-            let addrs = &target.addrs;
-            target.failures.retain(|remote, _| addrs.contains(remote));
-            if let Some(remote) = up.remote {
-                target.failures.insert(remote, why.to_owned());
-            }
-            target.further = Further::default();
-            target.restart(now);
+            target.on_lost(now, &up, why);
         }
         Round::Open
     }
@@ -213,39 +330,40 @@ impl Dialer {
     /// What to do now. `wanted`: whether somebody waits for something from that peer; unwanted peers are not tried again.
     pub(super) fn poll(&mut self, now: Instant, wanted: impl Fn(&PeerId) -> bool) -> Option<Action> {
         for (peer, target) in &mut self.peers {
-            if let Some(late) = target.attempts.iter_mut().find(|attempt| attempt.deadline <= now) {
-                late.deadline = now + self.timeout;
-                return Some(Action::GiveUp { path: late.path });
+            if let Some((path, why)) = target.next_lapse(now) {
+                return Some(Action::GiveUp { path, why });
             }
-            if let Some(remote) = target.further_remote(now, self.shards)
-                && wanted(peer)
-            {
-                return Some(Action::Dial { peer: *peer, remote });
+            let dial = |(pair, purpose)| Action::Dial {
+                peer: *peer,
+                pair,
+                purpose,
+            };
+            if target.may_open_further(now) && wanted(peer) {
+                let further = target.next_further(now, &self.here).map(dial);
+                if further.is_some() {
+                    return further;
+                }
             }
             if !target.may_dial() || target.next_at > now {
                 continue;
             }
-            if target.next == 0 && !target.failures.is_empty() && !wanted(peer) {
+            if target.is_next_try() && !wanted(peer) {
                 continue;
             }
-            let remote = target.addrs[target.next];
-            target.next += 1;
-            target.next_at = now + STAGGER;
-            return Some(Action::Dial { peer: *peer, remote });
+            return Some(dial((target.next_of_round(now, &self.here), Purpose::First)));
         }
         None
     }
 
     /// When `poll` may have something to do next.
     pub(super) fn deadline(&self, wanted: impl Fn(&PeerId) -> bool) -> Option<Instant> {
-        self.peers
-            .iter()
-            .flat_map(|(peer, target)| {
-                let tried = target.next == 0 && !target.failures.is_empty();
-                let dial = (target.may_dial() && (!tried || wanted(peer))).then_some(target.next_at);
-                dial.into_iter().chain(target.attempts.iter().map(|attempt| attempt.deadline))
-            })
-            .min()
+        let of_target = |(peer, target): (&PeerId, &Target)| {
+            let dial = (target.may_dial() && (!target.is_next_try() || wanted(peer))).then_some(target.next_at);
+            let further = target.further.deadline().filter(|_| target.is_opener && wanted(peer));
+            let attempt = target.attempts.iter().map(|attempt| attempt.deadline).min();
+            [dial, further, attempt, target.silence_due()].into_iter().flatten().min()
+        };
+        self.peers.iter().filter_map(of_target).min()
     }
 
     /// What is known of the ways to these peers, for the reason of a failed want.
@@ -267,36 +385,161 @@ impl Dialer {
                     .attempts
                     .iter()
                     .filter(|_| target.paths_up.is_empty())
-                    .map(|a| format!("peer {} at {}: no answer yet", peer.short(), a.remote)),
+                    .map(|a| format!("peer {} at {}: no answer yet", peer.short(), a.pair.remote)),
             );
         }
         (!said.is_empty()).then(|| said.join("; "))
     }
 }
 
+impl Here {
+    fn ends<'a>(&'a self, addresses: &'a [Address]) -> Ends<'a> {
+        Ends {
+            lanes: &self.lanes,
+            addresses,
+            route: &self.route,
+        }
+    }
+}
+
+impl Up {
+    fn is_well(&self) -> bool {
+        self.suspect_since.is_none() && self.lapse.is_none()
+    }
+}
+
 impl Target {
     fn may_dial(&self) -> bool {
-        self.paths_up.is_empty() && self.next < self.addrs.len()
+        self.paths_up.is_empty() && self.has_next()
     }
 
-    /// Where to open a further path. A peer that came by itself opens what it wants.
-    fn further_remote(&self, now: Instant, shards: usize) -> Option<SocketAddr> {
-        let (_, first) = self.paths_up.first_key_value()?;
-        first.remote?;
-        let paths = self.paths_up.len() + self.attempts.len();
-        self.further.next(now, shards, paths, |remote| {
-            self.paths_up.values().any(|up| up.remote == Some(remote)) || self.attempts.iter().any(|a| a.remote == remote)
-        })
+    /// Whether this round has something left to try, or is yet to begin.
+    fn has_next(&self) -> bool {
+        let is_known = !self.addrs.is_empty() || !self.learned.is_empty();
+        self.next < self.round.len() || (self.next == 0 && is_known)
+    }
+
+    /// Whether what is next is to try again what has failed.
+    fn is_next_try(&self) -> bool {
+        self.next == 0 && !self.failures.is_empty()
+    }
+
+    /// The kernel chooses the lane first, as long as that may do; then it is told.
+    fn next_of_round(&mut self, now: Instant, here: &Here) -> Pair {
+        if self.next == 0 {
+            let learned = self.learned.iter().filter(|remote| !self.addrs.contains(remote));
+            let remotes: Vec<SocketAddr> = self.addrs.iter().chain(learned).copied().collect();
+            let at = |remote: &SocketAddr| Address {
+                ip: remote.ip(),
+                ports: vec![remote.port()],
+            };
+            let addresses: Vec<Address> = remotes.iter().map(at).collect();
+            self.round = remotes.into_iter().map(chosen_by_kernel).collect();
+            let others = here.ends(&addresses).others(&self.round);
+            self.round.extend(others);
+        }
+        let pair = self.round[self.next].clone();
+        self.next += 1;
+        self.next_at = now + STAGGER;
+        pair
+    }
+
+    fn may_open_further(&self, now: Instant) -> bool {
+        let is_due = self.further.deadline().is_some_and(|at| at <= now);
+        is_due && self.is_opener && !self.paths_up.is_empty()
+    }
+
+    fn next_further(&mut self, now: Instant, here: &Here) -> Option<(Pair, Purpose)> {
+        let (healing, opening): (Vec<&Attempt>, _) = self.attempts.iter().partition(|attempt| attempt.purpose == Purpose::Heal);
+        let pairs = |attempts: Vec<&Attempt>| attempts.into_iter().map(|attempt| attempt.pair.clone()).collect::<Vec<_>>();
+        let view = View {
+            lanes: &here.lanes,
+            route: &here.route,
+            shards: here.shards,
+            // The keys of readers are random: a peer's shards get equal shares of them.
+            turn: usize::from(here.own.as_bytes()[0]),
+            hints: &self.addrs,
+            up_count: self.paths_up.len(),
+            up: &self.pairs_up(),
+            opening: &pairs(opening),
+            healing: &pairs(healing),
+        };
+        self.further.poll(now, &view)
+    }
+
+    fn pairs_up(&self) -> Vec<Pair> {
+        self.paths_up.values().filter_map(|up| up.pair.clone()).collect()
+    }
+
+    fn is_withdrawn(&self, up: &Up) -> bool {
+        let pair = up.pair.as_ref();
+        pair.is_some_and(|pair| self.further.is_withdrawn(pair.remote.ip()))
+    }
+
+    /// A path or an attempt that is to be given up now.
+    fn next_lapse(&mut self, now: Instant) -> Option<(PathId, Lapse)> {
+        if let Some(late) = self.attempts.iter_mut().find(|attempt| attempt.deadline <= now) {
+            let after = late.timeout;
+            late.deadline = now + after;
+            return Some((late.path, Lapse::NoAnswer { after }));
+        }
+        self.judge_silence(now);
+        let (path, up) = self.paths_up.iter_mut().find(|(_, up)| up.lapse.is_some())?;
+        Some((*path, up.lapse.take()?))
+    }
+
+    /// Gives up what has been suspect for too long while another path lives, and with it all paths of the same way, if it is on another way.
+    fn judge_silence(&mut self, now: Instant) {
+        let is_due = |up: &&Up| up.suspect_since.is_some_and(|since| now.since(since) >= SILENCE_MAX);
+        if self.silence_due().is_none_or(|at| at > now) {
+            return;
+        }
+        let silent: Vec<Option<Pair>> = self.paths_up.values().filter(is_due).map(|up| up.pair.clone()).collect();
+        let is_of = |up: &Up, way: &Option<Pair>| matches!((&up.pair, way), (Some(one), Some(other)) if is_same_way(one, other));
+        let is_dead = |way: &&Option<Pair>| self.paths_up.values().any(|up| up.is_well() && !is_of(up, way));
+        let dead: Vec<Option<Pair>> = silent.iter().filter(is_dead).cloned().collect();
+        for up in self.paths_up.values_mut() {
+            if is_due(&&*up) || dead.iter().any(|way| is_of(up, way)) {
+                up.suspect_since = None;
+                up.lapse = Some(Lapse::Silent);
+            }
+        }
+    }
+
+    /// When the first suspect path will have been silent for too long; never while no other path lives.
+    fn silence_due(&self) -> Option<Instant> {
+        let suspect = self.paths_up.values().filter_map(|up| up.suspect_since).min()?;
+        self.paths_up.values().any(Up::is_well).then_some(suspect + SILENCE_MAX)
+    }
+
+    /// The last path is down.
+    fn on_lost(&mut self, now: Instant, up: &Up, why: &str) {
+        let met = self.further.first_ports();
+        if !met.is_empty() {
+            self.learned = met;
+        }
+        // Remembered for the reason of a failed want, and so that a peer that lets us in only to close is not stormed. Its other ports will
+        // be others in its next life.
+        let (addrs, learned) = (&self.addrs, &self.learned);
+        self.failures
+            .retain(|remote, _| addrs.contains(remote) || learned.contains(remote));
+        if let Some(pair) = &up.pair {
+            self.failures.insert(pair.remote, why.to_owned());
+        }
+        self.further = Further::default();
+        self.is_opener = false;
+        self.restart(now);
     }
 
     fn restart(&mut self, now: Instant) {
+        self.round.clear();
         self.next = 0;
         self.next_at = now + self.pause;
         self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
     }
 
     fn end_round_if_over(&mut self, now: Instant) -> Round {
-        if !self.attempts.is_empty() || self.next < self.addrs.len() || !self.paths_up.is_empty() {
+        if !self.attempts.is_empty() || self.has_next() || !self.paths_up.is_empty() {
             return Round::Open;
         }
         self.pause = self.pause.max(PAUSE_MIN);
@@ -309,251 +552,15 @@ impl Target {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PEER: PeerId = PeerId::from_bytes([7; 32]);
-    const TIMEOUT: Duration = Duration::from_secs(5);
-
-    fn addr(port: u16) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], port))
-    }
-
-    fn dialer(addrs: &[SocketAddr]) -> Dialer {
-        let mut dialer = Dialer::new(PeerId::from_bytes([1; 32]), 4, TIMEOUT);
-        dialer.on_hint(Instant::ZERO, PEER, addrs);
-        dialer
-    }
-
-    fn because(why: &str) -> End {
-        End::Because(why.to_owned())
-    }
-
-    #[test]
-    fn a_round_is_in_vain_when_its_last_address_has_failed_unless_the_peer_was_met() {
-        let check = |ends: [End; 2], expect: Round| {
-            let mut d = dialer(&[addr(1), addr(2)]);
-            for (path, remote) in [(1, addr(1)), (2, addr(2))] {
-                let now = Instant::ZERO + STAGGER * path as u32;
-                assert_eq!(d.poll(now, |_| true), Some(Action::Dial { peer: PEER, remote }));
-                d.on_started(now, PEER, remote, PathId(path));
-            }
-            let now = Instant::ZERO + TIMEOUT;
-            assert_eq!(
-                d.on_down(now, PEER, PathId(1), &ends[0]),
-                Round::Open,
-                "the second is awaited"
-            );
-            assert_eq!(d.on_down(now, PEER, PathId(2), &ends[1]), expect, "{ends:?}");
-        };
-        check([because("no answer"), because("another key")], Round::InVain);
-        check([End::Crowded, because("no answer")], Round::Open);
-        check([because("no answer"), End::Crowded], Round::Open);
-    }
-
-    #[test]
-    fn second_address_waits_for_its_turn_or_for_the_first_to_fail() {
-        for fail_first in [false, true] {
-            let mut d = dialer(&[addr(1), addr(2)]);
-            assert_eq!(
-                d.poll(Instant::ZERO, |_| true),
-                Some(Action::Dial {
-                    peer: PEER,
-                    remote: addr(1)
-                })
-            );
-            d.on_started(Instant::ZERO, PEER, addr(1), PathId(1));
-            assert_eq!(d.poll(Instant::ZERO, |_| true), None);
-            let at = if fail_first {
-                d.on_down(Instant::ZERO, PEER, PathId(1), &because("refused"));
-                Instant::ZERO
-            } else {
-                assert_eq!(d.deadline(|_| true), Some(Instant::ZERO + STAGGER));
-                Instant::ZERO + STAGGER
-            };
-            assert_eq!(
-                d.poll(at, |_| true),
-                Some(Action::Dial {
-                    peer: PEER,
-                    remote: addr(2)
-                }),
-                "fail_first {fail_first}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_silent_address_is_given_up_and_tried_again_only_while_wanted() {
-        let mut d = dialer(&[addr(1)]);
-        let _ = d.poll(Instant::ZERO, |_| true);
-        d.on_started(Instant::ZERO, PEER, addr(1), PathId(1));
-        let late = Instant::ZERO + TIMEOUT;
-        assert_eq!(d.poll(late, |_| true), Some(Action::GiveUp { path: PathId(1) }));
-        assert_eq!(d.on_down(late, PEER, PathId(1), &because("no answer")), Round::InVain);
-        assert_eq!(
-            d.explain([PEER]).as_deref(),
-            Some("peer 0707070707 at 127.0.0.1:1: no answer")
-        );
-        let later = late + PAUSE_MAX;
-        assert_eq!(d.poll(later, |_| false), None);
-        assert_eq!(d.deadline(|_| false), None);
-        assert_eq!(
-            d.poll(later, |_| true),
-            Some(Action::Dial {
-                peer: PEER,
-                remote: addr(1)
-            })
-        );
-    }
-
-    #[test]
-    fn a_lane_that_comes_up_ends_the_pause() {
-        let mut d = dialer(&[addr(1)]);
-        let _ = d.poll(Instant::ZERO, |_| true);
-        d.on_started(Instant::ZERO, PEER, addr(1), PathId(1));
-        assert_eq!(d.on_down(Instant::ZERO, PEER, PathId(1), &because("no way")), Round::InVain);
-        let lane = |is_up| Lane {
-            interface: 2,
-            name: "eth0".to_owned(),
-            ip: addr(1).ip(),
-            prefix_bits: 24,
-            is_up,
-        };
-        for (lanes, expect) in [
-            (vec![], PAUSE_MIN),
-            (vec![lane(false)], PAUSE_MIN),
-            (vec![lane(true)], Duration::ZERO),
-        ] {
-            d.on_lanes(Instant::ZERO, &lanes);
-            assert_eq!(d.deadline(|_| true), Some(Instant::ZERO + expect), "{lanes:?}");
-        }
-    }
-
-    #[test]
-    fn a_path_that_is_up_ends_the_other_attempts() {
-        let mut d = dialer(&[addr(1), addr(2)]);
-        for path in [1, 2] {
-            let now = Instant::ZERO + STAGGER * path as u32;
-            let Some(Action::Dial { remote, .. }) = d.poll(now, |_| true) else {
-                panic!("no dial {path}")
-            };
-            d.on_started(now, PEER, remote, PathId(path));
-        }
-        assert_eq!(d.on_up(Instant::ZERO, PEER, PathId(2)), [PathId(1)]);
-        assert_eq!(d.poll(Instant::ZERO + TIMEOUT, |_| true), None);
-    }
-
-    #[test]
-    fn a_peer_that_lets_us_in_only_to_close_is_not_stormed() {
-        let mut d = dialer(&[addr(1)]);
-        let mut now = Instant::ZERO;
-        let mut pauses = Vec::new();
-        for path in 1..5 {
-            let at = d.deadline(|_| true).expect("it is wanted");
-            pauses.push(at.since(now));
-            now = at;
-            assert_eq!(
-                d.poll(now, |_| true),
-                Some(Action::Dial {
-                    peer: PEER,
-                    remote: addr(1)
-                })
-            );
-            d.on_started(now, PEER, addr(1), PathId(path));
-            assert_eq!(d.on_up(now, PEER, PathId(path)), []);
-            assert_eq!(
-                d.on_down(now, PEER, PathId(path), &because("go away")),
-                Round::Open,
-                "it was met"
-            );
-            assert_eq!(d.deadline(|_| false), None, "nobody wants anything of it");
-        }
-        assert_eq!(pauses, [0, 0, 250, 500].map(Duration::from_millis));
-        assert_eq!(d.explain([PEER]).as_deref(), Some("peer 0707070707 at 127.0.0.1:1: go away"));
-    }
-
-    /// A dialer whose first path to a peer with three shards is up, and the peer is asked much.
-    fn asked_much() -> Dialer {
-        let mut d = dialer(&[addr(1)]);
-        let _ = d.poll(Instant::ZERO, |_| true);
-        d.on_started(Instant::ZERO, PEER, addr(1), PathId(1));
-        assert_eq!(d.on_up(Instant::ZERO, PEER, PathId(1)), []);
-        d.on_ports(PEER, PathId(1), &[1, 2, 3]);
-        d.on_asked(Instant::ZERO, &PEER, u32::MAX);
-        d
-    }
-
-    /// Dials whatever is to be dialed, over paths from `path` on. Where it went.
-    fn dial_all(d: &mut Dialer, now: Instant, path: u64) -> Vec<u16> {
-        let mut ports = Vec::new();
-        while let Some(Action::Dial { remote, .. }) = d.poll(now, |_| true) {
-            d.on_started(now, PEER, remote, PathId(path + ports.len() as u64));
-            ports.push(remote.port());
-        }
-        ports
-    }
-
-    #[test]
-    fn a_peer_that_is_asked_much_gets_further_paths_and_keeps_them_all() {
-        let mut d = asked_much();
-        assert_eq!(d.poll(Instant::ZERO, |_| false), None, "nobody waits for anything of it");
-        assert_eq!(dial_all(&mut d, Instant::ZERO, 2), [2, 3]);
-        assert_eq!(
-            d.on_up(Instant::ZERO, PEER, PathId(2)),
-            [],
-            "the other attempt is no less needed"
-        );
-        assert_eq!(d.on_up(Instant::ZERO, PEER, PathId(3)), []);
-        assert_eq!(dial_all(&mut d, Instant::ZERO, 4), [], "one for each port");
-    }
-
-    #[test]
-    fn a_further_path_that_fails_is_nobodys_trouble_while_another_lives() {
-        let mut d = asked_much();
-        assert_eq!(dial_all(&mut d, Instant::ZERO, 2), [2, 3]);
-        assert_eq!(d.explain([PEER]), None);
-        let late = Instant::ZERO + TIMEOUT;
-        assert_eq!(d.deadline(|_| true), Some(late));
-        for path in [PathId(2), PathId(3)] {
-            assert_eq!(d.poll(late, |_| true), Some(Action::GiveUp { path }));
-            assert_eq!(d.on_down(late, PEER, path, &because("no answer")), Round::Open);
-        }
-        d.on_asked(late, &PEER, u32::MAX);
-        assert_eq!(dial_all(&mut d, late, 4), [], "not at once again");
-        assert_eq!(d.explain([PEER]), None);
-        let later = late + Duration::from_secs(10);
-        d.on_asked(later, &PEER, u32::MAX);
-        assert_eq!(dial_all(&mut d, later, 4), [2, 3]);
-    }
-
-    #[test]
-    fn a_peer_is_lost_with_its_last_path_whichever_that_is() {
-        let mut d = asked_much();
-        assert_eq!(dial_all(&mut d, Instant::ZERO, 2), [2, 3]);
-        d.on_up(Instant::ZERO, PEER, PathId(2));
-        assert_eq!(d.on_down(Instant::ZERO, PEER, PathId(1), &because("cut")), Round::Open);
-        assert_eq!(dial_all(&mut d, Instant::ZERO, 4), [], "it is still there");
-        assert_eq!(d.explain([PEER]), None);
-        assert_eq!(d.on_down(Instant::ZERO, PEER, PathId(2), &because("cut")), Round::Open);
-        assert_eq!(
-            dial_all(&mut d, Instant::ZERO, 4),
-            [1],
-            "it is looked for where the link says"
-        );
-        // The attempt at its third port counts in that round now, and its ports may be others by the time it is back.
-        assert_eq!(d.on_down(Instant::ZERO, PEER, PathId(4), &because("nobody")), Round::Open);
-        assert_eq!(d.on_down(Instant::ZERO, PEER, PathId(3), &because("nobody")), Round::InVain);
-        let explained = d.explain([PEER]).expect("it failed");
-        assert!(explained.contains("127.0.0.1:1: nobody"), "{explained}");
-    }
-
-    #[test]
-    fn a_peer_that_came_by_itself_opens_what_it_wants() {
-        let mut d = dialer(&[addr(1)]);
-        d.on_up(Instant::ZERO, PEER, PathId(1));
-        d.on_ports(PEER, PathId(1), &[1, 2, 3]);
-        d.on_asked(Instant::ZERO, &PEER, u32::MAX);
-        assert_eq!(dial_all(&mut d, Instant::ZERO, 2), []);
-    }
+fn chosen_by_kernel(remote: SocketAddr) -> Pair {
+    Pair { from: None, remote }
 }
+
+/// Both with the lanes they leave from, as far as those are known.
+fn is_same_way(one: &Pair, other: &Pair) -> bool {
+    let lane = |pair: &Pair| pair.from.as_ref().map(Lane::id);
+    one.remote.ip() == other.remote.ip() && lane(one) == lane(other)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,19 +1,21 @@
 //! The one place that owns the scheduler: turns events of shards, workers and clients into the machines' events, and the
 //! machines' choices into messages. It sees one message a chunk, and it never touches a socket or the disk.
 
+mod addresses;
 mod dialer;
 mod further;
 mod interest;
+mod troubles;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ReleaseId};
 use ares_core::path::health::Pulse;
-use ares_core::path::{Lane, LaneLost};
+use ares_core::path::{Lane, LaneLost, Pair};
 use ares_core::peer::{PathId, PeerId, Source};
 use ares_core::store::ReleaseState;
 use ares_core::swarm::{self, Class, FetchError, Scheduler, Want, WantKey};
@@ -22,13 +24,16 @@ use ares_core::wire::{ClaimState, CloseCode};
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use self::dialer::{Dialer, Round};
+use self::addresses::Addresses;
+use self::dialer::{Dialer, Lapse, Round};
 use self::interest::Interests;
+use self::troubles::Purpose;
 pub(crate) use self::waiting::Waiter;
 use self::waiting::Waiting;
 use crate::api::{NodeConfig, PeerHint, PeerStatus, ReleaseStatus, Status, StoreStatus, WantId};
 use crate::clock::Clock;
 use crate::counters::{Totals, add};
+use crate::lanes;
 use crate::mailbox::{CloseReason, End, Job, PathAsk, ShardPost, ToHub, ToShard};
 use crate::path_ids::PathIds;
 use crate::store::Store;
@@ -51,6 +56,8 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) identity: PeerId,
     pub(crate) listen: Vec<SocketAddr>,
+    /// UDP ports of all shards, by address in `listen`.
+    pub(crate) ports: Vec<Vec<u16>>,
     pub(crate) inbox: Receiver<ToHub>,
     pub(crate) shards: Vec<ShardPost>,
     pub(crate) jobs: Sender<Job>,
@@ -65,6 +72,7 @@ struct Path {
     shard: usize,
     /// Known from the start for a dial, from the handshake on for an accepted one.
     peer: PeerId,
+    remote: SocketAddr,
     up: bool,
     /// Of a path that was dialed from one.
     lane: Option<Lane>,
@@ -75,6 +83,7 @@ pub(crate) struct Hub {
     parts: Parts,
     scheduler: Scheduler,
     dialer: Dialer,
+    addresses: Addresses,
     interests: Interests,
     waiting: Waiting,
     /// Verified bytes on their way to the disk; bounded by the scheduler's in-flight bytes, which count until they are stored.
@@ -93,9 +102,11 @@ impl Hub {
             stall_floor: parts.config.stall_timeout,
             ..Default::default()
         };
+        let timeout = parts.config.dial_timeout;
         Self {
             scheduler: Scheduler::new(config, parts.seed),
-            dialer: Dialer::new(parts.identity, parts.shards.len(), parts.config.dial_timeout),
+            dialer: Dialer::new(parts.identity, parts.shards.len(), timeout, lanes::source_for),
+            addresses: Addresses::new(parts.listen.clone(), parts.ports.clone(), Vec::new()),
             interests: Interests::default(),
             waiting: Waiting::default(),
             landing: HashMap::new(),
@@ -139,7 +150,8 @@ impl Hub {
 
     fn deadline(&self) -> Option<Instant> {
         let dial = self.dialer.deadline(|peer| self.is_wanted(peer));
-        [self.scheduler.deadline(), dial].into_iter().flatten().min()
+        let all = [self.scheduler.deadline(), dial, self.addresses.deadline()];
+        all.into_iter().flatten().min()
     }
 
     fn on_message(&mut self, message: ToHub) {
@@ -153,7 +165,8 @@ impl Hub {
             } => self.on_path_up(now, source, remote, shard, rtt),
             ToHub::PathDown { path, end } => self.on_path_down(now, path, &end),
             ToHub::Lanes(lanes) => self.on_lanes(now, lanes),
-            ToHub::Ports { source, ports } => self.dialer.on_ports(source.peer, source.path, &ports),
+            ToHub::Ports { source, ports } => self.dialer.on_ports(now, source.peer, source.path, &ports),
+            ToHub::Addresses { source, via, addresses } => self.dialer.on_addresses(now, source.peer, via.ip(), addresses),
             ToHub::Claim {
                 path,
                 peer,
@@ -255,18 +268,14 @@ impl Hub {
             let scheduler = &self.scheduler;
             let wanted = |peer: &PeerId| waiting.has_any() && interests.is_hinted(peer) && !scheduler.is_dropped(peer);
             match self.dialer.poll(now, wanted) {
-                Some(dialer::Action::Dial { peer, remote }) => self.dial(now, peer, remote),
-                Some(dialer::Action::GiveUp { path }) => {
-                    let timeout_ms = self.parts.config.dial_timeout.as_millis();
-                    let why = format!("no answer within {timeout_ms} ms: is it running, and is UDP to it let through?");
-                    self.send_path(path, |path| ToShard::Close {
-                        path,
-                        why: CloseReason::Redundant,
-                    });
-                    self.on_path_down(now, path, &End::Because(why));
-                }
+                Some(dialer::Action::Dial { peer, pair, purpose }) => self.dial(now, peer, pair, purpose),
+                Some(dialer::Action::GiveUp { path, why }) => self.give_up(now, path, why),
                 None => break,
             }
+        }
+        if self.addresses.poll(now) {
+            let up: Vec<PathId> = self.paths.iter().filter(|(_, path)| path.up).map(|(id, _)| *id).collect();
+            up.into_iter().for_each(|path| self.tell_addresses(path));
         }
     }
 
@@ -274,22 +283,22 @@ impl Hub {
         self.waiting.has_any() && self.interests.is_hinted(peer) && !self.scheduler.is_dropped(peer)
     }
 
-    fn dial(&mut self, now: Instant, peer: PeerId, remote: SocketAddr) {
+    fn dial(&mut self, now: Instant, peer: PeerId, pair: Pair, purpose: Purpose) {
         let shard = self.shard_for(peer);
         let path = self.parts.path_ids.next();
-        let lane = self.lane_to(remote.ip());
-        let from = lane.clone();
-        self.dialer.on_started(now, peer, remote, path);
-        tracing::debug!(peer = %peer.short(), %remote, lane = lane.as_ref().map(|lane| &lane.name), path = path.0, "dialing");
-        self.paths.insert(
-            path,
-            Path {
-                shard,
-                peer,
-                up: false,
-                lane,
-            },
-        );
+        let pair = self.dialer.settle(pair);
+        let (from, remote) = (pair.from.clone(), pair.remote);
+        let known = Path {
+            shard,
+            peer,
+            remote,
+            up: false,
+            lane: from.clone(),
+        };
+        self.paths.insert(path, known);
+        let lane = from.as_ref().map(|lane| &lane.name);
+        tracing::debug!(peer = %peer.short(), %remote, lane, path = path.0, ?purpose, "dialing");
+        self.dialer.on_started(now, peer, path, pair, purpose);
         self.parts.shards[shard].send(ToShard::Dial {
             path,
             peer,
@@ -298,17 +307,11 @@ impl Hub {
         });
     }
 
-    /// The lane on whose subnet an address is. The others are reached as the routing table says, and so are addresses of this machine:
-    /// what is sent to them never leaves it.
-    fn lane_to(&self, remote: IpAddr) -> Option<Lane> {
-        let is_own = remote.is_loopback() || self.lanes.iter().any(|lane| lane.ip == remote);
-        let mut near = self.lanes.iter().filter(|lane| lane.is_up && lane.is_near(remote));
-        near.next().filter(|_| !is_own).cloned()
-    }
-
     /// Paths from lanes that are gone would be silent until they time out.
     fn on_lanes(&mut self, now: Instant, lanes: Vec<Lane>) {
-        self.dialer.on_lanes(now, &lanes);
+        self.dialer.on_lanes(now, lanes.clone());
+        self.addresses
+            .on_own(lanes.iter().filter(|lane| lane.is_up).map(|lane| lane.ip).collect());
         self.lanes = lanes;
         let lost = |path: &Path| path.lane.as_ref()?.lost(&self.lanes);
         let lost: Vec<(PathId, LaneLost)> = self.paths.iter().filter_map(|(id, path)| Some((*id, lost(path)?))).collect();
@@ -320,6 +323,17 @@ impl Hub {
             });
             self.on_path_down(now, path, &end);
         }
+    }
+
+    fn give_up(&mut self, now: Instant, path: PathId, why: Lapse) {
+        self.send_path(path, |path| ToShard::Close {
+            path,
+            why: match why {
+                Lapse::NoAnswer { .. } => CloseReason::Redundant,
+                Lapse::Silent | Lapse::Withdrawn => CloseReason::Lapsed,
+            },
+        });
+        self.on_path_down(now, path, &End::Because(why.why()));
     }
 
     /// The shard for one more path to the peer: of those with the fewest paths to it, the one whose turn it is.
@@ -339,6 +353,7 @@ impl Hub {
         let known = self.paths.entry(path).or_insert(Path {
             shard,
             peer,
+            remote,
             up: false,
             lane: None,
         });
@@ -359,6 +374,7 @@ impl Hub {
             });
             self.paths.remove(&spare);
         }
+        self.tell_addresses(path);
         self.scheduler.on_source_up(now, source, rtt);
         for release in self.interests.hinted_releases(&peer) {
             self.tell_claim(path, release);
@@ -366,17 +382,17 @@ impl Hub {
     }
 
     fn on_path_down(&mut self, now: Instant, path: PathId, end: &End) {
-        let Some(Path { peer, up, .. }) = self.paths.remove(&path) else {
+        let Some(Path { peer, remote, up, .. }) = self.paths.remove(&path) else {
             return;
         };
         let round = self.dialer.on_down(now, peer, path, end);
         self.interests.on_path_down(path);
         let why = end.why();
         if up {
-            tracing::info!(peer = %peer.short(), path = path.0, why, "path down");
+            tracing::info!(peer = %peer.short(), %remote, path = path.0, why, "path down");
             self.scheduler.on_source_down(now, Source { peer, path }, why.to_owned());
         } else {
-            tracing::debug!(peer = %peer.short(), path = path.0, why, "dial failed");
+            tracing::debug!(peer = %peer.short(), %remote, path = path.0, why, "dial failed");
         }
         if round == Round::InVain {
             self.scheduler.on_unreached(now, peer);
@@ -391,6 +407,11 @@ impl Hub {
         match pulse {
             Pulse::Suspect => tracing::info!(peer, path, "path suspect: no answer to pings"),
             Pulse::Well | Pulse::Quiet => tracing::debug!(peer, path, ?pulse, "path"),
+        }
+        match pulse {
+            Pulse::Suspect => self.dialer.on_suspect(now, source.peer, source.path),
+            Pulse::Well => self.dialer.on_well(source.peer, source.path),
+            Pulse::Quiet => {}
         }
         self.scheduler.on_pulse(now, source, pulse);
     }
@@ -502,6 +523,14 @@ impl Hub {
             for path in self.paths_up_of(hint.peer) {
                 self.tell_claim(path, release);
             }
+        }
+    }
+
+    /// Tells the peer behind a path where this node is.
+    fn tell_addresses(&self, path: PathId) {
+        if let Some(known) = self.paths.get(&path) {
+            let addresses = self.addresses.for_peer_at(known.remote.ip());
+            self.send_path(path, |path| ToShard::Addresses { path, addresses });
         }
     }
 

@@ -22,7 +22,23 @@ pub(crate) fn lane_mtu(lane: &Lane, remote: SocketAddr) -> u32 {
     by_lane.unwrap_or_else(|_| link_mtu(Some(lane.ip), remote))
 }
 
+/// The local address that the kernel would send from to `remote` by itself.
+pub(crate) fn source_for(remote: IpAddr) -> Option<IpAddr> {
+    // The port matters to nobody: a socket that is connected asks for the route alone.
+    let socket = connected(None, None, SocketAddr::new(remote, 9)).ok()?;
+    Some(socket.local_addr().ip())
+}
+
 fn route_mtu(local: Option<IpAddr>, interface: Option<&str>, remote: SocketAddr) -> io::Result<u32> {
+    let socket = connected(local, interface, remote)?;
+    Ok(match remote {
+        SocketAddr::V4(_) => sockopt::ip_mtu(&socket)?,
+        SocketAddr::V6(_) => sockopt::ipv6_mtu(&socket)?,
+    })
+}
+
+/// A socket for which the kernel has looked the route up. Nothing is sent.
+fn connected(local: Option<IpAddr>, interface: Option<&str>, remote: SocketAddr) -> io::Result<UdpSocket> {
     let any: IpAddr = match remote {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -32,12 +48,8 @@ fn route_mtu(local: Option<IpAddr>, interface: Option<&str>, remote: SocketAddr)
         ..SocketOptions::default()
     };
     let socket = UdpSocket::bind(SocketAddr::new(local.unwrap_or(any), 0), &options).map_err(io::Error::other)?;
-    // Looks the route up; nothing is sent.
     rustix::net::connect(&socket, &remote)?;
-    Ok(match remote {
-        SocketAddr::V4(_) => sockopt::ip_mtu(&socket)?,
-        SocketAddr::V6(_) => sockopt::ipv6_mtu(&socket)?,
-    })
+    Ok(socket)
 }
 
 /// Addresses at which others may reach sockets bound to `bound`: wildcards become the machine's own addresses, link-local
@@ -66,7 +78,8 @@ pub(crate) fn reachable(bound: &[SocketAddr], own: &[IpAddr]) -> Vec<SocketAddr>
     out
 }
 
-fn is_link_local(ip: IpAddr) -> bool {
+/// Whether it means something only along with the name of an interface.
+pub(crate) fn is_link_local(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_unicast_link_local(),
@@ -100,6 +113,17 @@ mod tests {
                     .collect::<Vec<SocketAddr>>()
             };
             assert_eq!(reachable(&parse(bound), &machine()), parse(expect), "{bound:?}");
+        }
+    }
+
+    #[test]
+    fn the_kernel_says_what_it_would_send_from() {
+        for ip in ["127.0.0.1", "127.0.0.9"] {
+            assert_eq!(
+                source_for(ip.parse().expect("an address")),
+                Some(Ipv4Addr::LOCALHOST.into()),
+                "{ip}"
+            );
         }
     }
 

@@ -8,7 +8,7 @@ use ares_core::admission::{Admission, TurnedAway};
 use ares_core::chunk::{ChunkId, ReleaseId};
 use ares_core::path::Lane;
 use ares_core::path::health::{self, Health, Pulse};
-use ares_core::peer::{PathId, PeerId, SocketId};
+use ares_core::peer::{Address, PathId, PeerId, SocketId};
 use ares_core::swarm::SourceStats;
 use ares_core::time;
 use ares_core::wire::{self, AskItem, ClaimState, CloseCode, Exchange, ExchangeLimits, Frame, Hello, WireError};
@@ -72,6 +72,8 @@ pub(super) enum Said {
     Down { end: End },
     /// The peer, which this side dialed, told which UDP ports its shards have.
     Ports { peer: PeerId, ports: Vec<u16> },
+    /// The peer told where it can be reached.
+    Addresses { peer: PeerId, addresses: Vec<Address> },
     /// The peer told how much of a release it has.
     Claim {
         peer: PeerId,
@@ -379,7 +381,8 @@ impl Conn {
                     }
                 }
                 wire::Event::Claim { release, state } => said.push(Said::Claim { peer, release, state }),
-                wire::Event::Load { .. } | wire::Event::Addresses(_) => {}
+                wire::Event::Load { .. } => {}
+                wire::Event::Addresses(addresses) => said.push(Said::Addresses { peer, addresses }),
                 wire::Event::Bad { chunk } => said.push(Said::SawBad { peer, chunk }),
                 wire::Event::Bye { reason, .. } => {
                     self.close(now, CloseCode::Goodbye, &format!("the peer said goodbye: {reason}"));

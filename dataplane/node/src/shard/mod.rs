@@ -426,6 +426,7 @@ impl Shard {
                 }
             }
             ToShard::Claim { path, release, state } => self.send_frame(path, &Frame::Claim { release, state }),
+            ToShard::Addresses { path, addresses } => self.send_frame(path, &Frame::Addresses(addresses)),
             ToShard::TellBad { path, chunk } => self.send_frame(path, &Frame::Bad { chunk }),
             ToShard::Close { path, why } => self.close(now, path, &why),
             ToShard::Paths(reply) => {
@@ -651,6 +652,11 @@ fn tell_all(parts: &Parts, conn: &Conn, said: &mut Vec<Said>) {
                 source: Source { peer, path },
                 ports,
             },
+            Said::Addresses { peer, addresses } => ToHub::Addresses {
+                source: Source { peer, path },
+                via: conn.remote(),
+                addresses,
+            },
             Said::Claim { peer, release, state } => ToHub::Claim {
                 path,
                 peer,
@@ -691,6 +697,7 @@ impl CloseReason {
         match self {
             Self::Stopping => (CloseCode::Goodbye, "the node is stopping".into()),
             Self::Redundant => (CloseCode::Goodbye, "another path is used".into()),
+            Self::Lapsed => (CloseCode::Goodbye, "nothing comes over this path any more".into()),
             Self::Idle => (
                 CloseCode::Goodbye,
                 "nothing was asked for long, and others want the place".into(),

@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Cat(CatArgs),
     /// What the daemon is doing
     Status,
+    /// The network paths of the daemon: state, round trip, rate, loss, share
+    Paths,
     /// Check this machine: kernel, limits, FUSE, disk, port
     Doctor,
     /// Help on a subcommand, or on `exit-codes`
@@ -220,6 +222,7 @@ mod tests {
             "ares ls -l ares:abc/dir",
             "ares cat ares:abc/file -vv",
             "ares status --json",
+            "ares paths --json",
             "ares -q doctor",
             "ares demo",
             "ares help exit-codes",

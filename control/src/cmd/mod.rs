@@ -8,6 +8,7 @@ mod get;
 mod help;
 mod ls;
 mod mount;
+mod paths;
 mod publish;
 mod serve;
 mod status;
@@ -136,6 +137,7 @@ fn run(args: LowArgs) -> Result<(), End> {
         Command::Ls(args) => ls::run(&context, args),
         Command::Cat(args) => cat::run(&context, args),
         Command::Status => status::run(&context),
+        Command::Paths => paths::run(&context),
         Command::Doctor => doctor::run(&context),
         Command::Help(args) => help::run(&args),
     };

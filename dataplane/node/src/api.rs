@@ -95,16 +95,46 @@ pub struct PeerStatus {
 /// A path as `status` shows it.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct PathStatus {
+    /// What its shard measures.
+    #[serde(flatten)]
+    pub figures: PathFigures,
+    /// Name of the interface that has the local address.
+    pub interface: Option<String>,
+    /// How it fares.
+    pub state: PathState,
+    /// Its part (0 to 1) of what all paths to the peer have carried in the last seconds; none where that is nothing.
+    pub share: Option<f64>,
+    /// Seconds since it came up.
+    pub age_s: f64,
+    /// Seconds since it last became what it is: was opened, went silent, was heard again or took over from another.
+    pub switched_s: f64,
+    /// Which of these, and why.
+    pub switched_why: String,
+}
+
+/// How a path fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PathState {
+    /// It carries something.
+    Up,
+    /// Something is expected over it and does not come.
+    Suspect,
+    /// It is kept and carries nothing.
+    Standby,
+}
+
+/// What a shard measures of a path.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct PathFigures {
     /// Number of the path within this node's life.
     pub path: u64,
     /// Shard that drives it.
     pub shard: usize,
     /// Remote address.
     pub remote: SocketAddr,
-    /// Local address, where it is known: that of the lane, or the one the peer has dialed.
+    /// Local address, where it is known: that of the lane, or the one datagrams come to.
     pub local: Option<IpAddr>,
-    /// Name of the interface it leaves by, where this node has chosen one.
-    pub interface: Option<String>,
     /// Smoothed round-trip time, milliseconds.
     pub rtt_ms: f64,
     /// Path MTU, bytes of UDP payload.
@@ -113,8 +143,14 @@ pub struct PathStatus {
     pub rx_bytes: u64,
     /// See `rx_bytes`.
     pub tx_bytes: u64,
-    /// Packets the congestion controller counted as lost.
+    /// The same for each of the last seconds.
+    pub rx_bytes_per_s: u64,
+    /// See `rx_bytes_per_s`.
+    pub tx_bytes_per_s: u64,
+    /// Packets of ours the congestion controller counted as lost.
     pub lost_packets: u64,
+    /// Their part of all packets of ours, in percent.
+    pub loss_percent: f64,
     /// Chunk bytes asked and not yet arrived.
     pub inflight_bytes: u64,
 }

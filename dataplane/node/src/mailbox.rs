@@ -18,7 +18,7 @@ use ares_ring::Waker;
 use bytes::Bytes;
 use crossbeam::channel::Sender;
 
-use crate::api::{PathStatus, PeerHint, Status, WantId};
+use crate::api::{PathFigures, PeerHint, Status, WantId};
 use crate::hub::Waiter;
 
 /// Messages a mailbox holds before its senders wait.
@@ -51,7 +51,7 @@ pub(crate) enum ToShard {
     /// Tell the peer that a chunk it sent was wrong.
     TellBad { path: PathId, chunk: ChunkId },
     /// Report every path's figures.
-    Paths(Sender<Vec<(PeerId, PathStatus)>>),
+    Paths(Sender<Vec<(PeerId, PathFigures)>>),
     /// Close everything and end the thread.
     Stop,
 }

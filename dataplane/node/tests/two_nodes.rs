@@ -119,7 +119,9 @@ fn download(handle: &Handle, release: ReleaseId) -> Result<(), DownloadError> {
 fn paths(handle: &Handle) -> Vec<(usize, SocketAddr, u64)> {
     let peers = handle.status().expect("a node answers").peers;
     let paths = peers.iter().flat_map(|peer| &peer.paths);
-    paths.map(|path| (path.shard, path.remote, path.rx_bytes)).collect()
+    paths
+        .map(|path| (path.figures.shard, path.figures.remote, path.figures.rx_bytes))
+        .collect()
 }
 
 fn fetched_bytes(handle: &Handle) -> u64 {

@@ -156,8 +156,8 @@ impl Dialer {
     }
 
     /// The machine has these lanes now.
-    pub(super) fn on_lanes(&mut self, now: Instant, lanes: Vec<Lane>) {
-        let old = std::mem::replace(&mut self.here.lanes, lanes);
+    pub(super) fn on_lanes(&mut self, now: Instant, lanes: &[Lane]) {
+        let old = std::mem::replace(&mut self.here.lanes, lanes.to_vec());
         let was_up = |lane: &Lane| old.iter().any(|old| old.is_up && old.id() == lane.id());
         let risen: Vec<&Lane> = self.here.lanes.iter().filter(|lane| lane.is_up && !was_up(lane)).collect();
         for target in self.peers.values_mut() {

@@ -5,6 +5,7 @@ mod addresses;
 mod dialer;
 mod further;
 mod interest;
+mod path;
 mod troubles;
 mod waiting;
 
@@ -27,10 +28,11 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use self::addresses::Addresses;
 use self::dialer::{Dialer, Lapse, Round};
 use self::interest::Interests;
+use self::path::Path;
 use self::troubles::Purpose;
 pub(crate) use self::waiting::Waiter;
 use self::waiting::Waiting;
-use crate::api::{NodeConfig, PeerHint, PeerStatus, ReleaseStatus, Status, StoreStatus, WantId};
+use crate::api::{NodeConfig, PathFigures, PeerHint, PeerStatus, ReleaseStatus, Status, StoreStatus, WantId};
 use crate::clock::Clock;
 use crate::counters::{Totals, add};
 use crate::lanes;
@@ -65,17 +67,6 @@ pub(crate) struct Parts {
     pub(crate) totals: Arc<Totals>,
     pub(crate) path_ids: Arc<PathIds>,
     pub(crate) seed: u64,
-}
-
-/// A path as the hub knows it.
-struct Path {
-    shard: usize,
-    /// Known from the start for a dial, from the handshake on for an accepted one.
-    peer: PeerId,
-    remote: SocketAddr,
-    up: bool,
-    /// Of a path that was dialed from one.
-    lane: Option<Lane>,
 }
 
 /// The hub's state.
@@ -274,7 +265,12 @@ impl Hub {
             }
         }
         if self.addresses.poll(now) {
-            let up: Vec<PathId> = self.paths.iter().filter(|(_, path)| path.up).map(|(id, _)| *id).collect();
+            let up: Vec<PathId> = self
+                .paths
+                .iter()
+                .filter(|(_, path)| path.is_up())
+                .map(|(id, _)| *id)
+                .collect();
             up.into_iter().for_each(|path| self.tell_addresses(path));
         }
     }
@@ -288,13 +284,8 @@ impl Hub {
         let path = self.parts.path_ids.next();
         let pair = self.dialer.settle(pair);
         let (from, remote) = (pair.from.clone(), pair.remote);
-        let known = Path {
-            shard,
-            peer,
-            remote,
-            up: false,
-            lane: from.clone(),
-        };
+        let mut known = Path::new(shard, peer, remote, purpose.why());
+        known.lane = from.clone();
         self.paths.insert(path, known);
         let lane = from.as_ref().map(|lane| &lane.name);
         tracing::debug!(peer = %peer.short(), %remote, lane, path = path.0, ?purpose, "dialing");
@@ -309,7 +300,7 @@ impl Hub {
 
     /// Paths from lanes that are gone would be silent until they time out.
     fn on_lanes(&mut self, now: Instant, lanes: Vec<Lane>) {
-        self.dialer.on_lanes(now, lanes.clone());
+        self.dialer.on_lanes(now, &lanes);
         self.addresses
             .on_own(lanes.iter().filter(|lane| lane.is_up).map(|lane| lane.ip).collect());
         self.lanes = lanes;
@@ -350,14 +341,8 @@ impl Hub {
 
     fn on_path_up(&mut self, now: Instant, source: Source, remote: SocketAddr, shard: usize, rtt: Duration) {
         let Source { peer, path } = source;
-        let known = self.paths.entry(path).or_insert(Path {
-            shard,
-            peer,
-            remote,
-            up: false,
-            lane: None,
-        });
-        known.up = true;
+        let by_peer = || Path::new(shard, peer, remote, "opened by the peer");
+        self.paths.entry(path).or_insert_with(by_peer).on_up(now);
         if self.scheduler.is_dropped(&peer) {
             let why = CloseReason::Misbehaved {
                 code: CloseCode::Dropped,
@@ -382,14 +367,16 @@ impl Hub {
     }
 
     fn on_path_down(&mut self, now: Instant, path: PathId, end: &End) {
-        let Some(Path { peer, remote, up, .. }) = self.paths.remove(&path) else {
-            return;
-        };
+        let Some(gone) = self.paths.remove(&path) else { return };
+        let (peer, remote) = (gone.peer, gone.remote);
         let round = self.dialer.on_down(now, peer, path, end);
         self.interests.on_path_down(path);
         let why = end.why();
-        if up {
+        if gone.is_up() {
             tracing::info!(peer = %peer.short(), %remote, path = path.0, why, "path down");
+            for other in self.paths.values_mut().filter(|other| other.peer == peer && other.is_up()) {
+                other.on_switch(now, format!("took over from {remote}: {why}"));
+            }
             self.scheduler.on_source_down(now, Source { peer, path }, why.to_owned());
         } else {
             tracing::debug!(peer = %peer.short(), %remote, path = path.0, why, "dial failed");
@@ -407,6 +394,9 @@ impl Hub {
         match pulse {
             Pulse::Suspect => tracing::info!(peer, path, "path suspect: no answer to pings"),
             Pulse::Well | Pulse::Quiet => tracing::debug!(peer, path, ?pulse, "path"),
+        }
+        if let Some(known) = self.paths.get_mut(&source.path) {
+            known.on_pulse(now, pulse);
         }
         match pulse {
             Pulse::Suspect => self.dialer.on_suspect(now, source.peer, source.path),
@@ -429,7 +419,7 @@ impl Hub {
     }
 
     fn paths_up_of(&self, peer: PeerId) -> Vec<PathId> {
-        let up = self.paths.iter().filter(|(_, path)| path.up && path.peer == peer);
+        let up = self.paths.iter().filter(|(_, path)| path.is_up() && path.peer == peer);
         up.map(|(id, _)| *id).collect()
     }
 
@@ -569,25 +559,26 @@ impl Hub {
     }
 
     fn status(&self) -> Status {
-        let mut peers: BTreeMap<PeerId, PeerStatus> = BTreeMap::new();
+        let now = self.now();
+        let mut peers: BTreeMap<PeerId, Vec<PathFigures>> = BTreeMap::new();
         for shard in &self.parts.shards {
             let (reply, paths) = bounded(1);
             shard.send(ToShard::Paths(reply));
             for (peer, path) in paths.recv_timeout(SHARD_REPLY_MAX).unwrap_or_default() {
-                let entry = peers.entry(peer).or_insert_with(|| PeerStatus {
-                    peer: peer.to_string(),
-                    paths: Vec::new(),
-                });
-                entry.paths.push(path);
+                peers.entry(peer).or_default().push(path);
             }
         }
+        let peer_status = |(peer, paths): (PeerId, Vec<PathFigures>)| PeerStatus {
+            peer: peer.to_string(),
+            paths: path::statuses(now, paths, &self.paths, &self.lanes),
+        };
         let totals = self.parts.store.totals();
         let releases = self.parts.store.releases();
         Status {
             peer: self.parts.identity.to_string(),
             listen: self.parts.listen.clone(),
             uptime_s: self.parts.clock.uptime().as_secs_f64(),
-            peers: peers.into_values().collect(),
+            peers: peers.into_iter().map(peer_status).collect(),
             releases: releases
                 .into_iter()
                 .map(|known| ReleaseStatus {

@@ -35,6 +35,18 @@ pub(super) enum Purpose {
     Port,
 }
 
+impl Purpose {
+    /// In words.
+    pub(super) fn why(self) -> &'static str {
+        match self {
+            Self::First => "opened first",
+            Self::Way => "opened as another way",
+            Self::Heal => "opened again after it was lost",
+            Self::Port => "opened for another core",
+        }
+    }
+}
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct Troubles {

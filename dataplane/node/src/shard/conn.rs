@@ -1,7 +1,7 @@
 //! One path: a QUIC connection, the conversation on its control stream, its asks and its answers. Turns QUIC's events into the
 //! machines' and tells the shard what came of it; owns no socket and no ring.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ares_core::admission::{Admission, TurnedAway};
@@ -19,8 +19,9 @@ use quinn_proto::{
 };
 
 use super::asking::{Asking, Outcome};
+use super::meter::{Carried, Meter};
 use super::serving::Serving;
-use crate::api::PathStatus;
+use crate::api::PathFigures;
 use crate::clock::Clock;
 use crate::mailbox::{End, PathAsk};
 use crate::{congestion, quic, tls};
@@ -36,6 +37,9 @@ pub(super) struct Conn {
     remote: SocketAddr,
     /// Where all its datagrams leave from, if not from where the kernel says.
     lane: Option<Lane>,
+    /// Where its datagrams come to.
+    local: Option<IpAddr>,
+    meter: Meter,
     exchange: Exchange,
     control: Option<StreamId>,
     control_out: Bytes,
@@ -105,6 +109,8 @@ impl Conn {
             socket,
             handle,
             remote: quic.remote_address(),
+            local: quic.local_ip(),
+            meter: Meter::default(),
             quic,
             lane,
             asking: Asking::default(),
@@ -134,6 +140,28 @@ impl Conn {
     /// Where it leaves from, if this side has chosen.
     pub(super) fn lane(&self) -> Option<&Lane> {
         self.lane.as_ref()
+    }
+
+    /// A packet came over it, to this address.
+    pub(super) fn on_heard(&mut self, now: time::Instant, local: Option<IpAddr>) {
+        self.health.on_heard(now);
+        self.local = local.or(self.local);
+    }
+
+    /// Looks, once in a while, at how much it carries.
+    pub(super) fn measure(&mut self, now: Instant) {
+        if self.meter.is_due(now) {
+            let total = self.carried();
+            self.meter.on_mark(now, total);
+        }
+    }
+
+    fn carried(&self) -> Carried {
+        let stats = self.quic.stats();
+        Carried {
+            rx_bytes: stats.udp_rx.bytes,
+            tx_bytes: stats.udp_tx.bytes,
+        }
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -187,11 +215,6 @@ impl Conn {
         self.quic.set_send_window(window);
     }
 
-    /// A packet came over it.
-    pub(super) fn on_heard(&mut self, now: time::Instant) {
-        self.health.on_heard(now);
-    }
-
     /// Judges by what came whether the path still works. Whether the peer is to be pinged now.
     pub(super) fn check_health(&mut self, now: time::Instant, said: &mut Vec<Said>) -> bool {
         let Some(peer) = self.peer.filter(|_| self.phase == Phase::Up) else {
@@ -215,7 +238,7 @@ impl Conn {
     }
 
     /// Fresh figures of the path, for the scheduler.
-    pub(super) fn measure(&mut self) -> SourceStats {
+    pub(super) fn source_stats(&mut self) -> SourceStats {
         let rtt = self.quic.rtt();
         let rttvar = congestion::rttvar(&self.quic).unwrap_or(rtt / 2);
         self.health.on_rtt(rtt, rttvar);
@@ -423,19 +446,22 @@ impl Conn {
     }
 
     /// Figures for `status`, of a path that this shard drives.
-    pub(super) fn status(&self, shard: usize) -> PathStatus {
+    pub(super) fn figures(&self, now: Instant, shard: usize) -> PathFigures {
         let stats = self.quic.stats();
-        PathStatus {
+        let per_s = self.meter.per_s(now, self.carried());
+        PathFigures {
             path: self.path.0,
             shard,
             remote: self.remote,
-            local: self.lane.as_ref().map(|lane| lane.ip).or(self.quic.local_ip()),
-            interface: self.lane.as_ref().map(|lane| lane.name.clone()),
+            local: self.lane.as_ref().map(|lane| lane.ip).or(self.local),
             rtt_ms: self.quic.rtt().as_secs_f64() * 1e3,
             mtu: stats.path.current_mtu,
             rx_bytes: stats.udp_rx.bytes,
             tx_bytes: stats.udp_tx.bytes,
+            rx_bytes_per_s: per_s.rx_bytes,
+            tx_bytes_per_s: per_s.tx_bytes,
             lost_packets: stats.path.lost_packets,
+            loss_percent: 100.0 * stats.path.lost_packets as f64 / stats.path.sent_packets.max(1) as f64,
             inflight_bytes: self.asking.inflight_bytes(),
         }
     }

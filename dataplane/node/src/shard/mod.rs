@@ -4,6 +4,7 @@
 mod asking;
 mod conn;
 mod loads;
+mod meter;
 mod sends;
 mod serving;
 mod shares;
@@ -272,7 +273,7 @@ impl Shard {
                 Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                     if let Some(conn) = self.conns.get_mut(&handle.0) {
                         conn.quic.handle_event(event);
-                        conn.on_heard(heard_at);
+                        conn.on_heard(heard_at, local_ip);
                         self.mark_dirty(handle.0);
                     }
                 }
@@ -432,7 +433,7 @@ impl Shard {
             ToShard::Paths(reply) => {
                 let up = self.conns.values().filter(|conn| conn.is_up());
                 let paths = up
-                    .filter_map(|conn| Some((conn.peer()?, conn.status(self.parts.index))))
+                    .filter_map(|conn| Some((conn.peer()?, conn.figures(now, self.parts.index))))
                     .collect();
                 // Whoever asked may have gone; that is theirs to know.
                 let _ = reply.send(paths);
@@ -612,6 +613,7 @@ impl Shard {
             return;
         }
         self.next_stats = now + STATS_INTERVAL;
+        self.conns.values_mut().for_each(|conn| conn.measure(now));
         for conn in self
             .conns
             .values_mut()
@@ -619,7 +621,7 @@ impl Shard {
         {
             let Some(peer) = conn.peer() else { continue };
             let source = Source { peer, path: conn.path };
-            let stats = conn.measure();
+            let stats = conn.source_stats();
             // The hub outlives the shards: it ends only after telling them to stop.
             let _ = self.parts.hub.send(ToHub::Stats { source, stats });
         }

@@ -269,7 +269,7 @@ fn dials(d: &mut Dialer, now: Instant, path: u64) -> Vec<(u32, SocketAddr)> {
 /// Two cables; the link names the peer's address on the first. Path 1 is up there, at the start of time.
 fn on_two_cables() -> Dialer {
     let mut d = Dialer::new(PeerId::from_bytes([1; 32]), 4, TIMEOUT, route);
-    d.on_lanes(Instant::ZERO, lanes(true));
+    d.on_lanes(Instant::ZERO, &lanes(true));
     d.on_hint(Instant::ZERO, PEER, &[at(1)]);
     assert_eq!(dials(&mut d, Instant::ZERO, 1), [(0, at(1))]);
     d.on_up(Instant::ZERO, PEER, PathId(1));
@@ -436,11 +436,11 @@ fn a_path_to_an_address_that_the_peer_has_no_more_is_given_up_and_not_dialed_aga
 #[test]
 fn a_lane_that_comes_up_is_used_at_once_and_one_that_is_down_is_not() {
     let mut d = on_both_ways();
-    d.on_lanes(at_ms(5000), lanes(false));
+    d.on_lanes(at_ms(5000), &lanes(false));
     d.on_down(at_ms(5000), PEER, PathId(2), &because("interface eth2 went down"));
     assert_eq!(dials(&mut d, at_ms(5000), 3), []);
     assert_eq!(dials(&mut d, at_ms(7300), 3), []);
-    d.on_lanes(at_ms(7300), lanes(true));
+    d.on_lanes(at_ms(7300), &lanes(true));
     assert_eq!(dials(&mut d, at_ms(7300), 3), [(2, at(2))]);
 }
 
@@ -458,7 +458,7 @@ fn a_peer_that_is_lost_is_looked_for_wherever_it_was_and_over_every_lane() {
     // One address far away, and a lane that the kernel would not choose.
     let far: SocketAddr = ([192, 0, 2, 7], 7411).into();
     let mut d = Dialer::new(PeerId::from_bytes([1; 32]), 4, TIMEOUT, route);
-    d.on_lanes(Instant::ZERO, lanes(true));
+    d.on_lanes(Instant::ZERO, &lanes(true));
     d.on_hint(Instant::ZERO, PEER, &[far]);
     assert_eq!(dials(&mut d, Instant::ZERO, 1), [(0, far)]);
     assert_eq!(dials(&mut d, Instant::ZERO + STAGGER, 2), [(2, far)]);

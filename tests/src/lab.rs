@@ -2,10 +2,16 @@
 //! They vanish with the `Lab`, also when a test panics; what a killed test left is swept by the next one (see `scratch`).
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::run::{Outcome, PATIENCE, Running};
 use crate::scratch::{OWNER_VARIABLE, Scratch, say};
@@ -41,10 +47,17 @@ pub struct Node {
 
 #[derive(Clone, Debug)]
 enum Place {
-    /// In a namespace; `port`, in the namespace before it, is the other end of its cable.
-    Namespace { name: String, before: String, port: String },
+    /// In a namespace; without a cable it is `paths` that joins it to others.
+    Namespace { name: String, cable: Option<Cable> },
     /// In the namespace of the test itself.
     Host,
+}
+
+/// The other end of `eth0`: an interface in the namespace before.
+#[derive(Clone, Debug)]
+struct Cable {
+    before: String,
+    port: String,
 }
 
 /// A network namespace by name, as `ip netns` keeps them. Deleted when dropped, with the cables in it.
@@ -71,6 +84,11 @@ impl Lab {
     /// Two machines on two cables, `eth0` and `eth1` of both. Their addresses are those of `Node::ips`. `None` as for `new`.
     pub fn two_cables(test: &str) -> Option<Self> {
         Self::joined(test, |scratch| build_pair(scratch, 1500).and_then(add_cable))
+    }
+
+    /// Machines with these addresses and nothing but a loopback, for `paths` to join. `None` as for `new`.
+    pub(crate) fn apart(test: &str, addresses: &[Ipv4Addr]) -> Option<Self> {
+        Self::joined(test, |scratch| build_apart(scratch, addresses))
     }
 
     fn joined(test: &str, build: impl FnOnce(&Scratch) -> Result<(Vec<Node>, Vec<Namespace>), String>) -> Option<Self> {
@@ -167,8 +185,10 @@ fn build_switched(scratch: &Scratch, count: u8) -> Result<(Vec<Node>, Vec<Namesp
         let address = address(&own, i)?;
         let place = Place::Namespace {
             name: own.0.clone(),
-            before: switch.0.clone(),
-            port,
+            cable: Some(Cable {
+                before: switch.0.clone(),
+                port,
+            }),
         };
         nodes.push(Node::new(scratch, i, place, address));
         namespaces.push(own);
@@ -192,8 +212,10 @@ fn build_pair(scratch: &Scratch, mtu: u16) -> Result<(Vec<Node>, Vec<Namespace>)
         let address = address(&ends[own], i as u8)?;
         let place = Place::Namespace {
             name: ends[own].0.clone(),
-            before: ends[other].0.clone(),
-            port: "eth0".to_owned(),
+            cable: Some(Cable {
+                before: ends[other].0.clone(),
+                port: "eth0".to_owned(),
+            }),
         };
         nodes.push(Node::new(scratch, i as u8, place, address));
     }
@@ -226,7 +248,39 @@ fn add_cable((nodes, ends): (Vec<Node>, Vec<Namespace>)) -> Result<(Vec<Node>, V
     Ok((nodes, ends))
 }
 
-fn ip(args: &[&str]) -> Result<(), String> {
+/// Makes machines that nothing joins.
+fn build_apart(scratch: &Scratch, addresses: &[Ipv4Addr]) -> Result<(Vec<Node>, Vec<Namespace>), String> {
+    let mut nodes = Vec::new();
+    let mut namespaces = Vec::new();
+    for (i, address) in (0..).zip(addresses) {
+        let own = namespace(scratch, &format!("n{i}"))?;
+        let place = Place::Namespace {
+            name: own.0.clone(),
+            cable: None,
+        };
+        nodes.push(Node::new(scratch, i, place, *address));
+        namespaces.push(own);
+    }
+    Ok((nodes, namespaces))
+}
+
+/// Calls `make` on a thread in a named network namespace: sockets and devices stay where they were made.
+pub(crate) fn inside<T: Send>(namespace: &str, make: impl FnOnce() -> T + Send) -> io::Result<T> {
+    let home = File::open(format!("/run/netns/{namespace}"))?;
+    let there = || {
+        move_into_link_name_space(home.as_fd(), Some(LinkNameSpaceType::Network))?;
+        Ok(make())
+    };
+    thread::scope(|scope| {
+        scope
+            .spawn(there)
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Runs `ip`; the error is what it said.
+pub(crate) fn ip(args: &[&str]) -> Result<(), String> {
     tool("ip", args).map(drop)
 }
 
@@ -261,6 +315,21 @@ impl Node {
         }
     }
 
+    /// Its network namespace.
+    pub(crate) fn namespace(&self) -> &str {
+        match &self.place {
+            Place::Namespace { name, .. } => name,
+            Place::Host => panic!("a loopback lab has no network of its own"),
+        }
+    }
+
+    fn cable(&self) -> &Cable {
+        match &self.place {
+            Place::Namespace { cable: Some(cable), .. } => cable,
+            _ => panic!("this machine has no cable"),
+        }
+    }
+
     /// Its address.
     pub fn ip(&self) -> IpAddr {
         self.ip
@@ -287,6 +356,14 @@ impl Node {
     /// Where its daemon listens.
     pub fn listen(&self) -> SocketAddr {
         SocketAddr::new(self.ip, PORT)
+    }
+
+    /// Calls `make` in this machine's network: sockets stay in the one they were made in.
+    ///
+    /// # Panics
+    /// Where the kernel refuses, or the lab has no network of its own.
+    pub fn inside<T: Send>(&self, make: impl FnOnce() -> T + Send) -> T {
+        inside(self.namespace(), make).unwrap_or_else(|e| panic!("cannot enter {}: {e}", self.namespace()))
     }
 
     /// A directory of its own.
@@ -391,9 +468,7 @@ impl Node {
     /// # Panics
     /// Where `ip` refuses, or the lab has no network of its own.
     pub fn add_address(&self, last: u8) -> IpAddr {
-        let Place::Namespace { name, .. } = &self.place else {
-            panic!("a loopback lab has no network of its own")
-        };
+        let name = self.namespace();
         let address = Ipv4Addr::new(10, 77, 0, last);
         ip(&["-n", name, "addr", "add", &format!("{address}/24"), "dev", "eth0"]).unwrap_or_else(|e| panic!("{e}"));
         address.into()
@@ -404,9 +479,7 @@ impl Node {
     /// # Panics
     /// Where `tc` refuses.
     pub fn limit_arrivals(&self, mbit_per_s: u32) {
-        let Place::Namespace { before, port, .. } = &self.place else {
-            panic!("a loopback lab has no cables")
-        };
+        let Cable { before, port } = self.cable();
         let rate = format!("{mbit_per_s}mbit");
         // Burst: one GSO packet; latency: a shallow queue, so that the sender feels the limit soon.
         let shape = [
@@ -417,9 +490,7 @@ impl Node {
 
     /// Lets traffic arrive at full speed again.
     pub fn lift_limit(&self) {
-        let Place::Namespace { before, port, .. } = &self.place else {
-            panic!("a loopback lab has no cables")
-        };
+        let Cable { before, port } = self.cable();
         tool("tc", &["-n", before, "qdisc", "del", "dev", port, "root"]).unwrap_or_else(|e| panic!("{e}"));
     }
 
@@ -460,10 +531,7 @@ impl Node {
 
     /// What `iptables` said.
     fn iptables(&self, args: &[&str]) -> String {
-        let Place::Namespace { name, .. } = &self.place else {
-            panic!("a loopback lab has no cables")
-        };
-        let net = format!("--net=/run/netns/{name}");
+        let net = format!("--net=/run/netns/{}", self.namespace());
         let command = [&[net.as_str(), "iptables", "-w"], args].concat();
         tool("nsenter", &command).unwrap_or_else(|e| panic!("{e}"))
     }

@@ -9,8 +9,10 @@ pub mod hostile;
 pub mod keys;
 pub mod lab;
 pub mod mount;
+pub mod paths;
 pub mod procfs;
 pub mod reader;
+pub mod relay;
 pub mod rng;
 pub mod run;
 pub mod scratch;
@@ -19,4 +21,5 @@ pub mod wait;
 
 pub use daemon::{Daemon, Published};
 pub use lab::{Lab, Node};
+pub use paths::TwoPaths;
 pub use run::{Outcome, Running};

@@ -25,6 +25,11 @@ impl Rng {
         self.word() % bound
     }
 
+    /// A number from 0 up to 1.
+    pub fn fraction(&mut self) -> f64 {
+        (self.word() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
     /// Fills `bytes`.
     pub fn fill(&mut self, bytes: &mut [u8]) {
         for word in bytes.chunks_mut(8) {

@@ -4,6 +4,7 @@
 mod demo_tree;
 mod error;
 mod host;
+mod interrupt;
 mod limits;
 mod meter;
 mod mount;

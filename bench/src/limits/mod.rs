@@ -10,14 +10,12 @@ mod udp;
 
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use ares_tests::Lab;
 use serde_json::json;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::error::{BenchError, Result};
+use crate::error::Result;
+use crate::interrupt::Interrupt;
 use crate::report::{Report, parse_size, say};
 use crate::stats::{Spread, table};
 use limit::{Limit, Sample};
@@ -71,22 +69,19 @@ impl Part {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGHUP, SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, interrupted.clone()).map_err(BenchError::Signals)?;
-    }
+    let interrupt = Interrupt::watch()?;
     let mut report = Report::open(args.json.as_deref())?;
     // Before the rows, so that their files are closed when its tmpfs goes.
     let host = Rc::new(Lab::on_loopback("limits", 2));
     let mut parts = Vec::new();
     for part in &args.parts {
-        let limits = unless(&interrupted, part.limits(args, &host))?;
+        let limits = interrupt.unless(part.limits(args, &host))?;
         parts.push((*part, limits));
     }
     for run in 1..=args.runs {
         say(&format!("run {run} of {}", args.runs));
         for limit in parts.iter_mut().flat_map(|(_, limits)| limits) {
-            let sample = unless(&interrupted, limit.sample())?;
+            let sample = interrupt.unless(limit.sample())?;
             report.row(&to_json(limit, run, sample));
         }
     }
@@ -95,14 +90,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         print!("{}", show(limits));
     }
     Ok(())
-}
-
-/// Whoever presses Ctrl-C ends `ip` and the processes of a link as well: their failures are not what is to be told.
-fn unless<T>(interrupted: &AtomicBool, result: Result<T>) -> Result<T> {
-    if interrupted.load(Ordering::Relaxed) {
-        return Err(BenchError::Interrupted);
-    }
-    result
 }
 
 fn to_json(limit: &Limit, run: u64, sample: Sample) -> serde_json::Value {

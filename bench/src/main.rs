@@ -3,6 +3,7 @@
 
 mod demo_tree;
 mod error;
+mod failover;
 mod host;
 mod interrupt;
 mod limits;
@@ -45,6 +46,14 @@ enum Job {
     LimitsFlow(limits::FlowArgs),
     /// One server, many readers: rate, fairness, memory; and connections that ask nothing.
     Serve(serve::Args),
+    /// Two paths, two peers: how long nothing arrives when one of them dies, against MPTCP.
+    Failover(failover::Args),
+    /// A sender over MPTCP; started by `failover`.
+    #[command(hide = true)]
+    MptcpServe(failover::MptcpServe),
+    /// A receiver over MPTCP; started by `failover`.
+    #[command(hide = true)]
+    MptcpGet(failover::MptcpGet),
     /// Many readers in one process; started by `serve`.
     #[command(hide = true)]
     Readers(readers::Args),
@@ -68,6 +77,9 @@ fn main() -> ExitCode {
         Job::Limits(args) => limits::run(&args),
         Job::LimitsFlow(args) => limits::run_flow(&args),
         Job::Serve(args) => serve::run(&args),
+        Job::Failover(args) => failover::run(&args),
+        Job::MptcpServe(args) => failover::mptcp_serve(&args),
+        Job::MptcpGet(args) => failover::mptcp_get(&args),
         Job::Readers(args) => readers::run(&args),
         Job::QuinnServe(args) => quinn_peer::serve(&args),
         Job::QuinnGet(args) => quinn_peer::get(&args),

@@ -103,6 +103,11 @@ impl Daemon {
         self.running.is_running()
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.running.signal(signal);
+    }
+
     /// Ends it as a power cut would (SIGKILL).
     pub fn kill(self) -> Outcome {
         self.running.kill()

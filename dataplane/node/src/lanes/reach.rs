@@ -26,7 +26,8 @@ pub(crate) fn lane_mtu(lane: &Lane, remote: SocketAddr) -> u32 {
 pub(crate) fn source_for(remote: IpAddr) -> Option<IpAddr> {
     // The port matters to nobody: a socket that is connected asks for the route alone.
     let socket = connected(None, None, SocketAddr::new(remote, 9)).ok()?;
-    Some(socket.local_addr().ip())
+    let local = rustix::net::getsockname(&socket).ok()?;
+    Some(SocketAddr::try_from(local).ok()?.ip())
 }
 
 fn route_mtu(local: Option<IpAddr>, interface: Option<&str>, remote: SocketAddr) -> io::Result<u32> {

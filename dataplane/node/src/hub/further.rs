@@ -151,10 +151,10 @@ impl Further {
         let others: Vec<Pair> = ends.others(&used);
         let mut others = others.into_iter().filter(|pair| self.troubles.is_free(now, pair));
         let ways = ends.ways_count(&used);
-        if ways < 2 {
-            if let Some(pair) = others.next() {
-                return Some((pair, Purpose::Way));
-            }
+        if ways < 2
+            && let Some(pair) = others.next()
+        {
+            return Some((pair, Purpose::Way));
         }
         let is_wanted = self.demand.is_there(now);
         // Ranked first, if there is one.

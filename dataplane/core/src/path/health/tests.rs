@@ -162,9 +162,9 @@ fn a_path_that_flaps_is_on_trial_longer_and_longer_and_forgiven_in_the_end() {
         let (before, from) = (link.told.len(), link.now);
         link.run(ms(500));
         if let Some((at, Pulse::Well)) = link.told[before..].last() {
-            well = well + link.now.since(*at);
+            well += link.now.since(*at);
         } else if link.told.len() == before && link.health.pulse() == Pulse::Well {
-            well = well + link.now.since(from);
+            well += link.now.since(from);
         }
     }
     assert!(well <= ms(1500), "of ten times up it was used {well:?}");

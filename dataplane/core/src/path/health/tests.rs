@@ -1,3 +1,5 @@
+//! A path in virtual time: cut, healed, flapping, idle, and events in any order. Sends no packet.
+
 use super::*;
 use crate::rng::Rng;
 

@@ -284,6 +284,15 @@ pub(crate) fn ip(args: &[&str]) -> Result<(), String> {
     tool("ip", args).map(drop)
 }
 
+/// Limits what leaves by a device. Burst: one GSO packet; latency: a shallow queue, so that the sender feels the limit soon.
+fn limit(namespace: &str, device: &str, mbit_per_s: u32) {
+    let rate = format!("{mbit_per_s}mbit");
+    let shape = [
+        "qdisc", "replace", "dev", device, "root", "tbf", "rate", &rate, "burst", "128kb", "latency", "20ms",
+    ];
+    tool("tc", &[["-n", namespace].as_slice(), &shape].concat()).unwrap_or_else(|e| panic!("{e}"));
+}
+
 /// What the program said on stdout; the error is what it said on stderr.
 fn tool(program: &str, args: &[&str]) -> Result<String, String> {
     let output = Command::new(program)
@@ -480,12 +489,17 @@ impl Node {
     /// Where `tc` refuses.
     pub fn limit_arrivals(&self, mbit_per_s: u32) {
         let Cable { before, port } = self.cable();
-        let rate = format!("{mbit_per_s}mbit");
-        // Burst: one GSO packet; latency: a shallow queue, so that the sender feels the limit soon.
-        let shape = [
-            "qdisc", "replace", "dev", port, "root", "tbf", "rate", &rate, "burst", "128kb", "latency", "20ms",
-        ];
-        tool("tc", &[["-n", before].as_slice(), &shape].concat()).unwrap_or_else(|e| panic!("{e}"));
+        limit(before, port, mbit_per_s);
+    }
+
+    /// Limits what leaves this machine of `Lab::two_cables` over each of its cables, megabits per second.
+    ///
+    /// # Panics
+    /// Where `tc` refuses.
+    pub fn limit_departures(&self, mbit_per_s: u32) {
+        for device in ["eth0", "eth1"] {
+            limit(self.namespace(), device, mbit_per_s);
+        }
     }
 
     /// Lets traffic arrive at full speed again.

@@ -27,7 +27,7 @@ impl Scene {
     fn new(test: &str) -> Option<Self> {
         let lab = Lab::two_cables(test)?;
         let (publisher, reader) = (lab.node(0), lab.node(1));
-        limit_departures(publisher);
+        publisher.limit_departures(MBIT_PER_S);
         let file = publisher.dir().join("file");
         tree::big_file(&file, BYTES, 71);
         let second = publisher.ips(1)[0];
@@ -66,17 +66,6 @@ impl Scene {
             Vec::<String>::new()
         );
         self.lab
-    }
-}
-
-/// Slows what leaves a machine over each of its two cables.
-fn limit_departures(node: &Node) {
-    for device in ["eth0", "eth1"] {
-        let mut tc = node.command("tc");
-        tc.args(["qdisc", "replace", "dev", device, "root", "tbf", "rate"]);
-        tc.arg(format!("{MBIT_PER_S}mbit"))
-            .args(["burst", "128kb", "latency", "20ms"]);
-        node.run(tc).expect_ok();
     }
 }
 

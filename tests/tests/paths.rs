@@ -82,7 +82,7 @@ fn paths(node: &Node) -> Option<Vec<Value>> {
 fn ends(paths: &[Value], end: &str) -> BTreeSet<IpAddr> {
     let ip = |path: &Value| {
         let text = path[end].as_str()?.to_owned();
-        text.parse().ok().or_else(|| Some(text.rsplit_once(':')?.0.parse().ok()?))
+        text.parse().ok().or_else(|| text.rsplit_once(':')?.0.parse().ok())
     };
     paths.iter().filter_map(ip).collect()
 }

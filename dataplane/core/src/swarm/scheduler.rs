@@ -69,6 +69,8 @@ pub struct Scheduler {
     actions: VecDeque<Action>,
     /// Bytes of all asks, until they are verified.
     inflight_bytes: u64,
+    /// They never come to be more: the setting, or what was in flight when it was lowered.
+    inflight_bytes_bound: u64,
     /// The release that was served last, per class: the next one has its turn.
     turn: BTreeMap<Class, ReleaseId>,
     /// Whether something happened that may let an ask go out.
@@ -136,6 +138,7 @@ impl Scheduler {
     pub fn new(config: SchedulerConfig, seed: u64) -> Self {
         config.check();
         Self {
+            inflight_bytes_bound: config.inflight_bytes_max,
             config,
             rng: Rng::new(seed),
             wants: BTreeMap::new(),
@@ -340,6 +343,14 @@ impl Scheduler {
         while let Some(chunk) = self.chunks.keys().next().copied() {
             self.end_chunk(now, chunk, Some(&FetchError::Shutdown));
         }
+    }
+
+    /// Another bound on the bytes of all asks in flight. Those that are out stay out; where they are more, no more go out until they are fewer.
+    pub fn set_inflight_bytes_max(&mut self, bytes: u64) {
+        self.config.inflight_bytes_max = bytes;
+        self.config.check();
+        self.inflight_bytes_bound = bytes.max(self.inflight_bytes);
+        self.is_stirred = true;
     }
 
     /// The next thing to do. To be called until `None` after every event and at every deadline.

@@ -206,7 +206,7 @@ impl Scheduler {
         };
         self.inflight_bytes += u64::from(bytes);
         assert!(
-            self.inflight_bytes <= self.config.inflight_bytes_max,
+            self.inflight_bytes <= self.inflight_bytes_bound,
             "in-flight bytes are bounded"
         );
 

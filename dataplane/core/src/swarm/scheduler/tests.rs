@@ -624,3 +624,18 @@ fn fifty_thousand_wants_and_twenty_sources_are_cheap() {
     }
     assert_eq!((asked, done), (50_000, 50_000));
 }
+
+/// Lowered below what is in flight, also while silent sources have asks moved away from them, and raised again.
+#[test]
+fn the_bytes_in_flight_follow_their_bound_while_chunks_come() {
+    for seed in 0..12 {
+        let silent = peer(50, 2, Temper::SilentFrom(ms(100)));
+        let mut net = Net::new(seed, &[peer(50, 2, Temper::Honest), silent, silent, silent, silent, silent]);
+        net.want_many(300, 1 << 20, ms(60_000));
+        for (at, bytes) in [(50, 8 * MB), (300, 2 * MB), (900, 256 * MB), (1500, 16 * MB)] {
+            net.bound(ms(at), bytes);
+        }
+        net.run();
+        assert_eq!(net.failures().next(), None, "seed {seed}");
+    }
+}

@@ -54,6 +54,8 @@ enum Event {
     Verified(AskId, bool),
     Want(WantKey, Want),
     Cancel(WantKey),
+    /// An operator sets another bound on the bytes in flight.
+    Bound(u64),
 }
 
 #[derive(Debug)]
@@ -88,6 +90,7 @@ pub(super) struct Net {
     pub(super) trace: u64,
     pub(super) events_count: u64,
     pub(super) wants: u64,
+    inflight_bytes_bound: u64,
     rng: Rng,
 }
 
@@ -121,6 +124,7 @@ impl Net {
             trace: 0,
             events_count: 0,
             wants: 0,
+            inflight_bytes_bound: SchedulerConfig::default().inflight_bytes_max,
             rng: Rng::new(seed ^ 0x5eed),
         };
         for (index, peer) in peers.iter().enumerate() {
@@ -159,6 +163,10 @@ impl Net {
 
     pub(super) fn cancel(&mut self, after: Duration, key: WantKey) {
         self.at(after, Event::Cancel(key));
+    }
+
+    pub(super) fn bound(&mut self, after: Duration, bytes: u64) {
+        self.at(after, Event::Bound(bytes));
     }
 
     /// Wants `count` different chunks of random lengths up to `len_max` at once.
@@ -250,6 +258,11 @@ impl Net {
                 if self.asks.remove(&ask).is_some() {
                     self.scheduler.on_refused(now, ask, refusal);
                 }
+            }
+            Event::Bound(bytes) => {
+                let before = self.scheduler.inflight_bytes;
+                self.scheduler.set_inflight_bytes_max(bytes);
+                self.inflight_bytes_bound = bytes.max(before);
             }
             Event::Reset(ask) => {
                 if self.asks.remove(&ask).is_some() {
@@ -436,7 +449,7 @@ impl Net {
                 "both sides count the same"
             );
         }
-        assert!(self.scheduler.inflight_bytes <= config.inflight_bytes_max);
+        assert!(self.scheduler.inflight_bytes <= self.inflight_bytes_bound);
     }
 }
 

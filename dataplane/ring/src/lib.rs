@@ -39,5 +39,5 @@ pub use msg::{Datagrams, Ecn, Origin, SEGMENTS_MAX, SEND_BYTES_MAX};
 pub use op::{Completion, Op, OpError, OpKind, Outcome, SyncScope, Target};
 pub use probe::{Probe, RingError, probe};
 pub use ring::{Ring, RingConfig, RingStats, WAKE_TAG};
-pub use socket::{SocketError, SocketOptions, UdpSocket};
+pub use socket::{Buffer, SocketError, SocketOptions, UdpSocket};
 pub use waker::Waker;

@@ -42,6 +42,33 @@ pub struct Granted {
     pub send_buffer_bytes: u32,
 }
 
+/// One of a socket's two buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Buffer {
+    /// What came and was not taken yet.
+    Receive,
+    /// What was sent and the interface did not take yet.
+    Send,
+}
+
+impl Buffer {
+    /// The options that set it, past the system's cap and up to it (socket(7)); the second one also reads it.
+    const fn options(self) -> (i32, i32) {
+        match self {
+            Self::Receive => (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF),
+            Self::Send => (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF),
+        }
+    }
+
+    /// The sysctl that caps it.
+    const fn sysctl(self) -> &'static str {
+        match self {
+            Self::Receive => "net.core.rmem_max",
+            Self::Send => "net.core.wmem_max",
+        }
+    }
+}
+
 /// Whether the kernel does some work for many datagrams at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offload {
@@ -106,6 +133,18 @@ pub enum SocketError {
     NoDescriptor {
         /// The address asked for.
         addr: SocketAddr,
+    },
+    /// The system's cap is lower than what was asked.
+    #[error(
+        "the kernel grants {granted} of {wanted} bytes; raise its cap (`sysctl -w {sysctl}={wanted}`), give the process CAP_NET_ADMIN, or ask for less"
+    )]
+    Capped {
+        /// What was asked, in bytes.
+        wanted: u32,
+        /// What would be had, in bytes.
+        granted: u32,
+        /// Where the cap is set.
+        sysctl: &'static str,
     },
     /// Anything else, with the call that failed.
     #[error("kernel refused {call} for a UDP socket on {addr}: {source}")]
@@ -180,12 +219,10 @@ impl UdpSocket {
                 }
             })?;
         }
-        let buffer = |wanted, force, plain| {
-            buffer_bytes(fd.as_fd(), wanted, force, plain).map_err(|e| SocketError::new("SO_*BUF", addr, e))
-        };
+        let buffer = |which, wanted| buffer_bytes(fd.as_fd(), which, wanted).map_err(|e| SocketError::new("SO_*BUF", addr, e));
         let granted = Granted {
-            receive_buffer_bytes: buffer(options.receive_buffer_bytes, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF)?,
-            send_buffer_bytes: buffer(options.send_buffer_bytes, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)?,
+            receive_buffer_bytes: buffer(Buffer::Receive, options.receive_buffer_bytes)?,
+            send_buffer_bytes: buffer(Buffer::Send, options.send_buffer_bytes)?,
         };
         let (gso, gro) = (enable_gso(fd.as_fd()), enable_gro(fd.as_fd()));
         sys::bind(fd.as_fd(), encode_addr(addr).bytes()).map_err(|e| SocketError::new("bind", addr, e))?;
@@ -205,9 +242,27 @@ impl UdpSocket {
         self.local_addr
     }
 
-    /// The buffers the kernel granted; compare with what was asked and warn.
+    /// The buffers the kernel granted when the socket was bound; compare with what was asked and warn.
     pub fn granted(&self) -> Granted {
         self.granted
+    }
+
+    /// Makes a buffer larger or smaller while the socket is in use; what is in it stays. Where the kernel grants less than `bytes` the
+    /// buffer is left as it was.
+    pub fn resize(&self, buffer: Buffer, bytes: u32) -> Result<(), SocketError> {
+        let set =
+            |wanted| buffer_bytes(self.as_fd(), buffer, wanted).map_err(|e| SocketError::new("SO_*BUF", self.local_addr, e));
+        let before = set(None)?;
+        let granted = set(Some(bytes))?;
+        if granted >= bytes {
+            return Ok(());
+        }
+        set(Some(before))?;
+        Err(SocketError::Capped {
+            wanted: bytes,
+            granted,
+            sysctl: buffer.sysctl(),
+        })
     }
 
     /// Whether one send can carry many datagrams. `Off`: never give [`crate::Op::Send`] a `segment_bytes`.
@@ -250,7 +305,8 @@ pub(crate) fn enable_gro(fd: BorrowedFd<'_>) -> Offload {
 }
 
 /// Asks past the system's cap first, then up to it; answers what is granted. The kernel doubles what it is asked and reports the double.
-fn buffer_bytes(fd: BorrowedFd<'_>, wanted: Option<u32>, force: i32, plain: i32) -> io::Result<u32> {
+fn buffer_bytes(fd: BorrowedFd<'_>, buffer: Buffer, wanted: Option<u32>) -> io::Result<u32> {
+    let (force, plain) = buffer.options();
     if let Some(wanted) = wanted {
         let wanted = i32::try_from(wanted).unwrap_or(i32::MAX).to_ne_bytes();
         sys::set_option(fd, libc::SOL_SOCKET, force, &wanted)

@@ -34,6 +34,25 @@ fn a_bound_socket_knows_its_port_buffers_and_offloads() {
 }
 
 #[test]
+fn a_buffer_is_resized_and_left_alone_where_the_kernel_grants_less() {
+    let socket = bind("127.0.0.1:0", SocketOptions::default()).expect("bind");
+    let now = |buffer| buffer_bytes(socket.as_fd(), buffer, None).expect("getsockopt");
+    for buffer in [Buffer::Receive, Buffer::Send] {
+        for bytes in [100_000, 70_000] {
+            socket.resize(buffer, bytes).expect("less than any system's cap");
+            assert_eq!(now(buffer), bytes);
+        }
+        // The kernel counts the double in an i32, whoever asks.
+        let error = socket.resize(buffer, u32::MAX).expect_err("more than any kernel grants");
+        assert!(
+            matches!(error, SocketError::Capped { .. }) && error.to_string().contains(buffer.sysctl()),
+            "{error}"
+        );
+        assert_eq!(now(buffer), 70_000);
+    }
+}
+
+#[test]
 fn refusals_name_the_remedy() {
     let taken = bind("127.0.0.1:0", SocketOptions::default()).expect("bind");
     let port = taken.local_addr().port();

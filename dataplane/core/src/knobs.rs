@@ -222,7 +222,7 @@ impl fmt::Display for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bytes { min, max } => write!(f, "{} to {}", show_bytes(*min), show_bytes(*max)),
-            Self::Choice(words) => f.write_str(&words.join(", ")),
+            Self::Choice(words) => write!(f, "one of {}", words.join(", ")),
         }
     }
 }
@@ -230,7 +230,9 @@ impl fmt::Display for Domain {
 const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
 fn parse_bytes(text: &str) -> Option<u64> {
-    let unit = UNITS.iter().find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, *scale)));
+    let unit = UNITS
+        .iter()
+        .find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, *scale)));
     let (digits, scale) = unit.unwrap_or((text, 1));
     // What `u64` takes beside digits is a sign.
     let is_number = digits.bytes().all(|b| b.is_ascii_digit());

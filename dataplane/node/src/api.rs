@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ares_core::admission::AdmissionLimits;
 use ares_core::chunk::ReleaseId;
+use ares_core::knobs::Settings;
 use ares_core::path::LaneRules;
 use ares_core::peer::PeerId;
 use ares_core::swarm::FetchError;
@@ -32,6 +33,8 @@ pub struct NodeConfig {
     pub lanes: LaneRules,
     /// What becomes of chunks that came from peers.
     pub sink: Sink,
+    /// What may be changed later by `Handle::tune`.
+    pub settings: Settings,
 }
 
 /// What becomes of a chunk that came from a peer and was verified.
@@ -153,6 +156,8 @@ pub struct PathFigures {
     pub loss_percent: f64,
     /// Chunk bytes asked and not yet arrived.
     pub inflight_bytes: u64,
+    /// What holds back sending, as the knob `congestion` names it.
+    pub congestion: &'static str,
 }
 
 /// A release as `status` shows it.

@@ -1,15 +1,17 @@
-//! How much a path may carry at once: CUBIC (RFC 9438), held to about twice what the path delivers in its shortest round trip, as BBR
-//! holds its own (draft-ietf-ccwg-bbr, section 4.6.4.1).
+//! How much a path may carry at once: by default CUBIC (RFC 9438), held to about twice what the path delivers in its shortest round trip,
+//! as BBR holds its own (draft-ietf-ccwg-bbr, section 4.6.4.1). Which controller it is may change while the path is used.
 //!
 //! CUBIC alone grows until something overflows. On a fast and near path that is the receiver's socket buffer, megabytes behind what the
 //! path needs: they cost losses, and caches, since every byte of them is gone from the processor's before it is used.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use quinn_proto::congestion::{Controller, ControllerFactory, ControllerMetrics, CubicConfig};
-use quinn_proto::{Connection, RttEstimator};
+use ares_core::knobs::Congestion;
+use quinn_proto::RttEstimator;
+use quinn_proto::congestion::{BbrConfig, Controller, ControllerFactory, ControllerMetrics, CubicConfig, NewRenoConfig};
 
 /// How long the threads of both sides may be kept waiting for a processor, beside the round trip.
 const SERVICE: Duration = Duration::from_millis(1);
@@ -23,38 +25,138 @@ const RATE_ROUNDS: usize = 10;
 /// How long the shortest round trip counts, once and at most twice: a route may have become longer.
 const RTT_MIN_LIFE: Duration = Duration::from_secs(10);
 
-/// Makes one [`BoundedCubic`] a path.
-#[derive(Debug, Default)]
-pub(crate) struct BoundedCubicConfig;
+/// Which controller the paths of a shard have: those to come, and those that are there from their next packet on.
+#[derive(Debug)]
+pub(crate) struct Chosen(AtomicU8);
 
-impl ControllerFactory for BoundedCubicConfig {
+impl Chosen {
+    pub(crate) fn new(kind: Congestion) -> Self {
+        Self(AtomicU8::new(kind as u8))
+    }
+
+    pub(crate) fn choose(&self, kind: Congestion) {
+        self.0.store(kind as u8, Relaxed);
+    }
+
+    fn kind(&self) -> Congestion {
+        Congestion::ALL[usize::from(self.0.load(Relaxed))]
+    }
+}
+
+impl ControllerFactory for Chosen {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
-        Box::new(BoundedCubic {
-            cubic: Arc::new(CubicConfig::default()).build(now, current_mtu),
-            bound: Bound::new(now),
+        let kind = self.kind();
+        Box::new(Following {
+            inner: controller(kind, now, current_mtu),
+            kind,
+            mtu: current_mtu,
+            chosen: self,
             rttvar: None,
         })
+    }
+}
+
+fn controller(kind: Congestion, now: Instant, mtu: u16) -> Box<dyn Controller> {
+    let mut new: Box<dyn Controller> = match kind {
+        Congestion::Cubic => Box::new(BoundedCubic {
+            cubic: Arc::new(CubicConfig::default()).build(now, mtu),
+            bound: Bound::new(now),
+        }),
+        Congestion::NewReno => Arc::new(NewRenoConfig::default()).build(now, mtu),
+        Congestion::Bbr => Arc::new(BbrConfig::default()).build(now, mtu),
+    };
+    // quinn-proto's windows begin at some packets of 1,200 bytes, and a path that has found out that it takes larger ones sends nothing
+    // through a window smaller than one of them. This raises it to a few of its own.
+    new.on_mtu_update(mtu);
+    new
+}
+
+/// What a path follows now, where `path` is one of ours.
+pub(crate) fn kind_of(path: &dyn Controller) -> Option<Congestion> {
+    let following = path.clone_box().into_any().downcast::<Following>();
+    following.ok().map(|following| following.kind)
+}
+
+/// The controller of one path. Another choice takes the place of it and begins as on a new path: what one has learnt is nothing that
+/// another believes, and a few round trips teach it again.
+struct Following {
+    chosen: Arc<Chosen>,
+    kind: Congestion,
+    mtu: u16,
+    inner: Box<dyn Controller>,
+    rttvar: Option<Duration>,
+}
+
+/// Mean deviation of a path's round-trip time (RFC 9002 section 5.3), which quinn-proto keeps to itself; `None` until something was
+/// acknowledged, and where `path` is not one of ours. Copies the controller's state: not for every packet.
+pub(crate) fn rttvar(path: &dyn Controller) -> Option<Duration> {
+    let following = path.clone_box().into_any().downcast::<Following>();
+    following.ok()?.rttvar
+}
+
+impl Controller for Following {
+    fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
+        let kind = self.chosen.kind();
+        if kind != self.kind {
+            self.inner = controller(kind, now, self.mtu);
+            self.kind = kind;
+        }
+        self.inner.on_sent(now, bytes, last_packet_number);
+    }
+
+    fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
+        let deviation = now.saturating_duration_since(sent).abs_diff(rtt.get());
+        self.rttvar = Some(self.rttvar.map_or(rtt.get() / 2, |rttvar| (rttvar * 3 + deviation) / 4));
+        self.inner.on_ack(now, sent, bytes, app_limited, rtt);
+    }
+
+    fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest_packet_num_acked: Option<u64>) {
+        self.inner.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
+    }
+
+    fn on_congestion_event(&mut self, now: Instant, sent: Instant, is_persistent_congestion: bool, lost_bytes: u64) {
+        self.inner
+            .on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
+    }
+
+    fn on_mtu_update(&mut self, new_mtu: u16) {
+        self.mtu = new_mtu;
+        self.inner.on_mtu_update(new_mtu);
+    }
+
+    fn window(&self) -> u64 {
+        self.inner.window()
+    }
+
+    fn metrics(&self) -> ControllerMetrics {
+        self.inner.metrics()
+    }
+
+    fn clone_box(&self) -> Box<dyn Controller> {
+        Box::new(Self {
+            chosen: self.chosen.clone(),
+            inner: self.inner.clone_box(),
+            ..*self
+        })
+    }
+
+    fn initial_window(&self) -> u64 {
+        self.inner.initial_window()
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any> {
+        self
     }
 }
 
 struct BoundedCubic {
     cubic: Box<dyn Controller>,
     bound: Bound,
-    rttvar: Option<Duration>,
-}
-
-/// Mean deviation of the round-trip time of a connection with this congestion control (RFC 9002 section 5.3), which quinn-proto keeps to
-/// itself; `None` until something was acknowledged. Copies the controller's state: not for every packet.
-pub(crate) fn rttvar(quic: &Connection) -> Option<Duration> {
-    let controller = quic.congestion_state().clone_box().into_any();
-    controller.downcast::<BoundedCubic>().ok()?.rttvar
 }
 
 impl Controller for BoundedCubic {
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
         self.bound.on_ack(now, bytes, app_limited, rtt.get());
-        let deviation = now.saturating_duration_since(sent).abs_diff(rtt.get());
-        self.rttvar = Some(self.rttvar.map_or(rtt.get() / 2, |rttvar| (rttvar * 3 + deviation) / 4));
         // CUBIC must not grow out of sight: a loss takes it down from where it stands.
         let is_bound = self.cubic.window() >= self.bound.bytes;
         self.cubic.on_ack(now, sent, bytes, app_limited || is_bound, rtt);
@@ -87,7 +189,6 @@ impl Controller for BoundedCubic {
         Box::new(Self {
             cubic: self.cubic.clone_box(),
             bound: self.bound.clone(),
-            rttvar: self.rttvar,
         })
     }
 
@@ -177,6 +278,22 @@ mod tests {
             *now += rtt;
             let most = (u128::from(rate) * rtt.as_nanos() / 1_000_000_000) as u64;
             bound.on_ack(*now, bound.bytes.min(most), false, rtt);
+        }
+    }
+
+    #[test]
+    fn a_path_follows_the_choice_from_its_next_packet_on() {
+        let now = Instant::now();
+        let chosen = Arc::new(Chosen::new(Congestion::Cubic));
+        let mut path = chosen.clone().build(now, 1200);
+        let mtu = 65_488;
+        path.on_mtu_update(mtu);
+        for kind in [Congestion::Bbr, Congestion::NewReno, Congestion::Cubic, Congestion::Bbr] {
+            chosen.choose(kind);
+            path.on_sent(now, mtu.into(), 1);
+            assert_eq!(kind_of(&*path), Some(kind));
+            assert!(path.window() >= 2 * u64::from(mtu), "{kind:?} has {}", path.window());
+            assert_eq!(kind_of(&*chosen.clone().build(now, 1200)), Some(kind), "a new one");
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, Mismatch, ReleaseId, VerifiedChunk};
-use ares_core::limits::{CHUNK_BYTES_MAX, INFLIGHT_BYTES_MAX};
+use ares_core::knobs::Knob;
 use ares_core::manifest::{Content, File, ManifestError, Root, Walk, WalkItem, WalkStep};
 use ares_core::swarm::{BlobPlace, Class, FetchError, Unreached, Want};
 use bytes::Bytes;
@@ -17,9 +17,6 @@ use crate::api::{Sink, WantId};
 use crate::handle::Handle;
 use crate::store::{ReadError, StoreError};
 
-/// Bytes of wants under way: enough that the scheduler always has a choice beyond what is in flight.
-const WANTED_BYTES_MAX: u64 = 2 * INFLIGHT_BYTES_MAX;
-
 /// Wants under way, however small: bounds the memory for a tree of tiny packs.
 const WANTS_MAX: usize = 8192;
 
@@ -28,8 +25,6 @@ pub const NODES_AHEAD: usize = 64;
 
 /// How often a download looks whether it was cancelled.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
-
-const _: () = assert!(WANTED_BYTES_MAX >= 2 * CHUNK_BYTES_MAX as u64);
 
 /// What a download has done so far; shared with whoever shows it.
 #[derive(Debug, Default)]
@@ -245,7 +240,9 @@ impl Run<'_> {
         self.progress.bytes_total.store(self.job.bytes, Ordering::Relaxed);
         loop {
             let mut waiting = false;
-            while !waiting && self.open.len() < WANTS_MAX && self.open_bytes < WANTED_BYTES_MAX {
+            // Wants under way: enough that the scheduler always has a choice beyond what is in flight.
+            let wanted_bytes_max = 2 * self.handle.settings().bytes(Knob::GetWindow);
+            while !waiting && self.open.len() < WANTS_MAX && self.open_bytes < wanted_bytes_max {
                 match walk.poll().map_err(|error| self.manifest_error(error))? {
                     WalkStep::Node(chunk) => self.want(chunk, None, What::Node),
                     WalkStep::Item(item) => {

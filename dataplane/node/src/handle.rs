@@ -1,25 +1,30 @@
 //! How the rest of the program asks a node for something: cheap to clone, usable from any thread.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ares_core::chunk::ReleaseId;
+use ares_core::knobs::{Setting, Settings};
 use ares_core::path::LaneRules;
 use ares_core::peer::PeerId;
 use ares_core::swarm::{FetchError, Want};
+use ares_ring::SocketError;
 use bytes::Bytes;
-use crossbeam::channel::{Sender, bounded};
+use crossbeam::channel::{RecvTimeoutError, Sender, bounded, unbounded};
 
 use crate::api::{Done, Held, PeerHint, Sink, Status, WantId};
 use crate::hub::Waiter;
 use crate::lanes;
-use crate::mailbox::ToHub;
+use crate::mailbox::{ToHub, Tune};
 use crate::store::Store;
 use crate::want_ids::WantIds;
 
 /// How long `status` waits for the hub. It answers within one round of its loop; a second means that the node is stopping.
 const STATUS_MAX: Duration = Duration::from_secs(2);
+
+/// How long `tune` waits for the next thread to obey. Each does within one round of its loop; more means that the node is stopping.
+const TUNE_MAX: Duration = Duration::from_secs(10);
 
 /// A running node. It stops when told to, not when the last handle is gone.
 #[derive(Clone)]
@@ -33,6 +38,10 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<Store>,
     pub(crate) lanes: LaneRules,
     pub(crate) sink: Sink,
+    /// As they are obeyed now.
+    pub(crate) settings: Mutex<Settings>,
+    /// Held while one of them is being changed.
+    pub(crate) tuning: Mutex<()>,
     pub(crate) hub: Sender<ToHub>,
     pub(crate) want_ids: Arc<WantIds>,
 }
@@ -41,6 +50,17 @@ pub(crate) struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the node does not answer; it is shutting down")]
 pub struct Stopping;
+
+/// Why a setting is not obeyed. The one before it is.
+#[derive(Debug, thiserror::Error)]
+pub enum TuneError {
+    /// The kernel does not grant it.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The node does not answer.
+    #[error(transparent)]
+    Stopping(#[from] Stopping),
+}
 
 impl Handle {
     /// This node's identity.
@@ -115,8 +135,36 @@ impl Handle {
         answer.recv_timeout(STATUS_MAX).map_err(|_| Stopping)
     }
 
+    /// What may be changed by `tune`, as it is now. Socket buffers are what the kernel granted.
+    pub fn settings(&self) -> Settings {
+        lock(&self.inner.settings).clone()
+    }
+
+    /// Changes a setting while everything goes on, and waits until it is obeyed. What it was before.
+    pub fn tune(&self, setting: Setting) -> Result<Setting, TuneError> {
+        let _one_at_a_time = lock(&self.inner.tuning);
+        let (done, answers) = unbounded();
+        self.tell(ToHub::Tune(Tune { setting, done }));
+        let mut is_obeyed = false;
+        loop {
+            match answers.recv_timeout(TUNE_MAX) {
+                Ok(answer) => answer?,
+                Err(RecvTimeoutError::Timeout) => return Err(Stopping.into()),
+                // All have answered, or none is there any more.
+                Err(RecvTimeoutError::Disconnected) if is_obeyed => return Ok(lock(&self.inner.settings).set(setting)),
+                Err(RecvTimeoutError::Disconnected) => return Err(Stopping.into()),
+            }
+            is_obeyed = true;
+        }
+    }
+
     fn tell(&self, message: ToHub) {
         // A node that has stopped needs no telling.
         let _ = self.inner.hub.send(message);
     }
+}
+
+/// Whatever a thread that panicked left behind is a setting like any other.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

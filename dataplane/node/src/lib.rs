@@ -20,6 +20,6 @@ mod tls;
 mod want_ids;
 mod worker;
 
-pub use handle::{Handle, Stopping};
+pub use handle::{Handle, Stopping, TuneError};
 pub use node::{Node, StartError};
 pub use tls::TlsError;

@@ -9,12 +9,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId};
+use ares_core::knobs::Setting;
 use ares_core::path::health::Pulse;
 use ares_core::path::{Lane, LaneLost};
 use ares_core::peer::{Address, PathId, PeerId, Source};
 use ares_core::swarm::{AskId, BlobPlace, FetchError, Refusal, SourceStats, Want};
 use ares_core::wire::{ClaimState, CloseCode, WireError};
-use ares_ring::Waker;
+use ares_ring::{SocketError, Waker};
 use bytes::Bytes;
 use crossbeam::channel::Sender;
 
@@ -52,8 +53,17 @@ pub(crate) enum ToShard {
     TellBad { path: PathId, chunk: ChunkId },
     /// Report every path's figures.
     Paths(Sender<Vec<(PeerId, PathFigures)>>),
+    /// Obey another setting.
+    Tune(Tune),
     /// Close everything and end the thread.
     Stop,
+}
+
+/// A setting to obey, and where each shard says how that went. All have when the channel closes.
+#[derive(Clone)]
+pub(crate) struct Tune {
+    pub(crate) setting: Setting,
+    pub(crate) done: Sender<Result<(), SocketError>>,
 }
 
 /// Why this side ends a path.
@@ -188,6 +198,8 @@ pub(crate) enum ToHub {
     Announce(ReleaseId),
     /// Tell how things are.
     Status(Sender<Status>),
+    /// Obey another setting, and let all shards obey it.
+    Tune(Tune),
     /// End the thread and all shards and workers.
     Stop,
 }

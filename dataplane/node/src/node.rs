@@ -1,10 +1,11 @@
 //! Starts and stops a node: identity, store, sockets, then the threads. The order of stopping is the reverse.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use ares_core::knobs::{Knob, Setting, Settings};
 use ares_ring::{Ring, RingConfig, RingError, SocketError, SocketOptions, UdpSocket, Waker};
 use crossbeam::channel::{bounded, unbounded};
 
@@ -22,9 +23,6 @@ use crate::store::{Store, StoreError};
 use crate::tls::{Tls, TlsError};
 use crate::want_ids::WantIds;
 use crate::worker::Worker;
-
-/// Socket buffers asked for, in bytes: a few milliseconds of a fast link, so that a busy moment of the thread costs no datagram.
-const SOCKET_BUFFER_BYTES: u32 = 4 << 20;
 
 /// How long an address in use may still be that of a process that was killed, and how often to look.
 const LINGER_MAX: Duration = Duration::from_secs(1);
@@ -93,6 +91,8 @@ impl Node {
             store,
             lanes: config.lanes.clone(),
             sink: config.sink,
+            settings: Mutex::new(with_granted(&config.settings, &sockets)),
+            tuning: Mutex::default(),
             hub: hub_post.clone(),
             want_ids: want_ids.clone(),
         };
@@ -123,6 +123,7 @@ impl Node {
                 reset_secret: parts.reset_secret,
                 path_ids: parts.path_ids.clone(),
                 admission: config.admission,
+                settings: config.settings.clone(),
             };
             let waker = node.spawn_shard(shard)?;
             shards.push(ShardPost { queue, waker });
@@ -227,8 +228,8 @@ struct Common {
 /// One socket per shard and lane: the first shard has the configured port, the others tell theirs in the hello.
 fn bind_all(config: &NodeConfig) -> Result<Vec<Vec<UdpSocket>>, SocketError> {
     let options = SocketOptions {
-        receive_buffer_bytes: Some(SOCKET_BUFFER_BYTES),
-        send_buffer_bytes: Some(SOCKET_BUFFER_BYTES),
+        receive_buffer_bytes: u32::try_from(config.settings.bytes(Knob::SocketReceiveBuffer)).ok(),
+        send_buffer_bytes: u32::try_from(config.settings.bytes(Knob::SocketSendBuffer)).ok(),
         ..SocketOptions::default()
     };
     let mut first = Vec::new();
@@ -251,6 +252,30 @@ fn bind_all(config: &NodeConfig) -> Result<Vec<Vec<UdpSocket>>, SocketError> {
         shards.push(sockets?);
     }
     Ok(shards)
+}
+
+/// The settings with the socket buffers that there are: a node starts with less than it asks for, since most systems grant less.
+fn with_granted(asked: &Settings, sockets: &[Vec<UdpSocket>]) -> Settings {
+    let mut settings = asked.clone();
+    let granted = sockets[0][0].granted();
+    for (knob, bytes) in [
+        (Knob::SocketReceiveBuffer, granted.receive_buffer_bytes),
+        (Knob::SocketSendBuffer, granted.send_buffer_bytes),
+    ] {
+        let setting = Setting::bytes_of(knob, bytes.into());
+        let asked = settings.set(setting);
+        if asked.value() > setting.value() {
+            // That the default is more than the system grants is as usual as it is harmless.
+            match asked == Setting::default_of(knob) {
+                true => tracing::debug!("the kernel grants {setting} of {asked} for {}", knob.row().key),
+                false => tracing::warn!(
+                    "the kernel grants {setting} of {asked} for {}: `ares doctor` names its cap",
+                    knob.row().key
+                ),
+            }
+        }
+    }
+    settings
 }
 
 /// Binds an address, also while the kernel still takes down the ring of a killed process that had it: that goes on for a moment

@@ -8,7 +8,7 @@ use ares_core::wire::ASK_BYTES_MAX;
 use aws_lc_rs::hmac;
 use quinn_proto::{EndpointConfig, HashedConnectionIdGenerator, MtuDiscoveryConfig, Side, TransportConfig, VarInt};
 
-use crate::congestion::BoundedCubicConfig;
+use crate::congestion::Chosen;
 
 /// Streams a peer may have open at once: asks it may have outstanding, and its control stream.
 pub(crate) const STREAMS_MAX: u32 = 256;
@@ -52,7 +52,7 @@ pub(crate) fn endpoint_config(reset_secret: &[u8; 32]) -> EndpointConfig {
 
 /// For a connection over a link whose MTU is `link_mtu` bytes, opened by us (`Side::Client`) or by the peer. Starts at 1,200 bytes of payload and probes up to what the
 /// link can carry; probes above it are lost, not counted as congestion.
-pub(crate) fn transport_config(link_mtu: u32, side: Side) -> Arc<TransportConfig> {
+pub(crate) fn transport_config(link_mtu: u32, side: Side, congestion: &Arc<Chosen>) -> Arc<TransportConfig> {
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(payload_of(link_mtu));
     let mut config = TransportConfig::default();
@@ -72,7 +72,7 @@ pub(crate) fn transport_config(link_mtu: u32, side: Side) -> Arc<TransportConfig
         .initial_rtt(Duration::from_millis(50))
         .mtu_discovery_config(Some(mtu))
         .datagram_receive_buffer_size(None)
-        .congestion_controller_factory(Arc::new(BoundedCubicConfig));
+        .congestion_controller_factory(congestion.clone());
     Arc::new(config)
 }
 

@@ -34,6 +34,7 @@ fn start(state: &Path, admission: AdmissionLimits) -> Node {
         admission,
         lanes: Default::default(),
         sink: Sink::Store,
+        settings: Default::default(),
     };
     Node::start(config).expect("a node starts")
 }

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ChunkRef, CutterId, ReleaseId, VerifiedChunk};
+use ares_core::knobs::{Knob, Setting};
 use ares_core::manifest::{ListBuilder, Meta, Mtime, Root, Top, Walk};
 use ares_core::peer::PeerId;
 use ares_core::swarm::FetchError;
 use ares_node::api::{NodeConfig, PeerHint, Sink};
 use ares_node::download::{self, DownloadError, DownloadJob, DownloadProgress, NODES_AHEAD, fetch_root};
 use ares_node::store::StoreWriter;
-use ares_node::{Handle, Node};
+use ares_node::{Handle, Node, TuneError};
 use bytes::Bytes;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,6 +30,7 @@ fn config(state: &Path) -> NodeConfig {
         admission: Default::default(),
         lanes: Default::default(),
         sink: Sink::Store,
+        settings: Default::default(),
     }
 }
 
@@ -229,4 +231,66 @@ fn a_bulk_transfer_uses_the_shards_of_both_sides_and_a_small_one_does_not() {
         panic!("one path for each shard: {paths:?}")
     };
     assert!(shard != other_shard && remote != other_remote, "{paths:?}");
+}
+
+/// Every knob of the node is turned up and down, over and over, while chunks come over connections that were there before.
+#[test]
+fn settings_change_under_a_transfer_and_reach_what_runs() {
+    let (seeder_dir, reader_dir) = (
+        tempfile::tempdir().expect("a directory"),
+        tempfile::tempdir().expect("a directory"),
+    );
+    let (seeder_node, reader_node) = (start(seeder_dir.path()), start(reader_dir.path()));
+    let (seeder, reader) = (seeder_node.handle(), reader_node.handle());
+    let release = publish(&seeder, 400, 200_000);
+    reader.add_hints(release, vec![hint(&seeder)]);
+    let turn = |knob: Knob, value: &str| {
+        let setting = Setting::parse(knob, value).expect("a value that may be");
+        for handle in [&seeder, &reader] {
+            handle.tune(setting).expect("less than any kernel's cap");
+            assert_eq!(handle.settings().get(knob), setting);
+        }
+    };
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let turner = scope.spawn(|| {
+            let mut rounds = 0;
+            while rounds == 0 || !is_done.load(Ordering::Relaxed) {
+                for (knob, values) in [
+                    (Knob::Congestion, ["bbr", "newreno", "cubic"]),
+                    (Knob::SocketReceiveBuffer, ["64KiB", "128KiB", "200KiB"]),
+                    (Knob::SocketSendBuffer, ["64KiB", "128KiB", "200KiB"]),
+                    (Knob::GetWindow, ["8MiB", "1GiB", "64MiB"]),
+                    (Knob::ServeWindow, ["1MiB", "16GiB", "64MiB"]),
+                ] {
+                    values.iter().for_each(|value| turn(knob, value));
+                }
+                rounds += 1;
+            }
+        });
+        let result = download(&reader, release);
+        is_done.store(true, Ordering::Relaxed);
+        turner.join().expect("no turn failed");
+        result.expect("the seeder has it");
+    });
+
+    // A connection that runs takes the choice with its next packet.
+    turn(Knob::Congestion, "bbr");
+    let release = publish(&seeder, 10, 100_000);
+    reader.add_hints(release, vec![hint(&seeder)]);
+    download(&reader, release).expect("the seeder has it");
+    let kinds = |handle: &Handle| {
+        let peers = handle.status().expect("it runs").peers;
+        peers
+            .into_iter()
+            .flat_map(|peer| peer.paths)
+            .map(|path| path.figures.congestion)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((kinds(&seeder), kinds(&reader)), (vec!["bbr"], vec!["bbr"]));
+    drop(seeder_node);
+    let refused = seeder
+        .tune(Setting::default_of(Knob::Congestion))
+        .expect_err("it has stopped");
+    assert!(matches!(refused, TuneError::Stopping(_)));
 }

@@ -37,7 +37,21 @@ fn bytes_are_numbers_with_or_without_a_unit() {
     check("1GiB", None);
     check("18446744073709551615GiB", None);
     check("99999999999999999999", None);
-    for text in ["", " ", "MiB", "-1", "+65536", "64 KiB", "64kib", "64K", "1e6", "0x10000", "65536.0", "65536B", "６５５３６"] {
+    for text in [
+        "",
+        " ",
+        "MiB",
+        "-1",
+        "+65536",
+        "64 KiB",
+        "64kib",
+        "64K",
+        "1e6",
+        "0x10000",
+        "65536.0",
+        "65536B",
+        "６５５３６",
+    ] {
         check(text, None);
     }
 }
@@ -51,7 +65,7 @@ fn a_refusal_names_knob_value_and_what_may_be_given() {
     check(
         Knob::Congestion,
         "reno",
-        "`congestion` cannot be \"reno\"; give cubic, newreno, bbr",
+        "`congestion` cannot be \"reno\"; give one of cubic, newreno, bbr",
     );
     check(
         Knob::GetWindow,

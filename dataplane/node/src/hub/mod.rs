@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ReleaseId};
+use ares_core::knobs::Knob;
 use ares_core::path::health::Pulse;
 use ares_core::path::{Lane, LaneLost, Pair};
 use ares_core::peer::{PathId, PeerId, Source};
@@ -36,7 +37,7 @@ use crate::api::{NodeConfig, PathFigures, PeerHint, PeerStatus, ReleaseStatus, S
 use crate::clock::Clock;
 use crate::counters::{Totals, add};
 use crate::lanes;
-use crate::mailbox::{CloseReason, End, Job, PathAsk, ShardPost, ToHub, ToShard};
+use crate::mailbox::{CloseReason, End, Job, PathAsk, ShardPost, ToHub, ToShard, Tune};
 use crate::path_ids::PathIds;
 use crate::store::Store;
 
@@ -90,6 +91,7 @@ pub(crate) struct Hub {
 impl Hub {
     pub(crate) fn new(parts: Parts) -> Self {
         let config = swarm::SchedulerConfig {
+            inflight_bytes_max: parts.config.settings.bytes(Knob::GetWindow),
             stall_floor: parts.config.stall_timeout,
             ..Default::default()
         };
@@ -219,7 +221,17 @@ impl Hub {
                 // Whoever asked may have gone; that is theirs to know.
                 let _ = reply.send(self.status());
             }
+            ToHub::Tune(tune) => self.tune(&tune),
             ToHub::Stop => self.stopping = true,
+        }
+    }
+
+    fn tune(&mut self, tune: &Tune) {
+        if tune.setting.knob() == Knob::GetWindow {
+            self.scheduler.set_inflight_bytes_max(tune.setting.value());
+        }
+        for shard in &self.parts.shards {
+            shard.send(ToShard::Tune(tune.clone()));
         }
     }
 

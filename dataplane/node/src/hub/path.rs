@@ -126,6 +126,7 @@ mod tests {
             lost_packets: 0,
             loss_percent: 0.0,
             inflight_bytes,
+            congestion: "cubic",
         }
     }
 

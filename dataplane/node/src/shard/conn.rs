@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use ares_core::admission::{Admission, TurnedAway};
 use ares_core::chunk::{ChunkId, ReleaseId};
+use ares_core::knobs::Congestion;
 use ares_core::path::Lane;
 use ares_core::path::health::{self, Health, Pulse};
 use ares_core::peer::{Address, PathId, PeerId, SocketId};
@@ -240,7 +241,7 @@ impl Conn {
     /// Fresh figures of the path, for the scheduler.
     pub(super) fn source_stats(&mut self) -> SourceStats {
         let rtt = self.quic.rtt();
-        let rttvar = congestion::rttvar(&self.quic).unwrap_or(rtt / 2);
+        let rttvar = congestion::rttvar(self.quic.congestion_state()).unwrap_or(rtt / 2);
         self.health.on_rtt(rtt, rttvar);
         SourceStats {
             rtt,
@@ -463,6 +464,7 @@ impl Conn {
             lost_packets: stats.path.lost_packets,
             loss_percent: 100.0 * stats.path.lost_packets as f64 / stats.path.sent_packets.max(1) as f64,
             inflight_bytes: self.asking.inflight_bytes(),
+            congestion: congestion::kind_of(self.quic.congestion_state()).map_or("", Congestion::name),
         }
     }
 }

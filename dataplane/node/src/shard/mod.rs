@@ -17,10 +17,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ares_core::admission::{Admission, AdmissionLimits};
+use ares_core::knobs::{Congestion, Knob, Setting, Settings};
 use ares_core::path::{Lane, LaneLost};
 use ares_core::peer::{PathId, PeerId, SocketId, Source};
 use ares_core::wire::{CloseCode, Frame, Hello, PROTOCOL_VERSION};
-use ares_ring::{Completion, Datagrams, Op, OpError, Outcome, Ring, Target, UdpSocket};
+use ares_ring::{Buffer, Completion, Datagrams, Op, OpError, Outcome, Ring, SocketError, Target, UdpSocket};
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use quinn_proto::{ClientConfig, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint, Incoming, ServerConfig, Side};
 
@@ -31,9 +32,10 @@ use self::sends::Sends;
 use self::shares::Shares;
 use self::sought::Sought;
 use crate::clock::Clock;
+use crate::congestion::Chosen;
 use crate::counters::{Totals, add};
 use crate::lanes;
-use crate::mailbox::{CloseReason, End, Job, PathAsk, ToHub, ToShard};
+use crate::mailbox::{CloseReason, End, Job, PathAsk, ToHub, ToShard, Tune};
 use crate::node::StartError;
 use crate::path_ids::PathIds;
 use crate::quic;
@@ -70,6 +72,8 @@ pub(crate) struct Parts {
     pub(crate) reset_secret: [u8; 32],
     pub(crate) path_ids: Arc<PathIds>,
     pub(crate) admission: AdmissionLimits,
+    /// At the start.
+    pub(crate) settings: Settings,
 }
 
 /// The shard's state.
@@ -78,6 +82,7 @@ pub(crate) struct Shard {
     ring: Ring,
     endpoint: Endpoint,
     sockets: Vec<Bound>,
+    congestion: Arc<Chosen>,
     conns: BTreeMap<usize, Conn>,
     /// Those of them that others opened.
     admission: Admission,
@@ -164,6 +169,7 @@ impl Shard {
         Ok(Self {
             endpoint,
             sockets: bound,
+            congestion: Arc::new(Chosen::new(Congestion::of(parts.settings.get(Knob::Congestion)))),
             conns: BTreeMap::new(),
             admission: Admission::new(parts.admission),
             sought: Sought::default(),
@@ -173,7 +179,7 @@ impl Shard {
             timers: BTreeSet::new(),
             timer_of: BTreeMap::new(),
             loads: Loads::default(),
-            shares: Shares::default(),
+            shares: Shares::new(parts.settings.bytes(Knob::ServeWindow)),
             sends: Sends::default(),
             scratch: Vec::new(),
             next_stats: now + STATS_INTERVAL,
@@ -370,7 +376,7 @@ impl Shard {
             return Ok(config.clone());
         }
         let mut config = ServerConfig::with_crypto(Arc::new(self.parts.tls.server()?));
-        config.transport_config(quic::transport_config(mtu, Side::Server));
+        config.transport_config(quic::transport_config(mtu, Side::Server, &self.congestion));
         // A path is one 4-tuple: a peer that moves opens another.
         config.migration(false);
         Ok(configs.entry(mtu).or_insert(Arc::new(config)).clone())
@@ -438,6 +444,10 @@ impl Shard {
                 // Whoever asked may have gone; that is theirs to know.
                 let _ = reply.send(paths);
             }
+            ToShard::Tune(Tune { setting, done }) => {
+                // Whoever asked may have gone; that is theirs to know.
+                let _ = done.send(self.tune(setting));
+            }
             ToShard::Stop => {
                 self.stopping = Some(now + FAREWELL_MAX);
                 let handles: Vec<usize> = self.conns.keys().copied().collect();
@@ -450,6 +460,25 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// Obeys a setting; on an error as before.
+    fn tune(&mut self, setting: Setting) -> Result<(), SocketError> {
+        match setting.knob() {
+            Knob::Congestion => self.congestion.choose(Congestion::of(setting)),
+            Knob::SocketReceiveBuffer => self.resize(Buffer::Receive, setting.value())?,
+            Knob::SocketSendBuffer => self.resize(Buffer::Send, setting.value())?,
+            Knob::ServeWindow => self.shares.set_whole_bytes(setting.value()),
+            // The hub's; `control`'s.
+            Knob::GetWindow | Knob::LogLevel => {}
+        }
+        Ok(())
+    }
+
+    /// The kernel's cap is the same for all sockets, so where it is too low the first one says so and none is changed.
+    fn resize(&self, buffer: Buffer, bytes: u64) -> Result<(), SocketError> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.parts.sockets.iter().try_for_each(|socket| socket.resize(buffer, bytes))
     }
 
     fn dial(&mut self, now: Instant, path: PathId, peer: PeerId, remote: SocketAddr, from: Option<Lane>) -> Result<(), String> {
@@ -467,7 +496,7 @@ impl Shard {
             Some(lane) => lanes::lane_mtu(lane, remote),
             None => lanes::link_mtu(Some(self.sockets[at].local.ip()), remote),
         };
-        config.transport_config(quic::transport_config(mtu, Side::Client));
+        config.transport_config(quic::transport_config(mtu, Side::Client, &self.congestion));
         // No certificates, so the name is never looked at; TLS wants one.
         let (handle, quic) = self
             .endpoint

@@ -3,27 +3,40 @@
 
 use std::collections::BTreeSet;
 
-/// Chunk bytes loaded for all connections of a shard and not yet handed to QUIC, and as many again that QUIC keeps for retransmission.
-/// Ten readers at 50 ms fill 10 Gbit/s with it.
-const SHARED_BYTES: u64 = 64 << 20;
-
-/// Connections with answers under way, by handle.
-#[derive(Debug, Default)]
-pub(super) struct Shares(BTreeSet<usize>);
+/// The whole and who shares it.
+#[derive(Debug)]
+pub(super) struct Shares {
+    /// Chunk bytes loaded for all connections of a shard and not yet handed to QUIC, and as many again that QUIC keeps for retransmission.
+    whole_bytes: u64,
+    /// Connections with answers under way, by handle.
+    answered: BTreeSet<usize>,
+}
 
 impl Shares {
+    pub(super) fn new(whole_bytes: u64) -> Self {
+        Self {
+            whole_bytes,
+            answered: BTreeSet::new(),
+        }
+    }
+
+    /// Another whole. Who has more than its part now keeps it and loads nothing until it has less.
+    pub(super) fn set_whole_bytes(&mut self, bytes: u64) {
+        self.whole_bytes = bytes;
+    }
+
     /// Whether a connection has answers under way may have changed.
     pub(super) fn note(&mut self, handle: usize, is_answered: bool) {
         if is_answered {
-            self.0.insert(handle);
+            self.answered.insert(handle);
         } else {
-            self.0.remove(&handle);
+            self.answered.remove(&handle);
         }
     }
 
     /// Bytes for each of them. No part is too small: whoever has nothing loaded may load a chunk, and QUIC has a least window.
     pub(super) fn each_bytes(&self) -> u64 {
-        SHARED_BYTES / self.0.len().max(1) as u64
+        self.whole_bytes / self.answered.len().max(1) as u64
     }
 }
 
@@ -33,16 +46,20 @@ mod tests {
 
     #[test]
     fn all_parts_together_are_the_whole_however_many_share_it() {
-        let mut shares = Shares::default();
-        assert_eq!(shares.each_bytes(), SHARED_BYTES, "for the first to come");
+        const WHOLE_BYTES: u64 = 64 << 20;
+        let mut shares = Shares::new(WHOLE_BYTES);
+        assert_eq!(shares.each_bytes(), WHOLE_BYTES, "for the first to come");
         for handle in 0..1000 {
             shares.note(handle, true);
             shares.note(handle, true);
-            assert!(shares.each_bytes() * (handle as u64 + 1) <= SHARED_BYTES);
+            assert!(shares.each_bytes() * (handle as u64 + 1) <= WHOLE_BYTES);
         }
         for handle in 1..1000 {
             shares.note(handle, false);
         }
-        assert_eq!(shares.each_bytes(), SHARED_BYTES, "for the last that stays");
+        assert_eq!(shares.each_bytes(), WHOLE_BYTES, "for the last that stays");
+        shares.note(1, true);
+        shares.set_whole_bytes(1 << 20);
+        assert_eq!(shares.each_bytes(), 1 << 19, "another whole is divided likewise");
     }
 }

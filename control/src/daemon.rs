@@ -17,6 +17,7 @@ use self::guests::Guests;
 pub(crate) use self::source::NodeSource;
 use crate::admin::proto::{Outcome, Request, SharedSink};
 use crate::admin::server::Server;
+use crate::admin::socket::Caller;
 use crate::cancel::Cancel;
 use crate::config::Config;
 use crate::error::Failure;
@@ -85,6 +86,7 @@ impl Daemon {
             admission: Default::default(),
             lanes: config.lanes.clone(),
             sink,
+            settings: config.settings.clone(),
         })
         .map_err(|error| match error {
             StartError::Store(StoreError::Locked { .. }) => StartFailure::Locked(error.into()),
@@ -100,9 +102,9 @@ impl Daemon {
             guests: Guests::default(),
         });
         let for_guests = Arc::clone(&shared);
-        let handler = Arc::new(move |request: Request, sink: SharedSink, cancel: &Cancel| {
+        let handler = Arc::new(move |request: Request, caller: Caller, sink: SharedSink, cancel: &Cancel| {
             let _guest = for_guests.guests.enter();
-            crate::jobs::run(&for_guests, request, sink, cancel)
+            crate::jobs::run(&for_guests, request, caller, sink, cancel)
         });
         match Server::start(&config.state, handler) {
             Ok(server) => Ok(Self { server, shared, node }),
@@ -120,7 +122,7 @@ impl Daemon {
 
     /// Runs a command of this very process.
     pub(crate) fn run(&self, request: Request, sink: SharedSink, cancel: &Cancel) -> Result<Outcome, Failure> {
-        crate::jobs::run(&self.shared, request, sink, cancel)
+        crate::jobs::run(&self.shared, request, Caller::own(), sink, cancel)
     }
 
     /// Waits for commands of other processes and for detached mounts, then stops. `cancel` cuts the waiting short.

@@ -82,6 +82,8 @@ pub(crate) enum Command {
     Status,
     /// The network paths of the daemon: state, round trip, rate, loss, share
     Paths,
+    /// Show what can be tuned in the running daemon, and tune it
+    Set(SetArgs),
     /// Check this machine: kernel, limits, FUSE, disk, port
     Doctor,
     /// Help on a subcommand, or on `exit-codes`
@@ -192,6 +194,24 @@ pub(crate) struct CatArgs {
     pub(crate) link: OsString,
 }
 
+/// `ares set`
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Show what can be tuned in the running daemon of the state directory, and tune it.\n\n\
+        Without KEY it lists every knob: its value, its default, what it may be, and what turning it does. With KEY it shows that one. \
+        With a value it turns it, at once: nothing is restarted and transfers go on. The daemon's log says who turned what.\n\n\
+        A change lasts until the daemon ends. What it starts with stands in its config file under [set], with the same keys and values.",
+    after_long_help = "Examples:\n  ares set\n  ares set congestion\n  ares set congestion bbr\n  ares set get-window=128MiB\n  \
+        ares set --json | jq '.knobs[] | {key, value}'"
+)]
+pub(crate) struct SetArgs {
+    /// A knob, or KEY=VALUE
+    #[arg(value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    /// What to turn it to: one of its words, or bytes such as 4194304, 4096KiB, 4MiB, 1GiB
+    pub(crate) value: Option<String>,
+}
+
 /// `ares help`
 #[derive(Debug, Args)]
 pub(crate) struct HelpArgs {
@@ -223,6 +243,10 @@ mod tests {
             "ares cat ares:abc/file -vv",
             "ares status --json",
             "ares paths --json",
+            "ares set",
+            "ares set congestion --json",
+            "ares set get-window 8MiB",
+            "ares set get-window=8MiB",
             "ares -q doctor",
             "ares demo",
             "ares help exit-codes",
@@ -247,6 +271,8 @@ mod tests {
         check("ares status --quiet -v", E::ArgumentConflict);
         check("ares get ares:abc", E::MissingRequiredArgument);
         check("ares get a b c", E::UnknownArgument);
+        check("ares set a b c", E::UnknownArgument);
+        check("ares set get-window -1", E::UnknownArgument);
         check("ares get a b --discard", E::ArgumentConflict);
         check("ares get a --discard --force", E::ArgumentConflict);
     }

@@ -15,8 +15,8 @@ use crate::error::{Failure, Kind};
 /// A daemon that does not even take a request of a few hundred bytes for so long is stuck.
 const WRITE_MAX: Duration = Duration::from_secs(30);
 
-/// A daemon answers `status` at once; one that does not hangs.
-const STATUS_MAX: Duration = Duration::from_secs(15);
+/// A daemon answers for its state and turns knobs at once; one that does not hangs.
+const PROMPT_MAX: Duration = Duration::from_secs(15);
 
 /// Why a request has no outcome.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ pub(crate) enum Error {
     #[error("the daemon went away: {}", crate::error::plain(.0))]
     Lost(#[from] std::io::Error),
     /// It is there and says nothing.
-    #[error("the daemon does not answer within {} s", STATUS_MAX.as_secs())]
+    #[error("the daemon does not answer within {} s", PROMPT_MAX.as_secs())]
     Silent,
     /// It speaks otherwise.
     #[error("admin socket: {0}")]
@@ -88,8 +88,8 @@ impl Client {
         cancel.on_cancel(move || drop(closer.shutdown(Shutdown::Both)));
         self.stream.set_write_timeout(Some(WRITE_MAX))?;
         // Everything else takes as long as it takes.
-        self.stream
-            .set_read_timeout(matches!(request, Request::Status).then_some(STATUS_MAX))?;
+        let is_prompt = matches!(request, Request::Status | Request::Knobs { .. } | Request::Set { .. });
+        self.stream.set_read_timeout(is_prompt.then_some(PROMPT_MAX))?;
         self.stream.write_all(&encode_request(request))?;
         let mut bytes = vec![0; 256 << 10];
         loop {

@@ -194,6 +194,10 @@ pub(crate) enum Request {
     Ls { link: WireLink },
     /// Send a file's bytes in order.
     Cat { link: WireLink },
+    /// What all knobs are at, or the one of that key.
+    Knobs { key: Option<String> },
+    /// Turn a knob.
+    Set { key: String, value: String },
 }
 
 impl Request {
@@ -207,6 +211,8 @@ impl Request {
             Request::Umount { .. } => "umount",
             Request::Ls { .. } => "ls",
             Request::Cat { .. } => "cat",
+            Request::Knobs { .. } => "knobs",
+            Request::Set { .. } => "set",
         }
     }
 }
@@ -354,6 +360,40 @@ pub(crate) enum Outcome {
     Sent {
         bytes: u64,
     },
+    Knobs {
+        knobs: Vec<KnobState>,
+    },
+    Set {
+        key: String,
+        old: KnobValue,
+        value: KnobValue,
+    },
+}
+
+/// Bytes, or a word of a choice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum KnobValue {
+    Bytes(u64),
+    Word(String),
+}
+
+/// What a knob is at and may be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KnobState {
+    pub(crate) key: String,
+    pub(crate) value: KnobValue,
+    pub(crate) default: KnobValue,
+    /// `bytes`; absent where the values are words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) unit: Option<String>,
+    /// The least and the most bytes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) range: Option<[u64; 2]>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) choices: Option<Vec<String>>,
+    /// What turning it does and to whom.
+    pub(crate) effect: String,
 }
 
 /// A line from the daemon.

@@ -11,7 +11,7 @@ use tokio_uring::net::UnixStream;
 
 use super::codec::{CodecError, Decoder, encode_reply};
 use super::proto::{Event, Gone, Outcome, Reply, Request, SharedSink, Sink};
-use super::socket;
+use super::socket::{self, Caller};
 use crate::cancel::Cancel;
 use crate::error::{Failure, Kind};
 
@@ -31,7 +31,7 @@ const REPLIES_QUEUED: usize = 64;
 const GOODBYE_MAX: Duration = Duration::from_secs(5);
 
 /// Carries a request out; blocking, on a thread of its own.
-pub(crate) type Handler = Arc<dyn Fn(Request, SharedSink, &Cancel) -> Result<Outcome, Failure> + Send + Sync>;
+pub(crate) type Handler = Arc<dyn Fn(Request, Caller, SharedSink, &Cancel) -> Result<Outcome, Failure> + Send + Sync>;
 
 /// A running server; stops when dropped.
 pub(crate) struct Server {
@@ -113,22 +113,22 @@ async fn accept(listener: std::os::unix::net::UnixListener, handler: Handler, mu
                 continue;
             }
         };
-        let refusal = match socket::check_peer(&stream) {
-            Ok(()) if alive.strong_count() > CONNECTIONS_MAX => Some(
-                Failure::new(Kind::Failed, format!("the daemon serves {CONNECTIONS_MAX} commands already"))
-                    .help("try again later"),
-            ),
-            Ok(()) => None,
-            Err(failure) => Some(failure),
+        let caller = match socket::check_peer(&stream) {
+            Ok(_) if alive.strong_count() > CONNECTIONS_MAX => Err(Failure::new(
+                Kind::Failed,
+                format!("the daemon serves {CONNECTIONS_MAX} commands already"),
+            )
+            .help("try again later")),
+            caller => caller,
         };
         let (handler, stopped, alive) = (Arc::clone(&handler), stopped.clone(), alive.clone());
         tokio_uring::spawn(async move {
             let stream = Rc::new(UnixStream::from_std(stream));
-            match refusal {
-                Some(error) => {
+            match caller {
+                Err(error) => {
                     let _ = send(&stream, &Reply::Failed { error }).await;
                 }
-                None => converse(&stream, &handler, stopped).await,
+                Ok(caller) => converse(&stream, caller, &handler, stopped).await,
             }
             // Wakes our own reader; closing happens when it lets go of its reference.
             drop(stream.shutdown(std::net::Shutdown::Both));
@@ -152,7 +152,7 @@ fn blocking(stream: tokio::net::UnixStream) -> std::io::Result<std::os::unix::ne
 }
 
 /// One client: a request, its replies, the next request.
-async fn converse(stream: &Rc<UnixStream>, handler: &Handler, mut stopped: watch::Receiver<bool>) {
+async fn converse(stream: &Rc<UnixStream>, caller: Caller, handler: &Handler, mut stopped: watch::Receiver<bool>) {
     let (requests_in, mut requests) = mpsc::channel(1);
     tokio_uring::spawn(read_requests(Rc::clone(stream), requests_in));
     loop {
@@ -170,7 +170,11 @@ async fn converse(stream: &Rc<UnixStream>, handler: &Handler, mut stopped: watch
                 let _ = send(stream, &Reply::Failed { error: error.into() }).await;
                 return;
             }
-            Ok(Some(Ok(request))) => run(stream, request, handler, &mut requests, &mut stopped).await,
+            Ok(Some(Ok(request))) => {
+                let job_handler = Arc::clone(handler);
+                let job = move |sink: SharedSink, cancel: &Cancel| job_handler(request, caller, sink, cancel);
+                run(stream, job, &mut requests, &mut stopped).await
+            }
         };
         if sent.is_err() {
             return;
@@ -210,16 +214,15 @@ async fn read_requests(stream: Rc<UnixStream>, to: mpsc::Sender<Result<Request, 
 /// Runs one request to its end. A client that leaves cancels it.
 async fn run(
     stream: &UnixStream,
-    request: Request,
-    handler: &Handler,
+    job: impl FnOnce(SharedSink, &Cancel) -> Result<Outcome, Failure> + Send + 'static,
     requests: &mut mpsc::Receiver<Result<Request, CodecError>>,
     stopped: &mut watch::Receiver<bool>,
 ) -> Result<(), Gone> {
     let (to_client, mut replies) = mpsc::channel(REPLIES_QUEUED);
     let cancel = Cancel::new();
-    let (handler, job_cancel) = (Arc::clone(handler), cancel.clone());
+    let job_cancel = cancel.clone();
     let job = move || {
-        let result = handler(request, Arc::new(ChannelSink(to_client.clone())), &job_cancel);
+        let result = job(Arc::new(ChannelSink(to_client.clone())), &job_cancel);
         let last = match result {
             Ok(ok) => Reply::Done { ok },
             Err(error) => Reply::Failed { error },

@@ -88,13 +88,34 @@ pub(crate) fn listen(state: &Path) -> Result<UnixListener, Failure> {
     Ok(listener)
 }
 
+/// Who asked for something, as the kernel knows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Caller {
+    pub(crate) uid: u32,
+    /// Zero where the process is in a namespace that this one cannot see into.
+    pub(crate) pid: i32,
+}
+
+impl Caller {
+    /// A command of this very process.
+    pub(crate) fn own() -> Self {
+        Self {
+            uid: rustix::process::geteuid().as_raw(),
+            pid: rustix::process::getpid().as_raw_nonzero().get(),
+        }
+    }
+}
+
 /// Lets in the daemon's own user and root, by what the kernel says of the caller (SO_PEERCRED, unix(7)).
-pub(crate) fn check_peer(stream: &UnixStream) -> Result<(), Failure> {
+pub(crate) fn check_peer(stream: &UnixStream) -> Result<Caller, Failure> {
     let peer = rustix::net::sockopt::socket_peercred(stream.as_fd())
         .map_err(|e| Failure::new(Kind::Failed, format!("the kernel does not say who connected: {e}")))?;
     let own = rustix::process::geteuid();
     if peer.uid == own || peer.uid.is_root() {
-        return Ok(());
+        return Ok(Caller {
+            uid: peer.uid.as_raw(),
+            pid: rustix::process::Pid::as_raw(Some(peer.pid)),
+        });
     }
     Err(Failure::new(
         Kind::Usage,
@@ -123,7 +144,7 @@ mod tests {
             assert!(connect(&state).unwrap().is_none(), "a dead socket is nobody");
             let second = listen(&state).unwrap();
             let client = connect(&state).unwrap().unwrap();
-            assert_eq!(check_peer(&client), Ok(()), "ourselves");
+            assert_eq!(check_peer(&client), Ok(Caller::own()), "ourselves");
             let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(path(&state)).unwrap());
             assert_eq!(mode & 0o777, 0o600);
             drop(second);

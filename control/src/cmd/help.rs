@@ -28,8 +28,8 @@ fn config_table() -> String {
     let mut text = String::from(
         "Config file (TOML): --config FILE, ARES_CONFIG, ~/.config/ares/ares.toml or /etc/ares/ares.toml.\nFlags beat the environment, the environment beats the file.\n",
     );
-    for (key, meaning) in crate::config::KEYS {
-        text.push_str(&format!("  {key:<20} {meaning}\n"));
+    for (key, meaning) in crate::config::keys() {
+        text.push_str(&format!("  {key:<26} {meaning}\n"));
     }
     text
 }

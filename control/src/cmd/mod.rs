@@ -11,11 +11,11 @@ mod mount;
 mod paths;
 mod publish;
 mod serve;
+mod set;
 mod status;
 mod umount;
 
 use std::ffi::OsStr;
-use std::io::IsTerminal as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -26,7 +26,7 @@ use clap::Parser as _;
 
 use crate::admin::proto::{Outcome, Raw, Request, SharedSink, WireLink};
 use crate::cancel::Cancel;
-use crate::config::{self, Config, Format, Output, Verbosity};
+use crate::config::{self, Config, Format, Output};
 use crate::daemon::Role;
 use crate::error::{Failure, Kind};
 use crate::lowargs::{Command, GlobalArgs, LowArgs};
@@ -117,7 +117,7 @@ fn run(args: LowArgs) -> Result<(), End> {
         _ => Listing::Names,
     };
     let terminal = Arc::new(Terminal::new(config.output, listing));
-    start_log(&config, &terminal).map_err(end)?;
+    crate::log::start(config.log_filter(), &terminal).map_err(end)?;
     raise_descriptor_limit();
     let cancel = Cancel::new();
     crate::signals::watch(&cancel).map_err(end)?;
@@ -138,6 +138,7 @@ fn run(args: LowArgs) -> Result<(), End> {
         Command::Cat(args) => cat::run(&context, args),
         Command::Status => status::run(&context),
         Command::Paths => paths::run(&context),
+        Command::Set(args) => set::run(&context, args),
         Command::Doctor => doctor::run(&context),
         Command::Help(args) => help::run(&args),
     };
@@ -145,42 +146,6 @@ fn run(args: LowArgs) -> Result<(), End> {
         failure,
         stdout: stdout_after,
     })
-}
-
-/// Log lines go to stderr, above the progress bars: stdout is for results.
-fn start_log(config: &Config, terminal: &Arc<Terminal>) -> Result<(), Failure> {
-    let by_flags = match config.output.verbosity {
-        Verbosity::Quiet => "error",
-        Verbosity::Normal => "warn",
-        Verbosity::Info => "info",
-        Verbosity::Debug => "debug",
-        Verbosity::Trace => "trace",
-    };
-    let terminal = Arc::clone(terminal);
-    let filter = config.log.as_deref().unwrap_or(by_flags);
-    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|e| {
-        Failure::new(Kind::Usage, format!("log filter `{filter}`: {e}"))
-            .help("write a level such as `info`, or `ares_node=debug`")
-    })?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(move || LogLines(Arc::clone(&terminal)))
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
-    Ok(())
-}
-
-/// Where log lines go: each is written at once.
-struct LogLines(Arc<Terminal>);
-
-impl std::io::Write for LogLines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.above_bars(|| std::io::stderr().write_all(bytes)).map(|()| bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Deep trees, many peers and many open files of a mount need more descriptors than the usual soft limit of 1,024.

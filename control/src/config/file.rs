@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use ares_core::knobs::{Knob, ROWS, Setting};
 use ares_core::path::{BadPattern, LanePattern, WEIGHT_MAX};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+use crate::nearest::nearest;
 
 /// What the file says; `None` where it says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,10 +28,22 @@ pub(crate) struct FileConfig {
     pub(crate) lanes_include: Option<Vec<LanePattern>>,
     pub(crate) lanes_exclude: Option<Vec<LanePattern>>,
     pub(crate) lanes_weight: Option<Vec<(LanePattern, u32)>>,
+    /// Knobs, as `ares set` takes them.
+    pub(crate) set: Vec<Setting>,
 }
 
-/// Every key a config file may have, table and key. One row per setting; README's table and the suggestion come from it.
-pub(crate) const KEYS: [(&str, &str); 12] = [
+/// The table of the knobs, of which each has a key.
+const KNOBS: &str = "set.";
+
+/// Every key that a config file may have, and what it means. The help and the suggestion come from it.
+pub(crate) fn keys() -> Vec<(String, &'static str)> {
+    let own = KEYS.iter().map(|(key, meaning)| ((*key).to_owned(), *meaning));
+    let knobs = ROWS.iter().map(|row| (format!("{KNOBS}{}", row.key), row.effect));
+    own.chain(knobs).collect()
+}
+
+/// Those of them that are no knobs: table, key and meaning.
+const KEYS: [(&str, &str); 12] = [
     ("state", "directory of identity, store and admin socket"),
     ("listen", "addresses to serve on, [\"IP:PORT\", ..]"),
     ("log", "log filter, as in ARES_LOG"),
@@ -58,7 +73,7 @@ pub(crate) enum FileError {
         path: PathBuf,
         line: usize,
         key: String,
-        nearest: Option<&'static str>,
+        nearest: Option<String>,
     },
     /// A key with a value that cannot be meant.
     #[error("config {}, line {line}: `{key}` must be {expected}", path.display())]
@@ -66,7 +81,7 @@ pub(crate) enum FileError {
         path: PathBuf,
         line: usize,
         key: String,
-        expected: &'static str,
+        expected: String,
     },
     /// A pattern for lanes that is none; `why` names it and says what to write.
     #[error("config {}, line {line}: `{key}`: {why}", path.display())]
@@ -84,7 +99,7 @@ impl FileError {
         match self {
             FileError::UnknownKey { nearest: Some(key), .. } => Some(format!("did you mean `{key}`?")),
             FileError::UnknownKey { nearest: None, .. } => {
-                let keys: Vec<&str> = KEYS.iter().map(|(key, _)| *key).collect();
+                let keys: Vec<String> = keys().into_iter().map(|(key, _)| key).collect();
                 Some(format!("known keys: {}", keys.join(", ")))
             }
             FileError::Unreadable { .. } => Some("give another file with --config, or make it readable".to_owned()),
@@ -129,7 +144,7 @@ impl Source<'_> {
     fn table(&self, prefix: &str, table: &DeTable<'_>, config: &mut FileConfig) -> Result<(), FileError> {
         for (name, value) in table.iter() {
             let key = format!("{prefix}{}", name.get_ref());
-            let is_table_name = KEYS.iter().any(|(known, _)| known.starts_with(&format!("{key}.")));
+            let is_table_name = keys().iter().any(|(known, _)| known.starts_with(&format!("{key}.")));
             match value.get_ref() {
                 DeValue::Table(inner) if is_table_name => self.table(&format!("{key}."), inner, config)?,
                 _ if is_table_name => return Err(self.bad(&key, value, "a table")),
@@ -157,24 +172,38 @@ impl Source<'_> {
             "lanes.exclude" => config.lanes_exclude = Some(self.patterns(key, value)?),
             "lanes.weight" => config.lanes_weight = Some(self.weights(key, value)?),
             _ => {
+                if let Some(knob) = key.strip_prefix(KNOBS).and_then(Knob::named) {
+                    config.set.push(self.knob(key, knob, value)?);
+                    return Ok(());
+                }
                 return Err(FileError::UnknownKey {
                     path: self.path.to_owned(),
                     line: self.line(at),
                     key: key.to_owned(),
-                    nearest: nearest(key),
+                    nearest: nearest(key, keys().iter().map(|(known, _)| known.as_str())).map(str::to_owned),
                 });
             }
         }
         Ok(())
     }
 
-    fn bad(&self, key: &str, value: &Spanned<DeValue<'_>>, expected: &'static str) -> FileError {
+    fn bad(&self, key: &str, value: &Spanned<DeValue<'_>>, expected: impl Into<String>) -> FileError {
         FileError::BadValue {
             path: self.path.to_owned(),
             line: self.line(value.span().start),
             key: key.to_owned(),
-            expected,
+            expected: expected.into(),
         }
+    }
+
+    /// A number stands for itself, whatever else is written as `ares set` takes it.
+    fn knob(&self, key: &str, knob: Knob, value: &Spanned<DeValue<'_>>) -> Result<Setting, FileError> {
+        let written = value.get_ref();
+        let text = written
+            .as_str()
+            .or_else(|| written.as_integer().filter(|n| n.radix() == 10).map(|n| n.as_str()));
+        let setting = text.and_then(|text| Setting::parse(knob, text).ok());
+        setting.ok_or_else(|| self.bad(key, value, knob.row().domain.to_string()))
     }
 
     fn string<'v>(&self, key: &str, value: &'v Spanned<DeValue<'_>>) -> Result<&'v str, FileError> {
@@ -245,21 +274,6 @@ fn integer<N: FromStr>(value: &Spanned<DeValue<'_>>) -> Option<N> {
     value.get_ref().as_integer()?.as_str().parse().ok()
 }
 
-/// The known key that was most likely meant: close in spelling, or right but in another table.
-fn nearest(key: &str) -> Option<&'static str> {
-    let last = key.rsplit('.').next().unwrap_or(key);
-    let score = |known: &str| {
-        let whole = strsim::jaro_winkler(key, known);
-        let tail = strsim::jaro_winkler(last, known.rsplit('.').next().unwrap_or(known));
-        whole.max(tail)
-    };
-    let best = KEYS
-        .iter()
-        .map(|(known, _)| (score(known), *known))
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    best.filter(|(score, _)| *score > 0.8).map(|(_, known)| known)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,7 +286,8 @@ mod tests {
     fn every_key_is_read() {
         let text = "state = \"/s\"\nlisten = [\"0.0.0.0:1\", \"[::]:2\"]\nlog = \"debug\"\n[node]\nshards = 2\nworkers = 3\n\
                     dial_timeout = \"5s\"\nstall_timeout = \"500ms\"\n[mount]\npatience = \"1m\"\nallow_other = true\n\
-                    [lanes]\ninclude = [\"eth*\"]\nexclude = [\"10.0.0.0/8\", \"wg0\"]\nweight = { eth0 = 2, \"eth0.7\" = 1000 }\n";
+                    [lanes]\ninclude = [\"eth*\"]\nexclude = [\"10.0.0.0/8\", \"wg0\"]\nweight = { eth0 = 2, \"eth0.7\" = 1000 }\n\
+                    [set]\ncongestion = \"bbr\"\nget-window = 8388608\n";
         let config = parse(Path::new("f"), text).unwrap();
         let pattern = |entry: &str| entry.parse().unwrap();
         let expect = FileConfig {
@@ -288,6 +303,9 @@ mod tests {
             lanes_include: Some(vec![pattern("eth*")]),
             lanes_exclude: Some(vec![pattern("10.0.0.0/8"), pattern("wg0")]),
             lanes_weight: Some(vec![(pattern("eth0"), 2), (pattern("eth0.7"), 1000)]),
+            set: [(Knob::Congestion, "bbr"), (Knob::GetWindow, "8MiB")]
+                .map(|(knob, value)| Setting::parse(knob, value).unwrap())
+                .to_vec(),
         };
         assert_eq!(config, expect);
         assert_eq!(
@@ -296,10 +314,10 @@ mod tests {
             "dotted keys are the same keys"
         );
         assert_eq!(parse(Path::new("f"), "").unwrap(), FileConfig::default());
-        for (key, _) in KEYS {
+        for (key, _) in keys() {
             let error = fails(&format!("{key} = 1979-05-27"));
             assert!(
-                matches!(&error, FileError::BadValue { key: k, .. } if k == key),
+                matches!(&error, FileError::BadValue { key: k, .. } if *k == key),
                 "{key} is known: {error}"
             );
         }
@@ -317,12 +335,14 @@ mod tests {
             else {
                 panic!("{text}: another error");
             };
-            assert_eq!((l, k.as_str(), n), (line, key, nearest), "{text}");
+            assert_eq!((l, k.as_str(), n.as_deref()), (line, key, nearest), "{text}");
         };
         check("\n\nlisen = []", 3, "lisen", Some("listen"));
         check("[node]\nshard = 2", 2, "node.shard", Some("node.shards"));
         check("shards = 2", 1, "shards", Some("node.shards"));
         check("[mount]\npatients = \"1s\"", 2, "mount.patients", Some("mount.patience"));
+        check("[set]\ncongestoin = \"bbr\"", 2, "set.congestoin", Some("set.congestion"));
+        check("get-window = 1", 1, "get-window", Some("set.get-window"));
         check("zzz = 1", 1, "zzz", None);
         check("[xyzzy]\na = 1", 1, "xyzzy", None);
     }
@@ -363,6 +383,9 @@ mod tests {
             "`10.0.0.0/40`",
         );
         check_pattern("[lanes.weight]\n\"a b\" = 2", "line 2: `lanes.weight`", "`a b`");
+        check("[set]\ncongestion = \"reno\"", 2, "set.congestion");
+        check("[set]\nget-window = -1", 2, "set.get-window");
+        check("set = 1", 1, "set");
         assert!(matches!(fails("a = \nb = 1"), FileError::Syntax { line: 1, .. }));
         assert!(matches!(
             fails("state = \"a\"\nstate = \"b\""),

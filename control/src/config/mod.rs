@@ -8,12 +8,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ares_core::knobs::{Knob, Settings};
 use ares_core::path::{LanePattern, LaneRules};
 
 use crate::error::{Failure, Kind};
 use crate::lowargs::GlobalArgs;
 
-pub(crate) use file::KEYS;
+pub(crate) use file::keys;
 
 /// UDP port of `ares serve` where nobody chose another: fixed, so that a link stays valid when the daemon restarts.
 pub(crate) const DEFAULT_PORT: u16 = 4227;
@@ -100,8 +101,24 @@ pub(crate) struct Config {
     pub(crate) allow_other: bool,
     /// Which of the machine's addresses to use.
     pub(crate) lanes: LaneRules,
+    /// What `ares set` may change while the daemon runs.
+    pub(crate) settings: Settings,
     /// What is printed.
     pub(crate) output: Output,
+}
+
+impl Config {
+    /// Which log lines are written: as told, else by the verbosity.
+    pub(crate) fn log_filter(&self) -> &str {
+        let by_flags = match self.output.verbosity {
+            Verbosity::Quiet => "error",
+            Verbosity::Normal => "warn",
+            Verbosity::Info => "info",
+            Verbosity::Debug => "debug",
+            Verbosity::Trace => "trace",
+        };
+        self.log.as_deref().unwrap_or(by_flags)
+    }
 }
 
 /// Merges flags (which clap has filled from ARES_STATE and ARES_CONFIG), the config file and the defaults.
@@ -119,12 +136,18 @@ pub(crate) fn resolve(args: &GlobalArgs, env: &dyn Fn(&str) -> Option<std::ffi::
     let state = paths::state_dir(args.state.clone().or(file.state), env)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let output = Output::of(args);
+    let mut settings = Settings::default();
+    for setting in &file.set {
+        settings.set(*setting);
+    }
+    let level = file.set.iter().rfind(|setting| setting.knob() == Knob::LogLevel);
+    let by_file = file.log.or(level.map(ToString::to_string));
     let log = env("ARES_LOG").and_then(|v| v.into_string().ok()).filter(|v| !v.is_empty());
     Ok(Config {
         state,
         listen: file.listen.filter(|l| !l.is_empty()).unwrap_or_else(default_listen),
         // -v and -q are closer to the user than the file, the environment is closer than both.
-        log: log.or(file.log.filter(|_| output.verbosity == Verbosity::Normal)),
+        log: log.or(by_file.filter(|_| output.verbosity == Verbosity::Normal)),
         shards: file.shards.unwrap_or(cores.min(SHARDS_MAX)),
         workers: file.workers.unwrap_or(cores.clamp(2, 8)),
         dial_timeout: file.dial_timeout.unwrap_or(Duration::from_secs(5)),
@@ -136,6 +159,7 @@ pub(crate) fn resolve(args: &GlobalArgs, env: &dyn Fn(&str) -> Option<std::ffi::
             exclude: given(&args.no_lane).or(file.lanes_exclude).unwrap_or_default(),
             weights: file.lanes_weight.unwrap_or_default(),
         },
+        settings,
         output,
     })
 }
@@ -227,5 +251,28 @@ mod tests {
         assert_eq!((config.lanes.include, config.lanes.exclude), (named("eth1"), named("wg0")));
         let config = resolve(&args, &|name| (name == "ARES_LOG").then(|| "trace".into())).unwrap();
         assert_eq!(config.log.as_deref(), Some("trace"));
+    }
+
+    #[test]
+    fn knobs_are_set_by_the_file_and_its_log_beats_its_log_level() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.toml");
+        let resolve = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let args = GlobalArgs {
+                config: Some(path.clone()),
+                state: Some("/s".into()),
+                ..GlobalArgs::default()
+            };
+            super::resolve(&args, &|_| None).unwrap()
+        };
+        let config = resolve("[set]\nget-window = \"8MiB\"\nlog-level = \"debug\"\n");
+        assert_eq!(
+            (config.settings.bytes(Knob::GetWindow), config.log_filter()),
+            (8 << 20, "debug")
+        );
+        let config = resolve("log = \"info\"\nset.log-level = \"debug\"\n");
+        assert_eq!(config.log_filter(), "info");
+        assert_eq!(resolve("").log_filter(), "warn");
     }
 }

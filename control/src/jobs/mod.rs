@@ -8,6 +8,7 @@ mod ls;
 mod mount;
 mod progress;
 mod publish;
+mod set;
 mod status;
 mod umount;
 
@@ -17,12 +18,19 @@ use ares_core::link::Link;
 
 pub(crate) use self::discard::{Discarded, run as discard};
 use crate::admin::proto::{Outcome, Request, SharedSink, WireLink};
+use crate::admin::socket::Caller;
 use crate::cancel::Cancel;
 use crate::daemon::Shared;
 use crate::error::Failure;
 
-/// Carries `request` out. Blocks until it is done, failed or cancelled.
-pub(crate) fn run(daemon: &Arc<Shared>, request: Request, sink: SharedSink, cancel: &Cancel) -> Result<Outcome, Failure> {
+/// Carries `request` of `caller` out. Blocks until it is done, failed or cancelled.
+pub(crate) fn run(
+    daemon: &Arc<Shared>,
+    request: Request,
+    caller: Caller,
+    sink: SharedSink,
+    cancel: &Cancel,
+) -> Result<Outcome, Failure> {
     tracing::debug!(job = request.name(), "begins");
     let name = request.name();
     let result = match request {
@@ -53,6 +61,8 @@ pub(crate) fn run(daemon: &Arc<Shared>, request: Request, sink: SharedSink, canc
         Request::Umount { dir, force } => umount::run(daemon, &dir.to_path(), force),
         Request::Ls { link } => ls::run(daemon, &read_link(&link)?, &sink, cancel),
         Request::Cat { link } => cat::run(daemon, &read_link(&link)?, &sink, cancel),
+        Request::Knobs { key } => set::list(daemon, key.as_deref()),
+        Request::Set { key, value } => set::run(daemon, caller, &key, &value),
     };
     match &result {
         Ok(_) => tracing::debug!(job = name, "done"),

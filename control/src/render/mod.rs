@@ -1,6 +1,7 @@
 //! What the user sees: results on stdout, everything else on stderr. Nothing here decides what happens.
 
 mod bars;
+mod knobs;
 mod paths;
 mod plain;
 mod status;
@@ -9,6 +10,7 @@ mod units;
 use std::io::{self, Write as _};
 
 pub(crate) use bars::{Listing, Terminal};
+pub(crate) use knobs::{knob_value, knobs};
 pub(crate) use paths::paths;
 pub(crate) use status::status;
 pub(crate) use units::{Bytes, Seconds, count, rate};

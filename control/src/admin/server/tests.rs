@@ -21,7 +21,8 @@ fn cat() -> Request {
 /// Answers `cat` with data, `ls` by waiting for its cancellation (which it reports), and the rest with an error.
 fn handler(cancelled: Sender<()>) -> Handler {
     let cancelled = Mutex::new(cancelled);
-    Arc::new(move |request, sink, cancel| match request {
+    Arc::new(move |request, caller, sink, cancel| match request {
+        _ if caller != Caller::own() => Err(Failure::new(Kind::Failed, "another caller")),
         Request::Cat { .. } => {
             for n in 0..200u8 {
                 let data = Bytes::from(vec![n; 3000]);

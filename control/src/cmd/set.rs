@@ -1,0 +1,75 @@
+//! `ares set`: shows the knobs of the running daemon, and turns one.
+
+use serde_json::json;
+
+use super::{Context, unexpected};
+use crate::admin::proto::{Outcome, Request};
+use crate::error::{Failure, Kind};
+use crate::lowargs::SetArgs;
+use crate::render;
+use crate::session::Session;
+
+pub(super) fn run(context: &Context, args: SetArgs) -> Result<(), Failure> {
+    let is_one = args.key.is_some();
+    let request = request(args)?;
+    let mut daemon = Session::attach(&context.config)?;
+    match daemon.run(&request, &*context.sink(), &context.cancel)? {
+        Outcome::Knobs { knobs } => {
+            let json = match &knobs[..] {
+                [knob] if is_one => json!(knob),
+                _ => json!({ "knobs": knobs }),
+            };
+            context.print(&render::knobs(&knobs), &json)
+        }
+        Outcome::Set { key, old, value } => {
+            let text = format!("{key}: {} -> {}", render::knob_value(&old), render::knob_value(&value));
+            context.print(&text, &json!({"key": key, "old": old, "value": value}))
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// `KEY VALUE` and `KEY=VALUE` mean the same; no key has a `=` in it.
+fn request(args: SetArgs) -> Result<Request, Failure> {
+    let Some(typed) = args.key else {
+        return Ok(Request::Knobs { key: None });
+    };
+    match (typed.split_once('='), args.value) {
+        (None, None) => Ok(Request::Knobs { key: Some(typed) }),
+        (None, Some(value)) => Ok(Request::Set { key: typed, value }),
+        (Some((key, value)), None) => Ok(Request::Set {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        }),
+        (Some(_), Some(_)) => Err(Failure::new(Kind::Usage, "a value stands before and after the space")
+            .help("write `ares set KEY VALUE` or `ares set KEY=VALUE`, one knob at a time")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_and_value_are_told_apart_in_either_form() {
+        let check = |key: Option<&str>, value: Option<&str>, expect: Option<Request>| {
+            let args = SetArgs {
+                key: key.map(str::to_owned),
+                value: value.map(str::to_owned),
+            };
+            assert_eq!(request(args).ok(), expect, "{key:?} {value:?}");
+        };
+        let set = |key: &str, value: &str| {
+            let (key, value) = (key.to_owned(), value.to_owned());
+            Some(Request::Set { key, value })
+        };
+        check(None, None, Some(Request::Knobs { key: None }));
+        check(Some("k"), None, Some(Request::Knobs { key: Some("k".into()) }));
+        check(Some("k"), Some("v"), set("k", "v"));
+        check(Some("k=v"), None, set("k", "v"));
+        check(Some("k"), Some("a=b"), set("k", "a=b"));
+        check(Some("k=a=b"), None, set("k", "a=b"));
+        check(Some("="), None, set("", ""));
+        check(Some("k="), Some("v"), None);
+    }
+}

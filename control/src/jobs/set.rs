@@ -1,0 +1,92 @@
+//! The knobs of this daemon: what they are at, and turning one. Who turned what is written to the log, whatever its level.
+
+use ares_core::knobs::{BadValue, Domain, Knob, ROWS, Setting, Settings};
+use ares_node::TuneError;
+
+use crate::admin::proto::{KnobState, KnobValue, Outcome};
+use crate::admin::socket::Caller;
+use crate::daemon::Shared;
+use crate::error::{Failure, Kind};
+use crate::log;
+use crate::nearest::nearest;
+
+/// All of them, or the one that is asked for.
+pub(super) fn list(daemon: &Shared, key: Option<&str>) -> Result<Outcome, Failure> {
+    let mut settings = daemon.handle.settings();
+    settings.set(log::level());
+    let knobs = match key {
+        Some(key) => vec![state_of(find(key)?, &settings)],
+        None => ROWS.iter().map(|row| state_of(row.knob, &settings)).collect(),
+    };
+    Ok(Outcome::Knobs { knobs })
+}
+
+/// Turns one. On an error it is at what it was.
+pub(super) fn run(daemon: &Shared, caller: Caller, key: &str, value: &str) -> Result<Outcome, Failure> {
+    let setting = Setting::parse(find(key)?, value)?;
+    let old = match setting.knob() {
+        Knob::LogLevel => log::set_level(setting)?,
+        _ => daemon.handle.tune(setting)?,
+    };
+    let Caller { uid, pid } = caller;
+    tracing::info!(target: log::AUDIT, uid, pid, "set {key}: {old} -> {setting}");
+    Ok(Outcome::Set {
+        key: key.to_owned(),
+        old: value_of(old),
+        value: value_of(setting),
+    })
+}
+
+fn find(key: &str) -> Result<Knob, Failure> {
+    /// Characters of a wrong key that are worth repeating.
+    const SHOWN_MAX: usize = 40;
+    Knob::named(key).ok_or_else(|| {
+        let shown: String = key.chars().take(SHOWN_MAX).collect();
+        let keys = || ROWS.iter().map(|row| row.key);
+        let help = match nearest(key, keys()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("knobs: {}", keys().collect::<Vec<_>>().join(", ")),
+        };
+        Failure::new(Kind::Usage, format!("no knob is called {shown:?}")).help(help)
+    })
+}
+
+fn state_of(knob: Knob, settings: &Settings) -> KnobState {
+    let row = knob.row();
+    let (unit, range, choices) = match row.domain {
+        Domain::Bytes { min, max } => (Some("bytes".to_owned()), Some([min, max]), None),
+        Domain::Choice(words) => (None, None, Some(words.iter().map(|word| (*word).to_owned()).collect())),
+    };
+    KnobState {
+        key: row.key.to_owned(),
+        value: value_of(settings.get(knob)),
+        default: value_of(Setting::default_of(knob)),
+        unit,
+        range,
+        choices,
+        effect: row.effect.to_owned(),
+    }
+}
+
+fn value_of(setting: Setting) -> KnobValue {
+    match setting.word() {
+        Some(word) => KnobValue::Word(word.to_owned()),
+        None => KnobValue::Bytes(setting.value()),
+    }
+}
+
+impl From<BadValue> for Failure {
+    fn from(error: BadValue) -> Self {
+        Failure::told(Kind::Usage, &error.to_string())
+    }
+}
+
+impl From<TuneError> for Failure {
+    fn from(error: TuneError) -> Self {
+        match error {
+            // The value may be meant, but not on this machine as it is.
+            TuneError::Socket(error) => Failure::told(Kind::Usage, &error.to_string()),
+            TuneError::Stopping(error) => Failure::new(Kind::Interrupted, error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! `ares set` while bytes move: they stay right, connections that run obey, and what the kernel does not grant is refused with the remedy.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::time::Duration;
+
+use ares_tests::{Daemon, Lab, Node, Published, compare, daemon, lab, tree, wait};
+use serde_json::Value;
+
+const BOUND: Duration = Duration::from_secs(60);
+
+/// Debian's `nobody`.
+const NOBODY: u32 = 65_534;
+
+fn set(node: &Node, key: &str, value: &str) {
+    node.run(node.ares(["set", key, value])).expect_ok();
+}
+
+fn value(node: &Node, key: &str) -> Value {
+    node.run(node.ares(["set", key, "--json"])).expect_ok().json()["value"].clone()
+}
+
+/// What each path of the daemon follows.
+fn congestion(server: &Daemon) -> Vec<String> {
+    let status = server.status();
+    let peers = status["peers"].as_array().expect("a list").iter();
+    let paths = peers.flat_map(|peer| peer["paths"].as_array().expect("a list"));
+    paths
+        .map(|path| path["congestion"].as_str().expect("a name").to_owned())
+        .collect()
+}
+
+#[test]
+fn every_knob_is_turned_under_a_transfer_that_ends_with_the_right_bytes() {
+    let Some(lab) = Lab::new("set-under-way", 2) else { return };
+    let (publisher, reader) = (lab.node(0), lab.node(1));
+    // About six seconds.
+    reader.limit_arrivals(120);
+    let release = publisher.dir().join("release");
+    tree::source(&release.join("source"), 100, 81);
+    tree::big_file(&release.join("big"), 90_000_000, 82);
+    // The reader has a daemon, too: both sides are turned.
+    let (server, other) = (Daemon::serve(publisher), Daemon::serve(reader));
+    let Published { link, .. } = server.publish(&release);
+    let copy = reader.dir().join("copy");
+    let running = reader.start(daemon::get(reader, &link, &copy));
+    wait::until(BOUND, "first bytes", || {
+        (server.counter("served_bytes") > 4 << 20).then_some(())
+    });
+    for kind in ["bbr", "newreno", "cubic", "bbr"] {
+        set(publisher, "congestion", kind);
+        wait::until(BOUND, "all running paths to follow", || {
+            let kinds = congestion(&server);
+            (!kinds.is_empty() && kinds.iter().all(|followed| followed == kind)).then_some(())
+        });
+        for (key, value) in [
+            ("socket-receive-buffer", "64KiB"),
+            ("socket-receive-buffer", "200KiB"),
+            ("socket-send-buffer", "64KiB"),
+            ("socket-send-buffer", "200KiB"),
+            ("get-window", "8MiB"),
+            ("get-window", "1GiB"),
+            ("serve-window", "1MiB"),
+            ("serve-window", "16GiB"),
+        ] {
+            set(publisher, key, value);
+            set(reader, key, value);
+        }
+        assert!(running.is_running(), "the transfer must outlast the turning");
+    }
+    running.wait(BOUND).expect_ok();
+    compare::assert_same(&release, &copy);
+    assert_eq!(
+        (value(publisher, "congestion"), value(reader, "congestion")),
+        ("bbr".into(), "cubic".into())
+    );
+    for daemon in [server, other] {
+        let log = daemon.terminate().expect_ok().stderr;
+        assert!(log.contains("set serve-window: 1MiB -> 16GiB"), "{log}");
+    }
+}
+
+/// Without CAP_NET_ADMIN the kernel silently grants its cap and no more.
+#[test]
+fn a_buffer_that_the_kernel_does_not_grant_is_refused_with_the_remedy() {
+    const TEST: &str = "set-capped";
+    const ASKED_BYTES: u64 = 512 << 20;
+    let cap_bytes = |sysctl: &str| {
+        let text = fs::read_to_string(format!("/proc/sys/{}", sysctl.replace('.', "/"))).expect("a sysctl");
+        text.trim().parse::<u64>().expect("a number")
+    };
+    let buffers = [
+        ("socket-receive-buffer", "net.core.rmem_max"),
+        ("socket-send-buffer", "net.core.wmem_max"),
+    ];
+    if !lab::may_become(NOBODY) {
+        return lab::skip(TEST, "only root of the machine can become another user");
+    }
+    if buffers.iter().any(|(_, sysctl)| cap_bytes(sysctl) >= ASKED_BYTES) {
+        return lab::skip(TEST, "this system caps nothing");
+    }
+    let lab = Lab::on_loopback(TEST, 1);
+    let home = lab.dir("home");
+    chown(&home, Some(NOBODY), Some(NOBODY)).expect("root gives directories away");
+    // The build directory may be closed to others.
+    let ares = home.join("ares");
+    fs::copy(lab::binary(), &ares).expect("a copy of the binary");
+    let node = lab.node(0).as_user(NOBODY);
+    let command = |args: &[&str]| {
+        let mut command = node.command(&ares);
+        command.arg("--state").arg(home.join("state")).args(args);
+        command
+    };
+    let server = node.start(command(&["serve", "--listen", "127.0.0.1:0"]));
+    wait::until(BOUND, "an answer", || {
+        assert!(server.is_running(), "{}", server.stderr());
+        node.run(command(&["status"])).status.success().then_some(())
+    });
+    let value = |key: &str| node.run(command(&["set", key, "--json"])).expect_ok().json()["value"].clone();
+    for (key, sysctl) in buffers {
+        let before = value(key);
+        assert!(
+            before.as_u64().is_some_and(|bytes| bytes <= cap_bytes(sysctl)),
+            "what was granted: {before}"
+        );
+        let refused = node.run(command(&["set", key, &ASKED_BYTES.to_string()]));
+        let refused = refused.expect_error(&[sysctl, "CAP_NET_ADMIN", "ask for less", &cap_bytes(sysctl).to_string()]);
+        assert_eq!(refused.status.code(), Some(2));
+        assert_eq!(value(key), before);
+        node.run(command(&["set", key, "100000"])).expect_ok();
+        assert_eq!(value(key), 100_000);
+    }
+}

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+/// Between looks at another process: it says nothing by itself.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// Longest that a daemon may take to answer on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -51,7 +54,7 @@ impl Serve {
         let start = Instant::now();
         while !ares(dir, &["status"]).output().expect("it runs").status.success() {
             assert!(start.elapsed() < PATIENCE, "no answer: {}", log_of(dir));
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(LOOK);
         }
         serve
     }

@@ -37,6 +37,7 @@ fn every_knob_is_turned_under_a_transfer_that_ends_with_the_right_bytes() {
     // About six seconds.
     reader.limit_arrivals(120);
     let release = publisher.dir().join("release");
+    fs::create_dir(&release).expect("a scratch directory can be written");
     tree::source(&release.join("source"), 100, 81);
     tree::big_file(&release.join("big"), 90_000_000, 82);
     // The reader has a daemon, too: both sides are turned.

@@ -65,8 +65,13 @@ pub(crate) enum BenchError {
     /// A link that loses some: its figures would be another protocol's.
     #[error("datagrams were lost on a link that must not lose any: run it again with less load on the machine")]
     DatagramsLost,
-    /// A socket of the MPTCP baseline.
-    #[error("MPTCP: {0} (a kernel with CONFIG_MPTCP and net.mptcp.enabled = 1 is needed)")]
+    /// No MPTCP sockets.
+    #[error(
+        "the kernel refuses MPTCP: {0} (set net.mptcp.enabled = 1, on a kernel with CONFIG_MPTCP, or leave `mptcp` out of --readers)"
+    )]
+    NoMptcp(std::io::Error),
+    /// A transfer over MPTCP.
+    #[error("MPTCP: {0}")]
     Mptcp(std::io::Error),
     /// No handler for Ctrl-C.
     #[error("cannot watch for signals: {0}")]

@@ -4,12 +4,14 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 
 use ares_tests::Node;
 use ares_tests::paths::{Path, TwoPaths};
+use rustix::net::sockopt::set_socket_reuseaddr;
 use rustix::net::{AddressFamily, SocketType, bind, connect, ipproto, listen, socket};
 
 use crate::error::{BenchError, Result, io as failed};
@@ -43,7 +45,7 @@ pub(crate) struct Get {
 }
 
 pub(crate) fn serve(args: &Serve) -> Result<()> {
-    let heard = listener(args.listen).map_err(BenchError::Mptcp)?;
+    let heard = listener(args.listen)?;
     println!("{READY}");
     for reader in heard.incoming() {
         let reader = reader.map_err(BenchError::Mptcp)?;
@@ -59,7 +61,7 @@ pub(crate) fn serve(args: &Serve) -> Result<()> {
 
 pub(crate) fn get(args: &Get) -> Result<()> {
     let file = File::create(&args.dest).map_err(failed("cannot write", &args.dest))?;
-    let sender = connected(args.connect).map_err(BenchError::Mptcp)?;
+    let sender = connected(args.connect)?;
     copy(sender, file).map_err(BenchError::Mptcp)
 }
 
@@ -74,17 +76,24 @@ fn copy(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
     }
 }
 
-fn listener(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::MPTCP))?;
-    bind(&socket, &address)?;
-    listen(&socket, 16)?;
+fn listener(address: SocketAddr) -> Result<TcpListener> {
+    let socket = new_socket()?;
+    // Connections of the sender before may still be closing.
+    let made = set_socket_reuseaddr(&socket, true)
+        .and_then(|()| bind(&socket, &address))
+        .and_then(|()| listen(&socket, 16));
+    made.map_err(|e| BenchError::Mptcp(e.into()))?;
     Ok(socket.into())
 }
 
-fn connected(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::MPTCP))?;
-    connect(&socket, &address)?;
+fn connected(address: SocketAddr) -> Result<TcpStream> {
+    let socket = new_socket()?;
+    connect(&socket, &address).map_err(|e| BenchError::Mptcp(e.into()))?;
     Ok(socket.into())
+}
+
+fn new_socket() -> Result<OwnedFd> {
+    socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::MPTCP)).map_err(|e| BenchError::NoMptcp(e.into()))
 }
 
 /// The sender of `file` on the machine at the end of path A, listening on all its addresses.

@@ -17,7 +17,21 @@ use quinn_proto::congestion::{BbrConfig, Controller, ControllerFactory, Controll
 const SERVICE: Duration = Duration::from_millis(1);
 
 /// In flight on any path that loses nothing, however little it was seen to deliver, in bytes.
-const BOUND_BYTES_MIN: u64 = 1 << 20;
+const BOUND_BYTES_MIN: u64 = 128 << 10;
+
+/// What one send to the kernel may hold, in bytes (UDP GSO).
+const BURST_BYTES: u64 = ares_ring::SEND_BYTES_MAX as u64;
+
+/// Round trip within one network, whose queues hold a burst of each of many senders.
+const NEAR: Duration = Duration::from_millis(2);
+
+/// A window for which QUIC does not pace.
+const UNPACED: u64 = 1 << 33;
+
+/// Losses up to this part of what is delivered are none of congestion, as BBR has it (draft-ietf-ccwg-bbr, section 2.7, BBR.LossThresh),
+/// counted over so many round trips.
+const LOSS_PERCENT_MAX: u64 = 2;
+const LOSS_ROUNDS: u32 = 8;
 
 /// Round trips over which the best delivery rate counts.
 const RATE_ROUNDS: usize = 10;
@@ -61,6 +75,8 @@ fn controller(kind: Congestion, now: Instant, mtu: u16) -> Box<dyn Controller> {
         Congestion::Cubic => Box::new(BoundedCubic {
             cubic: Arc::new(CubicConfig::default()).build(now, mtu),
             bound: Bound::new(now),
+            losses: Losses::new(now),
+            bursts: Bursts::default(),
         }),
         Congestion::NewReno => Arc::new(NewRenoConfig::default()).build(now, mtu),
         Congestion::Bbr => Arc::new(BbrConfig::default()).build(now, mtu),
@@ -152,10 +168,26 @@ impl Controller for Following {
 struct BoundedCubic {
     cubic: Box<dyn Controller>,
     bound: Bound,
+    losses: Losses,
+    bursts: Bursts,
+}
+
+impl BoundedCubic {
+    /// What may be in flight, in bytes.
+    fn bytes(&self) -> u64 {
+        self.cubic.window().min(self.bound.bytes)
+    }
 }
 
 impl Controller for BoundedCubic {
+    fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
+        self.cubic.on_sent(now, bytes, last_packet_number);
+        self.bursts.on_sent(bytes, self.bytes());
+    }
+
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
+        self.losses.on_ack(now, bytes, rtt.get());
+        self.bursts.on_rtt(rtt.min());
         self.bound.on_ack(now, bytes, app_limited, rtt.get());
         // CUBIC must not grow out of sight: a loss takes it down from where it stands.
         let is_bound = self.cubic.window() >= self.bound.bytes;
@@ -164,11 +196,14 @@ impl Controller for BoundedCubic {
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest_packet_num_acked: Option<u64>) {
         self.cubic.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
+        self.bursts.on_end_acks(in_flight, self.bytes());
     }
 
     fn on_congestion_event(&mut self, now: Instant, sent: Instant, is_persistent_congestion: bool, lost_bytes: u64) {
-        self.cubic
-            .on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
+        if self.losses.are_congestion(lost_bytes) || is_persistent_congestion {
+            self.cubic
+                .on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
+        }
     }
 
     fn on_mtu_update(&mut self, new_mtu: u16) {
@@ -176,12 +211,12 @@ impl Controller for BoundedCubic {
     }
 
     fn window(&self) -> u64 {
-        self.cubic.window().min(self.bound.bytes)
+        self.bursts.window(self.bytes())
     }
 
     fn metrics(&self) -> ControllerMetrics {
         let mut metrics = self.cubic.metrics();
-        metrics.congestion_window = self.window();
+        metrics.congestion_window = self.bytes();
         metrics
     }
 
@@ -189,6 +224,8 @@ impl Controller for BoundedCubic {
         Box::new(Self {
             cubic: self.cubic.clone_box(),
             bound: self.bound.clone(),
+            losses: self.losses,
+            bursts: self.bursts,
         })
     }
 
@@ -198,6 +235,87 @@ impl Controller for BoundedCubic {
 
     fn into_any(self: Box<Self>) -> Box<dyn std::any::Any> {
         self
+    }
+}
+
+/// Whether what is lost is lost to congestion: a path over the air loses a little of everything, whatever its rate.
+#[derive(Clone, Copy, Debug)]
+struct Losses {
+    round_start: Instant,
+    acked_bytes: u64,
+    lost_bytes: u64,
+}
+
+impl Losses {
+    fn new(now: Instant) -> Self {
+        Self {
+            round_start: now,
+            acked_bytes: 0,
+            lost_bytes: 0,
+        }
+    }
+
+    fn on_ack(&mut self, now: Instant, bytes: u64, rtt: Duration) {
+        self.acked_bytes += bytes;
+        if now.saturating_duration_since(self.round_start) >= LOSS_ROUNDS * rtt.max(SERVICE) {
+            // What came before counts half, so that a loss at the start of a round is not one of few packets.
+            self.acked_bytes /= 2;
+            self.lost_bytes /= 2;
+            self.round_start = now;
+        }
+    }
+
+    fn are_congestion(&mut self, lost_bytes: u64) -> bool {
+        self.lost_bytes += lost_bytes;
+        self.lost_bytes * 100 > (self.acked_bytes + self.lost_bytes) * LOSS_PERCENT_MAX
+    }
+}
+
+/// Sends whole bursts and does not pace them, on a near path whose window holds several. A window that opens by two packets at a time, as
+/// acknowledgements come, would else be filled two packets at a time, each a system call here and there (Linux does the same for TCP,
+/// tcp_tso_should_defer()). On a longer one pacing keeps bursts from overflowing some queue on the way.
+#[derive(Clone, Copy, Debug)]
+struct Bursts {
+    /// Bytes in flight, or more: what is found lost is found out with the next acknowledgement.
+    in_flight: u64,
+    /// Whether one more burst fits.
+    is_open: bool,
+    is_near: bool,
+}
+
+impl Default for Bursts {
+    fn default() -> Self {
+        Self {
+            in_flight: 0,
+            is_open: true,
+            is_near: false,
+        }
+    }
+}
+
+impl Bursts {
+    fn on_sent(&mut self, bytes: u64, window: u64) {
+        self.in_flight += bytes;
+        self.is_open = self.in_flight + BURST_BYTES <= window;
+    }
+
+    fn on_rtt(&mut self, shortest: Duration) {
+        self.is_near = shortest <= NEAR;
+    }
+
+    fn on_end_acks(&mut self, in_flight: u64, window: u64) {
+        self.in_flight = in_flight;
+        self.is_open = in_flight + BURST_BYTES <= window;
+    }
+
+    /// The window to show to QUIC, which looks at it before each burst and does not pace what is above `u32::MAX`. While no burst fits it
+    /// is what is in flight; so bytes that are found lost make room.
+    fn window(&self, window: u64) -> u64 {
+        match (self.is_near && window >= 2 * BURST_BYTES, self.is_open) {
+            (false, _) => window,
+            (true, true) => UNPACED,
+            (true, false) => self.in_flight.clamp(1, window),
+        }
     }
 }
 
@@ -317,6 +435,49 @@ mod tests {
         run(&mut bound, &mut now, Duration::from_millis(10), 100_000_000, 60);
         run(&mut bound, &mut now, Duration::from_millis(160), 100_000_000, 400);
         assert!(bound.bytes >= 16_000_000, "{} in flight", bound.bytes);
+    }
+
+    #[test]
+    fn a_few_losses_of_many_packets_are_not_congestion() {
+        let rtt = Duration::from_millis(10);
+        for (percent, expect) in [(0, false), (1, false), (4, true), (50, true)] {
+            let mut now = Instant::now();
+            let mut losses = Losses::new(now);
+            let mut seen = false;
+            for packet in 0..20_000 {
+                now += Duration::from_micros(100);
+                if packet % 100 < percent {
+                    seen = losses.are_congestion(1452);
+                } else {
+                    losses.on_ack(now, 1452, rtt);
+                }
+            }
+            assert_eq!(seen, expect, "{percent} %");
+        }
+        let mut losses = Losses::new(Instant::now());
+        assert!(losses.are_congestion(1452), "nothing was delivered");
+    }
+
+    #[test]
+    fn the_window_of_a_near_path_is_filled_by_whole_bursts_and_never_beyond() {
+        let window = 4 * BURST_BYTES;
+        let mut bursts = Bursts::default();
+        assert_eq!(bursts.window(window), window, "how near it is nobody knows");
+        bursts.on_rtt(NEAR);
+        for _ in 0..4 {
+            assert_eq!(bursts.window(window), UNPACED);
+            bursts.on_sent(BURST_BYTES, window);
+        }
+        assert_eq!(bursts.window(window), window, "it is full");
+        bursts.on_end_acks(window - 3000, window);
+        assert_eq!(bursts.window(window), window - 3000, "what is in flight and no more");
+        bursts.on_end_acks(window - BURST_BYTES, window);
+        assert_eq!(bursts.window(window), UNPACED, "a burst fits");
+        let narrow = 2 * BURST_BYTES - 1;
+        bursts.on_end_acks(narrow - 3000, narrow);
+        assert_eq!(bursts.window(narrow), narrow, "bursts would be all it carries");
+        bursts.on_rtt(2 * NEAR);
+        assert_eq!(bursts.window(window), window, "a long path is paced");
     }
 
     #[test]

@@ -206,13 +206,13 @@ impl Conn {
 
     /// The next chunk to bring from the store for it. `share_bytes`: what it may have in memory for its answers.
     pub(super) fn next_load(&mut self, share_bytes: u64) -> Option<(StreamId, AskItem)> {
-        let ahead_bytes = 2 * self.quic.congestion_state().window();
+        let ahead_bytes = 2 * self.congestion_window();
         self.serving.next_load(ahead_bytes, share_bytes)
     }
 
     /// Lets QUIC keep for retransmission what the path takes, and no more than the share.
     pub(super) fn bound_send_window(&mut self, share_bytes: u64) {
-        let window = quic::send_window(self.quic.congestion_state().window(), share_bytes);
+        let window = quic::send_window(self.congestion_window(), share_bytes);
         self.quic.set_send_window(window);
     }
 
@@ -256,6 +256,11 @@ impl Conn {
         [self.quic.poll_timeout(), health].into_iter().flatten().min()
     }
 
+    /// What may be in flight, in bytes. The window that the controller shows to QUIC is narrower between bursts.
+    fn congestion_window(&self) -> u64 {
+        self.quic.congestion_state().metrics().congestion_window
+    }
+
     /// Queues a control frame.
     pub(super) fn send(&mut self, frame: &Frame) {
         self.exchange.send(frame);
@@ -272,8 +277,11 @@ impl Conn {
 
     /// Takes all events QUIC has, moves control bytes and opens streams for asks.
     pub(super) fn drive(&mut self, now: Instant, clock: &Clock, admission: &mut Admission, said: &mut Vec<Said>) {
+        // QUIC tells of every frame that has come, and the first reading takes all there is.
+        let mut read = None;
         while let Some(event) = self.quic.poll() {
             match event {
+                Event::Stream(StreamEvent::Readable { id }) if read.replace(id) == Some(id) => {}
                 Event::Connected => self.on_connected(now, clock, admission, said),
                 Event::ConnectionLost { reason } => self.on_lost(reason, said),
                 Event::Stream(event) => self.on_stream(now, clock, event, said),

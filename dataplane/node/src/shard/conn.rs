@@ -356,7 +356,7 @@ impl Conn {
             StreamEvent::Readable { id } => self.on_readable(now, clock, id, said),
             StreamEvent::Writable { id } => {
                 self.asking.on_writable(id, &mut self.quic);
-                self.serving.on_writable(id, &mut self.quic);
+                self.serving.on_writable(&mut self.quic);
             }
             StreamEvent::Stopped { id, .. } if Some(id) == self.control => self.violate(now, WireError::ControlEnded, said),
             StreamEvent::Stopped { id, .. } => self.serving.on_stopped(id, &mut self.quic),

@@ -16,6 +16,10 @@ use quinn_proto::{Connection, ReadError, StreamId, VarInt, WriteError};
 const LOADED_BYTES_MAX: u64 = CHUNK_BYTES_MAX as u64;
 const LOADED_BYTES_MIN: u64 = CHUNK_BYTES_MAX as u64 / 4;
 
+/// Streams that are tried though those before them are blocked: the connection's window blocks all alike, and its own only a stream whose
+/// peer takes others first.
+const BLOCKED_MAX: usize = 4;
+
 /// Ends a stream whose answer is not wanted or whose ask was not understood.
 const RESET_ANSWER_DROPPED: VarInt = VarInt::from_u32(2);
 
@@ -25,6 +29,8 @@ pub(super) struct Serving {
     streams: BTreeMap<StreamId, Answer>,
     /// Streams with items to load, oldest ask first.
     waiting: VecDeque<StreamId>,
+    /// Streams with a loaded item that QUIC has not taken whole, first loaded first.
+    writing: VecDeque<StreamId>,
     loaded_bytes: u64,
     served_bytes: u64,
 }
@@ -122,7 +128,8 @@ impl Serving {
             parts: [head.encode(), loaded.unwrap_or_default()],
             loaded_bytes: bytes_of(&item),
         };
-        self.on_writable(id, quic);
+        self.writing.push_back(id);
+        self.on_writable(quic);
     }
 
     /// Whether answers are awaited of it.
@@ -135,8 +142,19 @@ impl Serving {
         std::mem::take(&mut self.served_bytes)
     }
 
+    /// Some stream has room again. QUIC tells first of the one that was blocked last; what was asked first is written first all the same.
+    pub(super) fn on_writable(&mut self, quic: &mut Connection) {
+        let mut blocked = 0;
+        while blocked < BLOCKED_MAX
+            && let Some(&id) = self.writing.get(blocked)
+        {
+            self.write(id, quic);
+            blocked += usize::from(self.writing.get(blocked) == Some(&id));
+        }
+    }
+
     /// Writes as much as the windows take; ends the stream after its last item.
-    pub(super) fn on_writable(&mut self, id: StreamId, quic: &mut Connection) {
+    fn write(&mut self, id: StreamId, quic: &mut Connection) {
         let Some(answer) = self.streams.get_mut(&id) else { return };
         let Step::Writing { parts, loaded_bytes } = &mut answer.step else {
             return;
@@ -151,6 +169,7 @@ impl Serving {
             }
         }
         self.loaded_bytes -= *loaded_bytes;
+        self.writing.retain(|writing| *writing != id);
         answer.step = Step::Idle;
         if answer.items.is_empty() {
             // It fails only where the requester has stopped the stream, and then it has ended already.
@@ -183,7 +202,10 @@ impl Serving {
             return false;
         };
         match answer.step {
-            Step::Writing { loaded_bytes, .. } => self.loaded_bytes -= loaded_bytes,
+            Step::Writing { loaded_bytes, .. } => {
+                self.loaded_bytes -= loaded_bytes;
+                self.writing.retain(|writing| *writing != id);
+            }
             // Few may be open at once, so few wait.
             Step::Idle if answer.asked => self.waiting.retain(|waiting| *waiting != id),
             // What is on its way from the store counts until it is here.

@@ -123,6 +123,8 @@ struct AskState {
     is_arrived: bool,
     /// Silent or overdue: its chunk may be asked elsewhere too.
     is_doubted: bool,
+    /// That is so only because of what the transport says, and until it says otherwise.
+    is_on_word: bool,
 }
 
 /// What became of an ask that ended without its chunk.

@@ -405,7 +405,7 @@ impl Hub {
         let (peer, path) = (source.peer.short(), source.path.0);
         match pulse {
             Pulse::Suspect => tracing::info!(peer, path, "path suspect: no answer to pings"),
-            Pulse::Well | Pulse::Quiet => tracing::debug!(peer, path, ?pulse, "path"),
+            Pulse::Well | Pulse::Quiet => tracing::trace!(peer, path, ?pulse, "path"),
         }
         if let Some(known) = self.paths.get_mut(&source.path) {
             known.on_pulse(now, pulse);

@@ -65,18 +65,27 @@ impl Scheduler {
             Pulse::Quiet => {
                 let is_waited_for = |ask: &AskId| self.chunks[&self.asks[ask].chunk].class == Class::Deadline;
                 let urgent: Vec<AskId> = asks.into_iter().filter(is_waited_for).collect();
-                urgent.into_iter().for_each(|ask| self.doubt(ask));
+                urgent.into_iter().for_each(|ask| self.doubt_on_word(ask));
             }
-            Pulse::Suspect => asks.into_iter().for_each(|ask| self.doubt(ask)),
+            Pulse::Suspect => asks.into_iter().for_each(|ask| self.doubt_on_word(ask)),
         }
     }
 
-    /// An ask is doubted no more.
+    /// As `doubt`, until the transport says that all is well.
+    fn doubt_on_word(&mut self, ask: AskId) {
+        if !self.asks[&ask].is_doubted {
+            self.doubt(ask);
+            self.asks.get_mut(&ask).expect("looked at above").is_on_word = true;
+        }
+    }
+
+    /// The transport says that all is well. A peer that acknowledges everything and sends nothing is doubted all the same.
     fn trust(&mut self, ask: AskId) {
-        let Some(state) = self.asks.get_mut(&ask).filter(|state| state.is_doubted) else {
+        let Some(state) = self.asks.get_mut(&ask).filter(|state| state.is_on_word) else {
             return;
         };
         state.is_doubted = false;
+        state.is_on_word = false;
         let chunk = state.chunk;
         self.leave_spot(chunk);
     }
@@ -118,10 +127,13 @@ impl Scheduler {
 
     /// An ask is silent for too long: its chunk is asked elsewhere too.
     pub(super) fn doubt(&mut self, ask: AskId) {
-        let Some(state) = self.asks.get_mut(&ask).filter(|state| !state.is_arrived && !state.is_doubted) else {
+        let Some(state) = self.asks.get_mut(&ask).filter(|state| !state.is_arrived) else {
             return;
         };
-        state.is_doubted = true;
+        state.is_on_word = false;
+        if std::mem::replace(&mut state.is_doubted, true) {
+            return;
+        }
         let chunk = state.chunk;
         self.enqueue(chunk, Line::Again);
     }

@@ -234,6 +234,7 @@ impl Scheduler {
             came: 0,
             is_arrived: false,
             is_doubted: false,
+            is_on_word: false,
         };
         self.asks.insert(ask, new);
         self.actions.push_back(Action::Ask {

@@ -166,3 +166,49 @@ fn a_suspicion_that_was_wrong_leaves_nothing_behind() {
     scheduler.on_source_up(now, path(2), ms(1));
     assert_eq!(asks_now(&mut scheduler, now), [], "it is on its way");
 }
+
+/// A peer that acknowledges pings, late at times, and never answers: its transport says again and again that it is well after all. What it
+/// owes goes to a slow peer, which takes it little by little.
+#[test]
+fn a_peer_that_lives_and_sends_nothing_holds_nothing_back() {
+    for pulse in [Pulse::Quiet, Pulse::Suspect] {
+        let mut scheduler = scheduler(&[(path(1), 1), (source(7), 1)]);
+        for (source, rate) in [(path(1), 100_000), (source(7), 1_000_000)] {
+            let stats = SourceStats {
+                rtt: ms(1),
+                rttvar: ms(1),
+                rate_bytes_per_s: Some(rate),
+            };
+            scheduler.on_source_stats(Instant::ZERO, source, stats);
+        }
+        let big = |n| Want {
+            chunk: chunk(n, 200_000),
+            ..want(n)
+        };
+        (0..30).for_each(|n| scheduler.on_want(Instant::ZERO, WantKey(n.into()), big(n)));
+        let (mut owed, mut done) = (VecDeque::new(), 0);
+        for at_ms in 0..10_000 {
+            let now = Instant::ZERO + ms(at_ms);
+            match at_ms % 160 {
+                20 => scheduler.on_pulse(now, path(1), pulse),
+                21 => scheduler.on_pulse(now, path(1), Pulse::Well),
+                _ => {}
+            }
+            if at_ms % 200 == 0
+                && let Some((ask, chunk)) = owed.pop_front()
+            {
+                scheduler.on_arrived(now, ask);
+                scheduler.on_verified(now, chunk);
+            }
+            while let Some(action) = scheduler.poll(now) {
+                match action {
+                    Action::Ask { ask, chunk, source, .. } if source != path(1) => owed.push_back((ask, chunk.id)),
+                    Action::Cancel { ask, .. } => owed.retain(|(owed, _)| *owed != ask),
+                    Action::Done { .. } => done += 1,
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!(done, 30, "{pulse:?}");
+    }
+}

@@ -131,7 +131,7 @@ impl Reading {
                 }
                 let outcome = running.wait(PATIENCE);
                 if !outcome.status.success() {
-                    return Ok(Ended::Badly(last_line(&outcome.stderr)));
+                    return Ok(Ended::Badly(last_error(&outcome.stderr)));
                 }
                 hash(&dest).map(Ended::With).map_err(io("cannot read", &dest))
             }
@@ -146,7 +146,7 @@ impl Reading {
                 let read = thread
                     .join()
                     .unwrap_or_else(|_| Err(std::io::Error::other("the reader panicked")));
-                let log = last_line(&mounted.log());
+                let log = last_error(&mounted.log());
                 mounted.end_by(rustix::process::Signal::TERM);
                 Ok(read.map_or_else(|e| Ended::Badly(format!("{e}; {log}")), Ended::With))
             }
@@ -154,8 +154,13 @@ impl Reading {
     }
 }
 
-fn last_line(text: &str) -> String {
-    text.lines().last().unwrap_or_default().trim().to_owned()
+/// What a command or a log ends with, the advice of `ares` apart.
+fn last_error(text: &str) -> String {
+    let line = text
+        .lines()
+        .rev()
+        .find(|line| !line.is_empty() && !line.starts_with("help: "));
+    line.unwrap_or_default().trim().to_owned()
 }
 
 /// Bytes in use on the filesystem of `dir`; on a tmpfs those of whole pages, at once.

@@ -84,6 +84,7 @@ fn it_lists_shows_and_turns() {
         "socket-receive-buffer",
         "get-window",
         "serve-window",
+        "path-mode",
         "log-level",
     ] {
         assert!(keys.contains(&key), "{keys:?}");

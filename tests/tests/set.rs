@@ -63,6 +63,8 @@ fn every_knob_is_turned_under_a_transfer_that_ends_with_the_right_bytes() {
             ("get-window", "1GiB"),
             ("serve-window", "1MiB"),
             ("serve-window", "16GiB"),
+            ("path-mode", "standby"),
+            ("path-mode", "lowest-latency"),
         ] {
             set(publisher, key, value);
             set(reader, key, value);

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use crate::limits::{CHUNK_BYTES_MAX, INFLIGHT_BYTES_MAX};
+use crate::path::Mode;
 
 /// Something that an operator may turn while the daemon runs. Peers need not agree on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,6 +20,8 @@ pub enum Knob {
     GetWindow,
     /// Chunk bytes in memory for answers, per shard.
     ServeWindow,
+    /// See [`Mode`].
+    PathMode,
     /// Which log lines are written.
     LogLevel,
 }
@@ -53,7 +56,7 @@ pub struct Row {
 }
 
 /// Every knob, in the order of [`Knob`].
-pub static ROWS: [Row; 6] = [
+pub static ROWS: [Row; 7] = [
     Row {
         knob: Knob::Congestion,
         key: "congestion",
@@ -96,6 +99,13 @@ pub static ROWS: [Row; 6] = [
         // Ten readers at 50 ms fill 10 Gbit/s with it.
         default: 64 << 20,
         effect: "chunk bytes in memory for answers, in each shard, divided among its readers at once",
+    },
+    Row {
+        knob: Knob::PathMode,
+        key: "path-mode",
+        domain: Domain::Choice(&[Mode::ALL[0].name(), Mode::ALL[1].name(), Mode::ALL[2].name()]),
+        default: 0,
+        effect: "which of the ways to a peer are asked: all, one and another only while it is silent, or the nearest",
     },
     Row {
         knob: Knob::LogLevel,

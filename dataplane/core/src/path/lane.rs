@@ -18,7 +18,7 @@ pub struct Lane {
 }
 
 /// What makes a lane the same one whatever has become of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LaneId {
     interface: u32,
     ip: IpAddr,

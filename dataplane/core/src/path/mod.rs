@@ -3,8 +3,10 @@
 pub mod health;
 mod lane;
 mod pairs;
+mod policy;
 mod rules;
 
 pub use lane::{Lane, LaneId, LaneLost};
 pub use pairs::{Ends, Pair};
+pub use policy::{Mode, Policy, Way, WayFigures};
 pub use rules::{BadPattern, LanePattern, LaneRules, WEIGHT_MAX};

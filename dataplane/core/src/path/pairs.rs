@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Lane, LaneId};
+use super::{Lane, Way};
 use crate::peer::Address;
 
 /// Lanes that are looked at, and ways that are named: a machine that has more is served by the first.
@@ -17,13 +17,6 @@ pub struct Pair {
     pub from: Option<Lane>,
     /// An address of the peer and the port of one of its shards.
     pub remote: SocketAddr,
-}
-
-/// A lane and an address of the peer; paths over the same one differ in the peer's port alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Way {
-    lane: Option<LaneId>,
-    remote: IpAddr,
 }
 
 /// What is known of both ends.

@@ -19,10 +19,12 @@ mod spot;
 mod steal;
 #[cfg(test)]
 mod tests;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use self::ways::Ways;
 use super::backoff::{Backoffs, Trouble};
 use super::peers::Peers;
 use super::queue::{Line, Queues, Ticket};
@@ -65,6 +67,7 @@ pub struct Scheduler {
     late: VecDeque<(AskId, ChunkId, PeerId)>,
     sources: BTreeMap<Source, SourceState>,
     peers: Peers,
+    ways: Ways,
     timers: Timers,
     actions: VecDeque<Action>,
     /// Bytes of all asks, until they are verified.
@@ -154,6 +157,7 @@ impl Scheduler {
             late: VecDeque::new(),
             sources: BTreeMap::new(),
             peers: Peers::default(),
+            ways: Ways::default(),
             timers: Timers::default(),
             actions: VecDeque::new(),
             inflight_bytes: 0,
@@ -232,12 +236,14 @@ impl Scheduler {
                 self.peers.on_departed(now, source.peer, why);
             }
             self.lose_source(now, source, state);
+            self.judge_ways(now, source.peer);
         }
     }
 
     /// The transport measured.
     pub fn on_source_stats(&mut self, now: Instant, source: Source, stats: SourceStats) {
         self.at_source(now, source, |state| state.window.on_stats(stats));
+        self.judge_ways(now, source.peer);
     }
 
     /// The peer says how much of a release it holds.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::backoff::doubled;
 use super::window::Window;
 use super::{AskId, Class, SchedulerConfig};
+use crate::path::Way;
 use crate::path::health::Pulse;
 use crate::time::Instant;
 
@@ -37,8 +38,10 @@ pub(super) struct SourceState {
     alive_at: Instant,
     /// Whether a stall timer is set.
     pub(super) is_timed: bool,
+    /// The way it takes and how much that counts, where it is known.
+    pub(super) way: Option<(Way, u32)>,
     /// What its transport says.
-    pulse: Pulse,
+    pub(super) pulse: Pulse,
     /// `Some` while it sends nothing, whether its transport lives or not: times it was probed since.
     suspect: Option<u32>,
     probe_at: Instant,
@@ -55,6 +58,7 @@ impl SourceState {
             asks: BTreeSet::new(),
             alive_at: now,
             is_timed: false,
+            way: None,
             pulse: Pulse::Well,
             suspect: None,
             probe_at: now,

@@ -88,6 +88,10 @@ impl Window {
         self.outstanding -= bytes;
     }
 
+    pub(super) const fn rtt(&self) -> Duration {
+        self.rtt
+    }
+
     pub(super) const fn outstanding(&self) -> u64 {
         self.outstanding
     }

@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ReleaseId};
-use ares_core::knobs::Knob;
+use ares_core::knobs::{Knob, Setting};
 use ares_core::path::health::Pulse;
-use ares_core::path::{Lane, LaneLost, Pair};
+use ares_core::path::{Lane, LaneLost, Mode, Pair, Way};
 use ares_core::peer::{PathId, PeerId, Source};
 use ares_core::store::ReleaseState;
 use ares_core::swarm::{self, Class, FetchError, Scheduler, Want, WantKey};
@@ -88,6 +88,11 @@ pub(crate) struct Hub {
     stopping: bool,
 }
 
+fn mode_of(setting: Setting) -> Mode {
+    assert_eq!(setting.knob(), Knob::PathMode, "another knob");
+    Mode::ALL[setting.value() as usize]
+}
+
 impl Hub {
     pub(crate) fn new(parts: Parts) -> Self {
         let config = swarm::SchedulerConfig {
@@ -96,8 +101,14 @@ impl Hub {
             ..Default::default()
         };
         let timeout = parts.config.dial_timeout;
+        let mut scheduler = Scheduler::new(config, parts.seed);
+        scheduler.on_mode(
+            parts.clock.now(),
+            None,
+            Some(mode_of(parts.config.settings.get(Knob::PathMode))),
+        );
         Self {
-            scheduler: Scheduler::new(config, parts.seed),
+            scheduler,
             dialer: Dialer::new(parts.identity, parts.shards.len(), timeout, lanes::source_for),
             addresses: Addresses::new(parts.listen.clone(), parts.ports.clone(), Vec::new()),
             interests: Interests::default(),
@@ -227,8 +238,10 @@ impl Hub {
     }
 
     fn tune(&mut self, tune: &Tune) {
-        if tune.setting.knob() == Knob::GetWindow {
-            self.scheduler.set_inflight_bytes_max(tune.setting.value());
+        match tune.setting.knob() {
+            Knob::GetWindow => self.scheduler.set_inflight_bytes_max(tune.setting.value()),
+            Knob::PathMode => self.scheduler.on_mode(self.now(), None, Some(mode_of(tune.setting))),
+            _ => {}
         }
         for shard in &self.parts.shards {
             shard.send(ToShard::Tune(tune.clone()));
@@ -373,9 +386,20 @@ impl Hub {
         }
         self.tell_addresses(path);
         self.scheduler.on_source_up(now, source, rtt);
+        let (way, weight) = self.way_of(path, remote);
+        self.scheduler.on_way(now, source, way, weight);
         for release in self.interests.hinted_releases(&peer) {
             self.tell_claim(path, release);
         }
+    }
+
+    fn way_of(&self, path: PathId, remote: SocketAddr) -> (Way, u32) {
+        let lane = self.paths.get(&path).and_then(|known| known.lane.as_ref());
+        let way = Way {
+            lane: lane.map(Lane::id),
+            remote: remote.ip(),
+        };
+        (way, lane.map_or(1, |lane| self.parts.config.lanes.weight(lane)))
     }
 
     fn on_path_down(&mut self, now: Instant, path: PathId, end: &End) {

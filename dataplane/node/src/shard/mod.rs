@@ -470,7 +470,7 @@ impl Shard {
             Knob::SocketSendBuffer => self.resize(Buffer::Send, setting.value())?,
             Knob::ServeWindow => self.shares.set_whole_bytes(setting.value()),
             // The hub's; `control`'s.
-            Knob::GetWindow | Knob::LogLevel => {}
+            Knob::GetWindow | Knob::PathMode | Knob::LogLevel => {}
         }
         Ok(())
     }

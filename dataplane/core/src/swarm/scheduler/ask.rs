@@ -57,6 +57,7 @@ impl Scheduler {
             return;
         };
         self.at_source(now, source, |state| state.on_pulse(pulse));
+        self.judge_ways(now, source.peer);
         match pulse {
             Pulse::Well => {
                 asks.into_iter().for_each(|ask| self.trust(ask));

@@ -141,7 +141,10 @@ impl Scheduler {
     pub(super) fn candidates(&self, now: Instant, class: Class, releases: &[ReleaseId]) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         for (peer, likely) in self.peers.all_likely(releases) {
-            candidates.extend(self.sources_of(peer).map(|(source, state)| Candidate {
+            let used = self
+                .sources_of(peer)
+                .filter(|(_, state)| self.ways.uses(releases, peer, state));
+            candidates.extend(used.map(|(source, state)| Candidate {
                 source: *source,
                 likely,
                 room: state.room(now, class, &self.config),

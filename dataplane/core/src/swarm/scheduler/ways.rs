@@ -1,0 +1,81 @@
+//! Which sources of a peer may be asked, where not all its ways are used at once.
+
+use std::collections::BTreeMap;
+
+use super::Scheduler;
+use crate::chunk::ReleaseId;
+use crate::path::{Mode, Policy, Way, WayFigures};
+use crate::peer::{PeerId, Source};
+use crate::swarm::source::SourceState;
+use crate::time::Instant;
+
+/// The modes, and the choice for each peer.
+#[derive(Debug, Default)]
+pub(super) struct Ways {
+    mode: Mode,
+    /// Where another one was asked for.
+    of_release: BTreeMap<ReleaseId, Mode>,
+    /// Empty while all ways are used for everything.
+    policies: BTreeMap<PeerId, Policy>,
+}
+
+impl Ways {
+    /// Whether chunks of one of these releases may be asked of the source.
+    pub(super) fn uses(&self, releases: &[ReleaseId], peer: PeerId, source: &SourceState) -> bool {
+        let (Some((way, _)), Some(policy)) = (source.way, self.policies.get(&peer)) else {
+            return true;
+        };
+        let mode = |release| self.of_release.get(release).copied().unwrap_or(self.mode);
+        releases.iter().any(|release| policy.uses(mode(release), &way))
+    }
+
+    fn are_all_used(&self) -> bool {
+        self.mode == Mode::Aggregate && self.of_release.is_empty()
+    }
+}
+
+impl Scheduler {
+    /// The way that a source takes, and how much that counts. Sources of one way are used together.
+    pub fn on_way(&mut self, now: Instant, source: Source, way: Way, weight: u32) {
+        self.at_source(now, source, |state| state.way = Some((way, weight)));
+        self.judge_ways(now, source.peer);
+    }
+
+    /// How the ways to each peer are used from now on: for all releases, or for one, of which `None` forgets the wish.
+    pub fn on_mode(&mut self, now: Instant, release: Option<ReleaseId>, mode: Option<Mode>) {
+        match (release, mode) {
+            (None, mode) => self.ways.mode = mode.unwrap_or_default(),
+            (Some(release), Some(mode)) => drop(self.ways.of_release.insert(release, mode)),
+            (Some(release), None) => drop(self.ways.of_release.remove(&release)),
+        }
+        self.ways.policies.clear();
+        let mut peers: Vec<PeerId> = self.sources.keys().map(|source| source.peer).collect();
+        peers.dedup();
+        peers.into_iter().for_each(|peer| self.judge_ways(now, peer));
+        self.look_again(now);
+    }
+
+    /// Something about the ways to a peer may have changed.
+    pub(super) fn judge_ways(&mut self, now: Instant, peer: PeerId) {
+        if self.ways.are_all_used() {
+            return;
+        }
+        let mut ways: Vec<WayFigures> = Vec::new();
+        for state in self.sources_of(peer).map(|(_, state)| state) {
+            let Some((way, weight)) = state.way else { continue };
+            let (rtt, pulse) = (state.window.rtt(), state.pulse);
+            match ways.iter_mut().find(|known| known.way == way) {
+                Some(known) => {
+                    known.rtt = known.rtt.min(rtt);
+                    known.pulse = known.pulse.min(pulse);
+                }
+                None => ways.push(WayFigures { way, weight, rtt, pulse }),
+            }
+        }
+        if ways.is_empty() {
+            self.ways.policies.remove(&peer);
+        } else if self.ways.policies.entry(peer).or_default().on_ways(now, &ways) {
+            self.look_again(now);
+        }
+    }
+}

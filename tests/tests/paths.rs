@@ -133,3 +133,27 @@ fn a_cable_that_is_pulled_costs_no_byte() {
         scene.finish();
     }
 }
+
+/// The interface over which nearly all has come in the last seconds.
+fn bearer(node: &Node) -> Option<String> {
+    let shown = paths(node)?;
+    let most = |path: &&Value| path["share"].as_f64().is_some_and(|share| share > 0.95);
+    let bearer = shown.iter().find(most)?;
+    bearer["interface"].as_str().map(str::to_owned)
+}
+
+#[test]
+fn the_mode_is_changed_while_a_transfer_runs_and_the_standby_takes_over_from_a_path_that_is_cut() {
+    let Some(scene) = Scene::new("paths-standby") else { return };
+    let reader = scene.lab.node(1).clone();
+    scene.both_paths();
+    reader.run(reader.ares(["set", "path-mode", "standby"])).expect_ok();
+    let first = wait::until(PATIENCE, "one path bears it alone", || bearer(&reader));
+    assert_eq!(first, "eth0", "the one that was opened first");
+    reader.cut();
+    let second = wait::until(PATIENCE, "the other takes over", || {
+        bearer(&reader).filter(|interface| *interface != first)
+    });
+    assert_eq!(second, "eth1");
+    scene.finish();
+}

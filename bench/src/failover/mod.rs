@@ -35,7 +35,7 @@ pub(crate) struct Args {
     #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 40])]
     rtt_ms: Vec<u64>,
     /// Who reads.
-    #[arg(long, value_delimiter = ',', default_values = ["get", "mount", "mptcp"])]
+    #[arg(long, value_delimiter = ',', default_values = ["get", "get-standby", "mount", "mptcp"])]
     readers: Vec<Reader>,
     /// Trials of each scenario by `ares`.
     #[arg(long, default_value_t = 20)]

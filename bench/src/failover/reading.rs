@@ -28,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) enum Reader {
     /// `ares get` to a tmpfs.
     Get,
+    /// The same with `path-mode` standby.
+    GetStandby,
     /// `ares mount` with its state on a tmpfs, and 64 KiB after 64 KiB read from it.
     Mount,
     /// A receiver over MPTCP that writes to a tmpfs.
@@ -38,6 +40,7 @@ impl Reader {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Get => "get",
+            Self::GetStandby => "get-standby",
             Self::Mount => "mount",
             Self::Mptcp => "mptcp",
         }
@@ -62,6 +65,13 @@ enum Kind {
     },
 }
 
+fn fetch(node: &Node, link: &str, dest: PathBuf) -> Kind {
+    Kind::Fetch {
+        running: node.start(daemon::get(node, link, &dest)),
+        dest,
+    }
+}
+
 /// How it ended.
 pub(super) enum Ended {
     /// With a file of this hash.
@@ -77,10 +87,11 @@ impl Reading {
         let dest = sink.join("file");
         let node = node.with_state(sink.join("state"));
         let kind = match reader {
-            Reader::Get => Kind::Fetch {
-                running: node.start(daemon::get(&node, link, &dest)),
-                dest,
-            },
+            Reader::Get => fetch(&node, link, dest),
+            Reader::GetStandby => {
+                let standby = node.with_config("standby", "[set]\npath-mode = \"standby\"\n");
+                fetch(&standby, link, dest)
+            }
             Reader::Mptcp => Kind::Fetch {
                 running: node.start(mptcp::receiver(&node, &dest)),
                 dest,

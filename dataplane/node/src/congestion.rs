@@ -19,6 +19,10 @@ const SERVICE: Duration = Duration::from_millis(1);
 /// In flight on any path that loses nothing, however little it was seen to deliver, in bytes.
 const BOUND_BYTES_MIN: u64 = 128 << 10;
 
+/// What a new path may carry in its first round trip, in bytes: 32 packets, paced, as QUIC is deployed, where RFC 9002 section 7.2 has ten. A
+/// path that takes over from one that died has a chunk to bring, and each doubling costs a round trip.
+const INITIAL_WINDOW_BYTES: u64 = 32 * 1452;
+
 /// What one send to the kernel may hold, in bytes (UDP GSO).
 const BURST_BYTES: u64 = ares_ring::SEND_BYTES_MAX as u64;
 
@@ -70,10 +74,16 @@ impl ControllerFactory for Chosen {
     }
 }
 
+fn cubic(now: Instant, mtu: u16) -> Box<dyn Controller> {
+    let mut config = CubicConfig::default();
+    config.initial_window(INITIAL_WINDOW_BYTES);
+    Arc::new(config).build(now, mtu)
+}
+
 fn controller(kind: Congestion, now: Instant, mtu: u16) -> Box<dyn Controller> {
     let mut new: Box<dyn Controller> = match kind {
         Congestion::Cubic => Box::new(BoundedCubic {
-            cubic: Arc::new(CubicConfig::default()).build(now, mtu),
+            cubic: cubic(now, mtu),
             bound: Bound::new(now),
             losses: Losses::new(now),
             bursts: Bursts::default(),

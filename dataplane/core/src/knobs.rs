@@ -105,7 +105,7 @@ pub static ROWS: [Row; 7] = [
         key: "path-mode",
         domain: Domain::Choice(&[Mode::ALL[0].name(), Mode::ALL[1].name(), Mode::ALL[2].name()]),
         default: 0,
-        effect: "which of the ways to a peer are asked: all, one and another only while it is silent, or the nearest",
+        effect: "ways to a peer that are asked: all, one and a spare while it is silent, or the nearest",
     },
     Row {
         knob: Knob::LogLevel,

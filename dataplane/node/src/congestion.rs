@@ -70,6 +70,7 @@ impl ControllerFactory for Chosen {
             mtu: current_mtu,
             chosen: self,
             rttvar: None,
+            last_acked: None,
         })
     }
 }
@@ -111,6 +112,15 @@ struct Following {
     mtu: u16,
     inner: Box<dyn Controller>,
     rttvar: Option<Duration>,
+    /// When the newest packet was sent that was acknowledged.
+    last_acked: Option<Instant>,
+}
+
+/// When the newest packet was sent that was acknowledged on a path; `None` before the first, and where `path` is not one of ours. Copies
+/// the controller's state, as `rttvar` does.
+pub(crate) fn last_acked(path: &dyn Controller) -> Option<Instant> {
+    let following = path.clone_box().into_any().downcast::<Following>();
+    following.ok()?.last_acked
 }
 
 /// Mean deviation of a path's round-trip time (RFC 9002 section 5.3), which quinn-proto keeps to itself; `None` until something was
@@ -133,6 +143,7 @@ impl Controller for Following {
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
         let deviation = now.saturating_duration_since(sent).abs_diff(rtt.get());
         self.rttvar = Some(self.rttvar.map_or(rtt.get() / 2, |rttvar| (rttvar * 3 + deviation) / 4));
+        self.last_acked = self.last_acked.max(Some(sent));
         self.inner.on_ack(now, sent, bytes, app_limited, rtt);
     }
 
@@ -210,7 +221,9 @@ impl Controller for BoundedCubic {
     }
 
     fn on_congestion_event(&mut self, now: Instant, sent: Instant, is_persistent_congestion: bool, lost_bytes: u64) {
-        if self.losses.are_congestion(lost_bytes) || is_persistent_congestion {
+        // A mark (ECN, RFC 9002 section 7.1) comes without losses.
+        let is_marked = lost_bytes == 0;
+        if is_marked || is_persistent_congestion || self.losses.are_congestion(lost_bytes) {
             self.cubic
                 .on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
         }

@@ -143,8 +143,8 @@ pub(crate) enum ToHub {
     PathDown { path: PathId, end: End },
     /// The lanes that paths may leave from are now these: at the start, and when they have changed.
     Lanes(Vec<Lane>),
-    /// The peer that this path was dialed to told which UDP ports its shards have.
-    Ports { source: Source, ports: Vec<u16> },
+    /// The peer that this path was dialed to told which UDP ports its shards have, and which of its lives this is.
+    Ports { source: Source, ports: Vec<u16>, nonce: u64 },
     /// A peer told over a path to `via` where it can be reached.
     Addresses {
         source: Source,

@@ -151,7 +151,7 @@ impl Health {
         self.heard_at = now;
     }
 
-    /// Something was acknowledged that was sent after the last ping.
+    /// Something was acknowledged that was sent with a ping or after it.
     pub fn on_answer(&mut self, now: Instant) {
         match self.phase {
             Phase::Well => {}
@@ -170,11 +170,6 @@ impl Health {
                 self.check_at = Some(now + self.probe_timeout() / 2);
             }
         }
-    }
-
-    /// Whether an acknowledgement would be news.
-    pub fn awaits_answer(&self) -> bool {
-        self.phase != Phase::Well
     }
 
     /// How it fares.

@@ -160,6 +160,9 @@ impl Ends<'_> {
 
     fn lane_of<'p>(&'p self, pair: &'p Pair) -> Option<&'p Lane> {
         let chosen = || {
+            if self.lanes.is_empty() {
+                return None;
+            }
             let ip = (self.route)(pair.remote.ip())?;
             self.lanes.iter().find(|lane| lane.ip == ip)
         };

@@ -450,6 +450,7 @@ impl Scheduler {
                 self.lose_source(now, source, state);
             }
         }
+        self.judge_ways(now, peer);
         self.actions.push_back(Action::Drop { peer, why });
         self.give_up(now);
     }

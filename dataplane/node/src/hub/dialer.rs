@@ -104,7 +104,7 @@ pub(super) enum Round {
 struct Target {
     /// Where links say that it is.
     addrs: Vec<SocketAddr>,
-    /// Where it said that it was, while a path was up.
+    /// Where it was met.
     learned: Vec<SocketAddr>,
     /// Pairs of this round and how many of them have been tried. Empty until it begins.
     round: Vec<Pair>,
@@ -221,10 +221,20 @@ impl Dialer {
         };
         let attempt = target.attempts.iter().position(|attempt| attempt.path == path);
         let attempt = attempt.map(|at| target.attempts.remove(at));
+        // Its other ports are others in its next life.
+        let is_lasting = attempt.as_ref().is_some_and(|attempt| attempt.purpose != Purpose::Port);
         let pair = attempt.map(|attempt| self.here.ends(&[]).settle(attempt.pair));
         target.is_opener |= pair.is_some();
         target.further.on_change(now);
-        let is_first = target.paths_up.is_empty();
+        let is_first = target.is_lost(now);
+        // What it only says of itself may be somebody else's.
+        if let Some(pair) = &pair
+            && is_lasting
+            && target.learned.len() < ADDRS_MAX
+            && !target.learned.contains(&pair.remote)
+        {
+            target.learned.push(pair.remote);
+        }
         let up = Up {
             pair,
             since: now,
@@ -294,7 +304,7 @@ impl Dialer {
         let why = end.why();
         if let Some(at) = target.attempts.iter().position(|attempt| attempt.path == path) {
             let attempt = target.attempts.remove(at);
-            if !target.paths_up.is_empty() {
+            if !target.is_lost(now) {
                 let further = &mut target.further;
                 let Attempt {
                     pair, started, purpose, ..
@@ -333,6 +343,9 @@ impl Dialer {
             if let Some((path, why)) = target.next_lapse(now) {
                 return Some(Action::GiveUp { path, why });
             }
+            if target.is_deaf_and_idle() && target.is_lost(now) {
+                target.restart(now);
+            }
             let dial = |(pair, purpose)| Action::Dial {
                 peer: *peer,
                 pair,
@@ -344,7 +357,7 @@ impl Dialer {
                     return further;
                 }
             }
-            if !target.may_dial() || target.next_at > now {
+            if !target.may_dial(now) || target.next_at > now {
                 continue;
             }
             if target.is_next_try() && !wanted(peer) {
@@ -358,7 +371,9 @@ impl Dialer {
     /// When `poll` may have something to do next.
     pub(super) fn deadline(&self, wanted: impl Fn(&PeerId) -> bool) -> Option<Instant> {
         let of_target = |(peer, target): (&PeerId, &Target)| {
-            let dial = (target.may_dial() && (!target.is_next_try() || wanted(peer))).then_some(target.next_at);
+            let has_next = target.has_next() || target.is_deaf_and_idle();
+            let may_dial = has_next && (!target.is_next_try() || wanted(peer));
+            let dial = target.lost_at().filter(|_| may_dial).map(|lost| lost.max(target.next_at));
             let further = target.further.deadline().filter(|_| target.is_opener && wanted(peer));
             let attempt = target.attempts.iter().map(|attempt| attempt.deadline).min();
             [dial, further, attempt, target.silence_due()].into_iter().flatten().min()
@@ -406,11 +421,26 @@ impl Up {
     fn is_well(&self) -> bool {
         self.suspect_since.is_none() && self.lapse.is_none()
     }
+
+    fn is_deaf(&self, now: Instant) -> bool {
+        self.suspect_since.is_some_and(|since| now.since(since) >= SILENCE_MAX)
+    }
 }
 
 impl Target {
-    fn may_dial(&self) -> bool {
-        self.paths_up.is_empty() && self.has_next()
+    /// Whether it is to be looked for: it is not there, or nothing has come from it for so long that it may as well not be.
+    fn may_dial(&self, now: Instant) -> bool {
+        self.is_lost(now) && self.has_next()
+    }
+
+    /// Whether a round has yet to begin for the case that all its paths are silent.
+    fn is_deaf_and_idle(&self) -> bool {
+        !self.paths_up.is_empty() && self.attempts.is_empty() && !self.has_next()
+    }
+
+    /// Whether no path to it is up but such as have been suspect for long.
+    fn is_lost(&self, now: Instant) -> bool {
+        self.paths_up.values().all(|up| up.is_deaf(now))
     }
 
     /// Whether this round has something left to try, or is yet to begin.
@@ -484,8 +514,17 @@ impl Target {
             return Some((late.path, Lapse::NoAnswer { after }));
         }
         self.judge_silence(now);
-        let (path, up) = self.paths_up.iter_mut().find(|(_, up)| up.lapse.is_some())?;
-        Some((*path, up.lapse.take()?))
+        let further = &self.further;
+        let lapses = self
+            .paths_up
+            .iter_mut()
+            .filter_map(|(path, up)| Some((*path, up.lapse.take()?, &up.pair)));
+        // A later list of its addresses may have taken back what an earlier one said.
+        let is_so = |why: &Lapse, pair: &Option<Pair>| {
+            *why != Lapse::Withdrawn || pair.as_ref().is_some_and(|pair| further.is_withdrawn(pair.remote.ip()))
+        };
+        let mut lapses = lapses.filter(|(_, why, pair)| is_so(why, pair));
+        lapses.next().map(|(path, why, _)| (path, why))
     }
 
     /// Gives up what has been suspect for too long while another path lives, and with it all paths of the same way, if it is on another way.
@@ -506,6 +545,13 @@ impl Target {
         }
     }
 
+    /// When no path to it is up any more, but such as have been suspect for long.
+    fn lost_at(&self) -> Option<Instant> {
+        let deaf_at = |up: &Up| Some(up.suspect_since? + SILENCE_MAX);
+        let mut all = self.paths_up.values().map(deaf_at);
+        all.try_fold(Instant::ZERO, |latest, at| Some(latest.max(at?)))
+    }
+
     /// When the first suspect path will have been silent for too long; never while no other path lives.
     fn silence_due(&self) -> Option<Instant> {
         let suspect = self.paths_up.values().filter_map(|up| up.suspect_since).min()?;
@@ -514,10 +560,6 @@ impl Target {
 
     /// The last path is down.
     fn on_lost(&mut self, now: Instant, up: &Up, why: &str) {
-        let met = self.further.first_ports();
-        if !met.is_empty() {
-            self.learned = met;
-        }
         // Remembered for the reason of a failed want, and so that a peer that lets us in only to close is not stormed. Its other ports will
         // be others in its next life.
         let (addrs, learned) = (&self.addrs, &self.learned);
@@ -539,7 +581,7 @@ impl Target {
     }
 
     fn end_round_if_over(&mut self, now: Instant) -> Round {
-        if !self.attempts.is_empty() || self.has_next() || !self.paths_up.is_empty() {
+        if !self.attempts.is_empty() || self.has_next() || !self.is_lost(now) {
             return Round::Open;
         }
         self.pause = self.pause.max(PAUSE_MIN);

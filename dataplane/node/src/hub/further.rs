@@ -100,7 +100,8 @@ impl Further {
         self.withdrawn.extend(old.iter().map(|address| address.ip));
         let announced = &self.announced;
         self.withdrawn.retain(|ip| announced.iter().all(|address| address.ip != *ip));
-        self.withdrawn.truncate(WITHDRAWN_MAX);
+        let surplus = self.withdrawn.len().saturating_sub(WITHDRAWN_MAX);
+        self.withdrawn.drain(..surplus);
         self.on_change(now);
     }
 
@@ -184,12 +185,6 @@ impl Further {
             }
         }
         known
-    }
-
-    /// Where the peer may be met in its next life, by what it told in this one: its first port is the same then.
-    pub(super) fn first_ports(&self) -> Vec<SocketAddr> {
-        let first = |address: &Address| Some(SocketAddr::new(address.ip, *address.ports.first()?));
-        self.announced.iter().filter_map(first).collect()
     }
 }
 

@@ -169,7 +169,10 @@ impl Hub {
             } => self.on_path_up(now, source, remote, shard, rtt),
             ToHub::PathDown { path, end } => self.on_path_down(now, path, &end),
             ToHub::Lanes(lanes) => self.on_lanes(now, lanes),
-            ToHub::Ports { source, ports } => self.dialer.on_ports(now, source.peer, source.path, &ports),
+            ToHub::Ports { source, ports, nonce } => {
+                self.dialer.on_ports(now, source.peer, source.path, &ports);
+                self.on_life(now, source, nonce);
+            }
             ToHub::Addresses { source, via, addresses } => self.dialer.on_addresses(now, source.peer, via.ip(), addresses),
             ToHub::Claim {
                 path,
@@ -309,7 +312,7 @@ impl Hub {
         let path = self.parts.path_ids.next();
         let pair = self.dialer.settle(pair);
         let (from, remote) = (pair.from.clone(), pair.remote);
-        let mut known = Path::new(shard, peer, remote, purpose.why());
+        let mut known = Path::dialed(shard, peer, remote, purpose.why());
         known.lane = from.clone();
         self.paths.insert(path, known);
         let lane = from.as_ref().map(|lane| &lane.name);
@@ -366,7 +369,7 @@ impl Hub {
 
     fn on_path_up(&mut self, now: Instant, source: Source, remote: SocketAddr, shard: usize, rtt: Duration) {
         let Source { peer, path } = source;
-        let by_peer = || Path::new(shard, peer, remote, "opened by the peer");
+        let by_peer = || Path::of_peer(shard, peer, remote);
         self.paths.entry(path).or_insert_with(by_peer).on_up(now);
         if self.scheduler.is_dropped(&peer) {
             let why = CloseReason::Misbehaved {
@@ -420,9 +423,6 @@ impl Hub {
         if round == Round::InVain {
             self.scheduler.on_unreached(now, peer);
         }
-        if *end == End::Restarted {
-            self.end_other_paths(now, peer);
-        }
     }
 
     fn on_pulse(&mut self, now: Instant, source: Source, pulse: Pulse) {
@@ -442,15 +442,20 @@ impl Hub {
         self.scheduler.on_pulse(now, source, pulse);
     }
 
-    /// The peer has restarted. Its first port is the same and said so; its others are not, and paths to them would be silent until they
-    /// time out, as long as which nobody would look for it.
-    fn end_other_paths(&mut self, now: Instant, peer: PeerId) {
-        for path in self.paths_up_of(peer) {
-            self.send_path(path, |path| ToShard::Close {
-                path,
-                why: CloseReason::Redundant,
-            });
-            self.on_path_down(now, path, &End::Restarted);
+    /// The peer says over a path which of its lives this is. Paths of an earlier one lead to nobody any more.
+    fn on_life(&mut self, now: Instant, source: Source, nonce: u64) {
+        if let Some(known) = self.paths.get_mut(&source.path) {
+            known.nonce = Some(nonce);
+        }
+        let is_of_another = |path: &Path| path.nonce.is_some_and(|other| other != nonce);
+        for path in self.paths_up_of(source.peer) {
+            if is_of_another(&self.paths[&path]) {
+                self.send_path(path, |path| ToShard::Close {
+                    path,
+                    why: CloseReason::Redundant,
+                });
+                self.on_path_down(now, path, &End::Restarted);
+            }
         }
     }
 
@@ -554,7 +559,8 @@ impl Hub {
 
     /// Tells the peer behind a path where this node is.
     fn tell_addresses(&self, path: PathId) {
-        if let Some(known) = self.paths.get(&path) {
+        // Who dialed us opens further paths, and to who was dialed we need not say where we are.
+        if let Some(known) = self.paths.get(&path).filter(|known| !known.is_dialed) {
             let addresses = self.addresses.for_peer_at(known.remote.ip());
             self.send_path(path, |path| ToShard::Addresses { path, addresses });
         }

@@ -16,8 +16,12 @@ pub(super) struct Path {
     /// Known from the start for a dial, from the handshake on for an accepted one.
     pub(super) peer: PeerId,
     pub(super) remote: SocketAddr,
+    /// By this side.
+    pub(super) is_dialed: bool,
     /// Of a path that was dialed from one.
     pub(super) lane: Option<Lane>,
+    /// Of the life of the peer that this path leads to, where it was dialed and has told.
+    pub(super) nonce: Option<u64>,
     up_since: Option<Instant>,
     is_suspect: bool,
     switched_at: Instant,
@@ -25,13 +29,23 @@ pub(super) struct Path {
 }
 
 impl Path {
-    /// It is being opened for this reason.
-    pub(super) fn new(shard: usize, peer: PeerId, remote: SocketAddr, why: &str) -> Self {
+    /// The peer has dialed it.
+    pub(super) fn of_peer(shard: usize, peer: PeerId, remote: SocketAddr) -> Self {
+        Self {
+            is_dialed: false,
+            ..Self::dialed(shard, peer, remote, "opened by the peer")
+        }
+    }
+
+    /// It is being dialed for this reason.
+    pub(super) fn dialed(shard: usize, peer: PeerId, remote: SocketAddr, why: &str) -> Self {
         Self {
             shard,
             peer,
             remote,
+            is_dialed: true,
             lane: None,
+            nonce: None,
             up_since: None,
             is_suspect: false,
             switched_at: Instant::ZERO,
@@ -136,7 +150,7 @@ mod tests {
         let peer = PeerId::from_bytes([7; 32]);
         let mut known = BTreeMap::new();
         for path in 0..3 {
-            let mut opened = Path::new(0, peer, ([10, 0, 0, 1], 7411).into(), "opened first");
+            let mut opened = Path::dialed(0, peer, ([10, 0, 0, 1], 7411).into(), "opened first");
             opened.on_up(at_s(1));
             known.insert(PathId(path), opened);
         }

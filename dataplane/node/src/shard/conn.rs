@@ -47,8 +47,8 @@ pub(super) struct Conn {
     peer: Option<PeerId>,
     phase: Phase,
     health: Health,
-    /// Acknowledgements that had come when the peer was last pinged.
-    acks_at_ping: u64,
+    /// When the peer was pinged first since it last answered.
+    pinged_at: Option<Instant>,
     is_sought: bool,
     /// When either side last asked the other for something, or took some of it.
     used_at: time::Instant,
@@ -76,7 +76,7 @@ pub(super) enum Said {
     /// It is over.
     Down { end: End },
     /// The peer, which this side dialed, told which UDP ports its shards have.
-    Ports { peer: PeerId, ports: Vec<u16> },
+    Ports { peer: PeerId, ports: Vec<u16>, nonce: u64 },
     /// The peer told where it can be reached.
     Addresses { peer: PeerId, addresses: Vec<Address> },
     /// The peer told how much of a release it has.
@@ -122,7 +122,7 @@ impl Conn {
             peer: None,
             phase: Phase::Opening,
             health: Health::new(clock.now(), Duration::ZERO),
-            acks_at_ping: 0,
+            pinged_at: None,
             is_sought: false,
             used_at: clock.now(),
             closed_because: None,
@@ -217,23 +217,28 @@ impl Conn {
     }
 
     /// Judges by what came whether the path still works. Whether the peer is to be pinged now.
-    pub(super) fn check_health(&mut self, now: time::Instant, said: &mut Vec<Said>) -> bool {
+    pub(super) fn check_health(&mut self, now: Instant, clock: &Clock, said: &mut Vec<Said>) -> bool {
         let Some(peer) = self.peer.filter(|_| self.phase == Phase::Up) else {
             return false;
         };
-        self.health.on_expecting(now, !self.asking.is_idle());
-        if self.health.awaits_answer() && self.quic.stats().frame_rx.acks > self.acks_at_ping {
-            self.health.on_answer(now);
+        let health_now = clock.at(now);
+        self.health.on_expecting(health_now, !self.asking.is_idle());
+        // Whatever was acknowledged of what was sent since. Acknowledgements are repeated, so that one comes is not enough.
+        if let Some(pinged_at) = self.pinged_at
+            && congestion::last_acked(self.quic.congestion_state()).is_some_and(|sent| sent >= pinged_at)
+        {
+            self.pinged_at = None;
+            self.health.on_answer(health_now);
         }
         let mut is_ping_due = false;
-        while let Some(action) = self.health.poll(now) {
+        while let Some(action) = self.health.poll(health_now) {
             match action {
                 health::Action::Ping => is_ping_due = true,
                 health::Action::Tell(pulse) => said.push(Said::Pulse { peer, pulse }),
             }
         }
         if is_ping_due {
-            self.acks_at_ping = self.quic.stats().frame_rx.acks;
+            self.pinged_at.get_or_insert(now);
         }
         is_ping_due
     }
@@ -252,7 +257,8 @@ impl Conn {
 
     /// When something is due though nothing comes.
     pub(super) fn deadline(&mut self, clock: &Clock) -> Option<Instant> {
-        let health = self.health.deadline().map(|at| clock.instant(at));
+        let health = self.health.deadline().filter(|_| self.phase == Phase::Up);
+        let health = health.map(|at| clock.instant(at));
         [self.quic.poll_timeout(), health].into_iter().flatten().min()
     }
 
@@ -409,6 +415,7 @@ impl Conn {
                         said.push(Said::Ports {
                             peer,
                             ports: hello.ports,
+                            nonce: hello.nonce,
                         });
                     }
                 }

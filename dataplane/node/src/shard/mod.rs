@@ -279,7 +279,10 @@ impl Shard {
                 Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                     if let Some(conn) = self.conns.get_mut(&handle.0) {
                         conn.quic.handle_event(event);
-                        conn.on_heard(heard_at, local_ip);
+                        // What comes from elsewhere QUIC drops: no path migrates.
+                        if remote == conn.remote() {
+                            conn.on_heard(heard_at, local_ip);
+                        }
                         self.mark_dirty(handle.0);
                     }
                 }
@@ -597,7 +600,7 @@ impl Shard {
             conn.take_served_bytes(self.parts.clock.at(now)),
         );
         let socket = &self.sockets[usize::from(conn.socket.0)].socket;
-        if conn.check_health(self.parts.clock.at(now), &mut said) {
+        if conn.check_health(now, &self.parts.clock, &mut said) {
             // Two packets: the second is acknowledged at once.
             conn.quic.ping();
             self.sends.transmit(&mut self.ring, socket, conn, now, BURSTS_PER_TURN);
@@ -643,11 +646,7 @@ impl Shard {
         }
         self.next_stats = now + STATS_INTERVAL;
         self.conns.values_mut().for_each(|conn| conn.measure(now));
-        for conn in self
-            .conns
-            .values_mut()
-            .filter(|conn| conn.is_up() && conn.asking.inflight_bytes() > 0)
-        {
+        for conn in self.conns.values_mut().filter(|conn| conn.is_up() && conn.is_sought()) {
             let Some(peer) = conn.peer() else { continue };
             let source = Source { peer, path: conn.path };
             let stats = conn.source_stats();
@@ -679,9 +678,10 @@ fn tell_all(parts: &Parts, conn: &Conn, said: &mut Vec<Said>) {
                 continue;
             }
             Said::Down { end } => ToHub::PathDown { path, end },
-            Said::Ports { peer, ports } => ToHub::Ports {
+            Said::Ports { peer, ports, nonce } => ToHub::Ports {
                 source: Source { peer, path },
                 ports,
+                nonce,
             },
             Said::Addresses { peer, addresses } => ToHub::Addresses {
                 source: Source { peer, path },

@@ -46,6 +46,7 @@ impl Scheduler {
             Stall::Stalled => {
                 let asks: Vec<AskId> = state.asks.iter().copied().collect();
                 asks.into_iter().for_each(|ask| self.doubt(ask));
+                self.judge_ways(now, source.peer);
             }
         }
     }
@@ -100,6 +101,7 @@ impl Scheduler {
     pub(super) fn on_life(&mut self, now: Instant, source: Source, event: impl FnOnce(&mut SourceState) -> bool) {
         if self.at_source(now, source, event) == Some(true) {
             self.time_stall(source);
+            self.judge_ways(now, source.peer);
             self.look_again(now);
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Scheduler;
 use crate::chunk::ReleaseId;
+use crate::path::health::Pulse;
 use crate::path::{Mode, Policy, Way, WayFigures};
 use crate::peer::{PeerId, Source};
 use crate::swarm::source::SourceState;
@@ -63,7 +64,9 @@ impl Scheduler {
         let mut ways: Vec<WayFigures> = Vec::new();
         for state in self.sources_of(peer).map(|(_, state)| state) {
             let Some((way, weight)) = state.way else { continue };
-            let (rtt, pulse) = (state.window.rtt(), state.pulse);
+            let rtt = state.window.rtt();
+            // A path that acknowledges everything and brings nothing is no use either.
+            let pulse = if state.is_suspect() { Pulse::Suspect } else { state.pulse };
             match ways.iter_mut().find(|known| known.way == way) {
                 Some(known) => {
                     known.rtt = known.rtt.min(rtt);

@@ -374,7 +374,8 @@ fn a_path_that_is_suspect_for_a_second_is_given_up_while_another_is_well() {
                     assert_eq!(dials(&mut d, at_ms(ms), 3), [(1, at(1))], "it is dialed anew at once");
                     break;
                 }
-                other => assert_eq!(other, None),
+                // Where none is well it is looked for: see below.
+                other => assert!(other.is_none() || !other_is_well, "{other:?}"),
             }
         }
         assert_eq!(given_up, expect);
@@ -382,6 +383,43 @@ fn a_path_that_is_suspect_for_a_second_is_given_up_while_another_is_well() {
     check(None, true, Some(6000));
     check(Some(5900), true, None);
     check(None, false, None);
+}
+
+#[test]
+fn a_peer_whose_every_path_is_silent_is_looked_for_while_they_last() {
+    let mut d = dialer(&[at(1)]);
+    assert_eq!(dials(&mut d, Instant::ZERO, 1), [(0, at(1))]);
+    d.on_up(Instant::ZERO, PEER, PathId(1));
+    d.on_suspect(at_ms(5000), PEER, PathId(1));
+    assert_eq!(dials(&mut d, at_ms(5000), 2), []);
+    assert_eq!(d.deadline(|_| true), Some(at_ms(6000)));
+    assert_eq!(dials(&mut d, at_ms(5999), 2), []);
+    assert_eq!(
+        dials(&mut d, at_ms(6000), 2),
+        [(0, at(1))],
+        "its address may be another machine's now, or ours"
+    );
+    // It answers at the second attempt.
+    let late = at_ms(6000) + TIMEOUT;
+    assert_eq!(
+        d.poll(late, |_| true),
+        Some(Action::GiveUp {
+            path: PathId(2),
+            why: Lapse::NoAnswer { after: TIMEOUT }
+        })
+    );
+    assert_eq!(d.on_down(late, PEER, PathId(2), &because("no answer")), Round::InVain);
+    let again = d.deadline(|_| true).expect("it is tried again");
+    assert_eq!(dials(&mut d, again, 3), [(0, at(1))]);
+    d.on_up(again, PEER, PathId(3));
+    assert_eq!(
+        d.poll(again, |_| true),
+        Some(Action::GiveUp {
+            path: PathId(1),
+            why: Lapse::Silent
+        }),
+        "the old path goes"
+    );
 }
 
 #[test]

@@ -202,6 +202,7 @@ pub(crate) struct CatArgs {
         With a value it turns it, at once: nothing is restarted and transfers go on. The daemon's log says who turned what.\n\n\
         A change lasts until the daemon ends. What it starts with stands in its config file under [set], with the same keys and values.",
     after_long_help = "Examples:\n  ares set\n  ares set congestion\n  ares set congestion bbr\n  ares set get-window=128MiB\n  \
+        ares set path-mode standby --release ares:...\n  \
         ares set --json | jq '.knobs[] | {key, value}'"
 )]
 pub(crate) struct SetArgs {
@@ -210,6 +211,9 @@ pub(crate) struct SetArgs {
     pub(crate) key: Option<String>,
     /// What to turn it to: one of its words, or bytes such as 4194304, 4096KiB, 4MiB, 1GiB
     pub(crate) value: Option<String>,
+    /// Turn it for the release of this link alone (`path-mode`)
+    #[arg(long, value_name = "LINK")]
+    pub(crate) release: Option<OsString>,
 }
 
 /// `ares help`

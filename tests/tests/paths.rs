@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 struct Scene {
     lab: Lab,
     _server: Daemon,
+    link: String,
     getting: Running,
 }
 
@@ -35,10 +36,12 @@ impl Scene {
         let mut link: Link = server.publish(&file).link.parse().expect("a link");
         link.peers[0].addrs.retain(|at| at.ip() == publisher.ip());
         assert_eq!(link.peers[0].addrs.len(), 1, "the link names one address");
-        let getting = reader.start(daemon::get(reader, &link.to_string(), &reader.dir().join("copy")));
+        let link = link.to_string();
+        let getting = reader.start(daemon::get(reader, &link, &reader.dir().join("copy")));
         Some(Self {
             lab,
             _server: server,
+            link,
             getting,
         })
     }
@@ -147,7 +150,13 @@ fn the_mode_is_changed_while_a_transfer_runs_and_the_standby_takes_over_from_a_p
     let Some(scene) = Scene::new("paths-standby") else { return };
     let reader = scene.lab.node(1).clone();
     scene.both_paths();
-    reader.run(reader.ares(["set", "path-mode", "standby"])).expect_ok();
+    // For this release alone, which is all that is fetched.
+    let set = ["set", "path-mode", "standby", "--release", &scene.link];
+    reader.run(reader.ares(set)).expect_ok();
+    let elsewhere = ["set", "get-window", "8MiB", "--release", &scene.link];
+    reader
+        .run(reader.ares(elsewhere))
+        .expect_error(&["same for all releases", "path-mode"]);
     let first = wait::until(PATIENCE, "one path bears it alone", || bearer(&reader));
     assert_eq!(first, "eth0", "the one that was opened first");
     reader.cut();

@@ -196,8 +196,13 @@ pub(crate) enum Request {
     Cat { link: WireLink },
     /// What all knobs are at, or the one of that key.
     Knobs { key: Option<String> },
-    /// Turn a knob.
-    Set { key: String, value: String },
+    /// Turn a knob, for all there is or for one release.
+    Set {
+        key: String,
+        value: String,
+        #[serde(default)]
+        release: Option<WireLink>,
+    },
 }
 
 impl Request {

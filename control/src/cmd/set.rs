@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Context, unexpected};
+use super::{Context, parse_link, unexpected};
 use crate::admin::proto::{Outcome, Request};
 use crate::error::{Failure, Kind};
 use crate::lowargs::SetArgs;
@@ -31,15 +31,27 @@ pub(super) fn run(context: &Context, args: SetArgs) -> Result<(), Failure> {
 
 /// `KEY VALUE` and `KEY=VALUE` mean the same; no key has a `=` in it.
 fn request(args: SetArgs) -> Result<Request, Failure> {
+    let release = args.release.map(|link| parse_link(&link)).transpose()?.map(|(_, wire)| wire);
+    let show = |key| match release {
+        None => Ok(Request::Knobs { key }),
+        Some(_) => {
+            Err(Failure::new(Kind::Usage, "--release without a value").help("write `ares set path-mode VALUE --release LINK`"))
+        }
+    };
     let Some(typed) = args.key else {
-        return Ok(Request::Knobs { key: None });
+        return show(None);
     };
     match (typed.split_once('='), args.value) {
-        (None, None) => Ok(Request::Knobs { key: Some(typed) }),
-        (None, Some(value)) => Ok(Request::Set { key: typed, value }),
+        (None, None) => show(Some(typed)),
+        (None, Some(value)) => Ok(Request::Set {
+            key: typed,
+            value,
+            release,
+        }),
         (Some((key, value)), None) => Ok(Request::Set {
             key: key.to_owned(),
             value: value.to_owned(),
+            release,
         }),
         (Some(_), Some(_)) => Err(Failure::new(Kind::Usage, "a value stands before and after the space")
             .help("write `ares set KEY VALUE` or `ares set KEY=VALUE`, one knob at a time")),
@@ -56,12 +68,17 @@ mod tests {
             let args = SetArgs {
                 key: key.map(str::to_owned),
                 value: value.map(str::to_owned),
+                release: None,
             };
             assert_eq!(request(args).ok(), expect, "{key:?} {value:?}");
         };
         let set = |key: &str, value: &str| {
             let (key, value) = (key.to_owned(), value.to_owned());
-            Some(Request::Set { key, value })
+            Some(Request::Set {
+                key,
+                value,
+                release: None,
+            })
         };
         check(None, None, Some(Request::Knobs { key: None }));
         check(Some("k"), None, Some(Request::Knobs { key: Some("k".into()) }));

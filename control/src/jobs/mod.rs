@@ -62,7 +62,16 @@ pub(crate) fn run(
         Request::Ls { link } => ls::run(daemon, &read_link(&link)?, &sink, cancel),
         Request::Cat { link } => cat::run(daemon, &read_link(&link)?, &sink, cancel),
         Request::Knobs { key } => set::list(daemon, key.as_deref()),
-        Request::Set { key, value } => set::run(daemon, caller, &key, &value),
+        Request::Set {
+            key,
+            value,
+            release: None,
+        } => set::run(daemon, caller, &key, &value),
+        Request::Set {
+            key,
+            value,
+            release: Some(link),
+        } => set::run_for(daemon, caller, &key, &value, read_link(&link)?.release),
     };
     match &result {
         Ok(_) => tracing::debug!(job = name, "done"),

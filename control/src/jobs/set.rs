@@ -1,6 +1,8 @@
 //! The knobs of this daemon: what they are at, and turning one. Who turned what is written to the log, whatever its level.
 
+use ares_core::chunk::ReleaseId;
 use ares_core::knobs::{BadValue, Domain, Knob, ROWS, Setting, Settings};
+use ares_core::path::Mode;
 use ares_node::TuneError;
 
 use crate::admin::proto::{KnobState, KnobValue, Outcome};
@@ -33,6 +35,25 @@ pub(super) fn run(daemon: &Shared, caller: Caller, key: &str, value: &str) -> Re
     Ok(Outcome::Set {
         key: key.to_owned(),
         old: value_of(old),
+        value: value_of(setting),
+    })
+}
+
+/// Turns one for a release.
+pub(super) fn run_for(daemon: &Shared, caller: Caller, key: &str, value: &str, release: ReleaseId) -> Result<Outcome, Failure> {
+    let setting = Setting::parse(find(key)?, value)?;
+    if setting.knob() != Knob::PathMode {
+        let why = format!("`{key}` is the same for all releases");
+        return Err(Failure::new(Kind::Usage, why).help("leave --release out; `path-mode` may differ from release to release"));
+    }
+    let mode = Mode::ALL[setting.value() as usize];
+    let old = daemon.handle.set_path_mode(release, mode).map_err(TuneError::from)?;
+    let Caller { uid, pid } = caller;
+    let name = release.0.short();
+    tracing::info!(target: log::AUDIT, uid, pid, "set {key} of release {name}: {} -> {setting}", old.name());
+    Ok(Outcome::Set {
+        key: key.to_owned(),
+        old: KnobValue::Word(old.name().to_owned()),
         value: value_of(setting),
     })
 }

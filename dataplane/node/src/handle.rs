@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ares_core::chunk::ReleaseId;
 use ares_core::knobs::{Setting, Settings};
-use ares_core::path::LaneRules;
+use ares_core::path::{LaneRules, Mode};
 use ares_core::peer::PeerId;
 use ares_core::swarm::{FetchError, Want};
 use ares_ring::SocketError;
@@ -156,6 +156,13 @@ impl Handle {
             }
             is_obeyed = true;
         }
+    }
+
+    /// How the ways to the peers of one release are used, whatever the setting says for all, as long as the node lives. What it was before.
+    pub fn set_path_mode(&self, release: ReleaseId, mode: Mode) -> Result<Mode, Stopping> {
+        let (old, answer) = bounded(1);
+        self.tell(ToHub::Mode { release, mode, old });
+        answer.recv_timeout(STATUS_MAX).map_err(|_| Stopping)
     }
 
     fn tell(&self, message: ToHub) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId};
 use ares_core::knobs::Setting;
 use ares_core::path::health::Pulse;
-use ares_core::path::{Lane, LaneLost};
+use ares_core::path::{Lane, LaneLost, Mode};
 use ares_core::peer::{Address, PathId, PeerId, Source};
 use ares_core::swarm::{AskId, BlobPlace, FetchError, Refusal, SourceStats, Want};
 use ares_core::wire::{ClaimState, CloseCode, WireError};
@@ -200,6 +200,12 @@ pub(crate) enum ToHub {
     Status(Sender<Status>),
     /// Obey another setting, and let all shards obey it.
     Tune(Tune),
+    /// How the ways to the peers of one release are used from now on; the answer is how they were.
+    Mode {
+        release: ReleaseId,
+        mode: Mode,
+        old: Sender<Mode>,
+    },
     /// End the thread and all shards and workers.
     Stop,
 }

@@ -102,11 +102,7 @@ impl Hub {
         };
         let timeout = parts.config.dial_timeout;
         let mut scheduler = Scheduler::new(config, parts.seed);
-        scheduler.on_mode(
-            parts.clock.now(),
-            None,
-            Some(mode_of(parts.config.settings.get(Knob::PathMode))),
-        );
+        scheduler.on_mode(parts.clock.now(), None, mode_of(parts.config.settings.get(Knob::PathMode)));
         Self {
             scheduler,
             dialer: Dialer::new(parts.identity, parts.shards.len(), timeout, lanes::source_for),
@@ -236,6 +232,11 @@ impl Hub {
                 let _ = reply.send(self.status());
             }
             ToHub::Tune(tune) => self.tune(&tune),
+            ToHub::Mode { release, mode, old } => {
+                let before = self.scheduler.on_mode(now, Some(release), mode);
+                // As with `Status`.
+                let _ = old.send(before);
+            }
             ToHub::Stop => self.stopping = true,
         }
     }
@@ -243,7 +244,7 @@ impl Hub {
     fn tune(&mut self, tune: &Tune) {
         match tune.setting.knob() {
             Knob::GetWindow => self.scheduler.set_inflight_bytes_max(tune.setting.value()),
-            Knob::PathMode => self.scheduler.on_mode(self.now(), None, Some(mode_of(tune.setting))),
+            Knob::PathMode => drop(self.scheduler.on_mode(self.now(), None, mode_of(tune.setting))),
             _ => {}
         }
         for shard in &self.parts.shards {

@@ -1,6 +1,6 @@
 //! Which sources of a peer may be asked, where not all its ways are used at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::Scheduler;
 use crate::chunk::ReleaseId;
@@ -10,12 +10,15 @@ use crate::peer::{PeerId, Source};
 use crate::swarm::source::SourceState;
 use crate::time::Instant;
 
+/// Releases whose mode is remembered; the one named first is forgotten for a new one.
+const MODES_MAX: usize = 256;
+
 /// The modes, and the choice for each peer.
 #[derive(Debug, Default)]
 pub(super) struct Ways {
     mode: Mode,
     /// Where another one was asked for.
-    of_release: BTreeMap<ReleaseId, Mode>,
+    of_release: VecDeque<(ReleaseId, Mode)>,
     /// Empty while all ways are used for everything.
     policies: BTreeMap<PeerId, Policy>,
 }
@@ -26,8 +29,12 @@ impl Ways {
         let (Some((way, _)), Some(policy)) = (source.way, self.policies.get(&peer)) else {
             return true;
         };
-        let mode = |release| self.of_release.get(release).copied().unwrap_or(self.mode);
-        releases.iter().any(|release| policy.uses(mode(release), &way))
+        releases.iter().any(|release| policy.uses(self.mode_of(release), &way))
+    }
+
+    fn mode_of(&self, release: &ReleaseId) -> Mode {
+        let own = self.of_release.iter().find(|(known, _)| known == release);
+        own.map_or(self.mode, |(_, mode)| *mode)
     }
 
     fn are_all_used(&self) -> bool {
@@ -42,18 +49,27 @@ impl Scheduler {
         self.judge_ways(now, source.peer);
     }
 
-    /// How the ways to each peer are used from now on: for all releases, or for one, of which `None` forgets the wish.
-    pub fn on_mode(&mut self, now: Instant, release: Option<ReleaseId>, mode: Option<Mode>) {
-        match (release, mode) {
-            (None, mode) => self.ways.mode = mode.unwrap_or_default(),
-            (Some(release), Some(mode)) => drop(self.ways.of_release.insert(release, mode)),
-            (Some(release), None) => drop(self.ways.of_release.remove(&release)),
-        }
+    /// How the ways to each peer are used from now on: for one release, or for all that were not named. What was said of it before.
+    pub fn on_mode(&mut self, now: Instant, release: Option<ReleaseId>, mode: Mode) -> Mode {
+        let of_release = &mut self.ways.of_release;
+        let old = match release {
+            None => std::mem::replace(&mut self.ways.mode, mode),
+            Some(release) => {
+                let known = of_release.iter().position(|(known, _)| *known == release);
+                let old = known.and_then(|at| of_release.remove(at));
+                if of_release.len() == MODES_MAX {
+                    of_release.pop_front();
+                }
+                of_release.push_back((release, mode));
+                old.map_or(self.ways.mode, |(_, mode)| mode)
+            }
+        };
         self.ways.policies.clear();
         let mut peers: Vec<PeerId> = self.sources.keys().map(|source| source.peer).collect();
         peers.dedup();
         peers.into_iter().for_each(|peer| self.judge_ways(now, peer));
         self.look_again(now);
+        old
     }
 
     /// Something about the ways to a peer may have changed.

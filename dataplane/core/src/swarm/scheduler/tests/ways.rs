@@ -66,18 +66,18 @@ fn a_mode_says_over_which_ways_chunks_are_asked_also_for_one_release() {
         (Mode::LowestLatency, BTreeSet::from([3])),
     ] {
         let mut s = scheduler();
-        s.on_mode(Instant::ZERO, None, Some(mode));
+        s.on_mode(Instant::ZERO, None, mode);
         assert_eq!(asked(&mut s, Instant::ZERO, 0, release()), expect, "{mode:?}");
         let mut s = scheduler();
-        s.on_mode(Instant::ZERO, Some(release()), Some(mode));
+        s.on_mode(Instant::ZERO, Some(release()), mode);
         assert_eq!(asked(&mut s, Instant::ZERO, 0, release()), expect, "{mode:?} for a release");
         let mut s = scheduler();
-        s.on_mode(Instant::ZERO, Some(release()), Some(mode));
+        s.on_mode(Instant::ZERO, Some(release()), mode);
         assert_eq!(asked(&mut s, Instant::ZERO, 0, other_release()), all, "not for another");
         let mut s = scheduler();
-        s.on_mode(Instant::ZERO, Some(release()), Some(mode));
-        s.on_mode(Instant::ZERO, Some(release()), None);
-        assert_eq!(asked(&mut s, Instant::ZERO, 0, release()), all, "forgotten");
+        assert_eq!(s.on_mode(Instant::ZERO, Some(release()), mode), Mode::Aggregate);
+        assert_eq!(s.on_mode(Instant::ZERO, Some(release()), Mode::Aggregate), mode);
+        assert_eq!(asked(&mut s, Instant::ZERO, 0, release()), all, "and back");
     }
 }
 
@@ -85,7 +85,7 @@ fn a_mode_says_over_which_ways_chunks_are_asked_also_for_one_release() {
 fn the_standby_is_asked_as_soon_as_all_paths_of_the_way_in_use_are_silent() {
     let mut s = scheduler();
     let now = Instant::ZERO;
-    s.on_mode(now, None, Some(Mode::Standby));
+    s.on_mode(now, None, Mode::Standby);
     s.on_pulse(now, path(1), Pulse::Quiet);
     assert_eq!(
         asked(&mut s, now, 0, release()),

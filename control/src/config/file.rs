@@ -55,7 +55,7 @@ const KEYS: [(&str, &str); 12] = [
     ("mount.allow_other", "let other users into mounts"),
     ("lanes.include", "interfaces or addresses to use, [\"eth*\", \"10.0.0.0/16\"]"),
     ("lanes.exclude", "interfaces or addresses to leave alone"),
-    ("lanes.weight", "how much lanes count beside others, { eth0 = 2 }"),
+    ("lanes.weight", "which lanes `path-mode` standby prefers, { eth0 = 2 }"),
 ];
 
 /// What is wrong with a config file.

@@ -225,7 +225,7 @@ struct Common {
     reset_secret: [u8; 32],
 }
 
-/// One socket per shard and lane: the first shard has the configured port, the others tell theirs in the hello.
+/// One socket per shard and listening address: the first shard has the configured port, the others tell theirs in the hello.
 fn bind_all(config: &NodeConfig) -> Result<Vec<Vec<UdpSocket>>, SocketError> {
     let options = SocketOptions {
         receive_buffer_bytes: u32::try_from(config.settings.bytes(Knob::SocketReceiveBuffer)).ok(),

@@ -49,7 +49,7 @@ const PROBE_MIN: Duration = Duration::from_millis(20);
 /// Times the patience doubles with a peer that answers pings and sends nothing else: it is alive, and its disk is slow.
 const VAIN_MAX: u32 = 4;
 
-/// Longest time between two pings to a suspect peer, but for an answer that takes longer. It is the first sign that the path is back.
+/// Longest time between two pings to a suspect peer, unless its answer takes longer. That is the first sign that the path is back.
 const PROBE_PAUSE_MAX: Duration = Duration::from_millis(250);
 
 /// A path that was suspect twice within this time is on trial before it is well again: first for `TRIAL_MIN`, and twice as long each

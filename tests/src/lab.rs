@@ -502,6 +502,13 @@ impl Node {
         }
     }
 
+    /// Lets traffic leave at full speed again, over what cables are left.
+    pub fn lift_departures(&self) {
+        for device in ["eth0", "eth1"] {
+            tool("tc", &["-n", self.namespace(), "qdisc", "del", "dev", device, "root"]).unwrap_or_else(|e| panic!("{e}"));
+        }
+    }
+
     /// Lets traffic arrive at full speed again.
     pub fn lift_limit(&self) {
         let Cable { before, port } = self.cable();

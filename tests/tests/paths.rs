@@ -9,9 +9,10 @@ use ares_tests::lab::{LinkState, PORT};
 use ares_tests::{Daemon, Lab, Node, Running, compare, daemon, tree, wait};
 use serde_json::Value;
 
-/// Over two cables of `MBIT_PER_S` some three seconds: time enough to look at the paths and to cut one.
+/// Over two cables of `MBIT_PER_S` some twenty seconds: time enough to look at the paths and to cut one on any machine.
+/// The limit goes once that is done.
 const BYTES: u64 = 64 << 20;
-const MBIT_PER_S: u32 = 100;
+const MBIT_PER_S: u32 = 16;
 
 /// How long a transfer may take on a busy machine, with a cable cut.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -62,6 +63,7 @@ impl Scene {
 
     /// The transfer ends, and its bytes are right. The machines as it left them.
     fn finish(self) -> Lab {
+        self.lab.node(0).lift_departures();
         self.getting.wait(PATIENCE).expect_ok();
         let [publisher, reader] = [0, 1].map(|i| self.lab.node(i).dir());
         assert_eq!(
@@ -120,7 +122,12 @@ fn a_second_path_is_opened_by_itself_and_shown() {
     });
     let table = reader.run(reader.ares(["paths"])).expect_ok().text();
     assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
-    assert!(table.contains("eth1") && table.contains("opened as another way"), "{table}");
+    assert!(table.contains("eth1"), "{table}");
+    assert_eq!(
+        table.matches(" ago: ").count(),
+        2,
+        "since when each is what it is, and why: {table}"
+    );
     let _lab = scene.finish();
     reader.run(reader.ares(["paths"])).expect_error(&["no daemon runs"]);
 }

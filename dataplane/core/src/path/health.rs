@@ -46,6 +46,13 @@ const GAPS: u32 = 8;
 /// The least time an answer to a ping may take.
 const PROBE_MIN: Duration = Duration::from_millis(20);
 
+/// On a path that brings a burst and is silent until it has brought the next, an answer waits behind so many of them: its round trip was
+/// measured when it carried less.
+const BURSTS: u32 = 3;
+
+/// Gaps beyond this are none of bursts.
+const GAP_MAX: Duration = Duration::from_millis(100);
+
 /// Times the patience doubles with a peer that answers pings and sends nothing else: it is alive, and its disk is slow.
 const VAIN_MAX: u32 = 4;
 
@@ -67,8 +74,12 @@ pub struct Health {
     is_expecting: bool,
     /// When something last came, or was first expected.
     heard_at: Instant,
-    /// The usual time between arrivals, on the long side; `None` until something has come of what is expected.
-    gap: Option<Duration>,
+    /// When something last came of what is expected; `None` until then.
+    came_at: Option<Instant>,
+    /// The usual time between such arrivals, on the long side.
+    gap: Duration,
+    /// The two before the last packet, which may turn out to be a mere answer to a ping.
+    before: Option<(Option<Instant>, Duration)>,
     /// Pings in a row that were answered and brought nothing else.
     vain: u32,
     phase: Phase,
@@ -106,7 +117,9 @@ impl Health {
             rttvar: rtt / 2,
             is_expecting: false,
             heard_at: now,
-            gap: None,
+            came_at: None,
+            gap: Duration::ZERO,
+            before: None,
             vain: 0,
             phase: Phase::Well,
             check_at: None,
@@ -130,7 +143,7 @@ impl Health {
         self.is_expecting = is_expecting;
         if is_expecting {
             self.heard_at = now;
-            self.gap = None;
+            self.came_at = None;
             self.vain = 0;
         }
         match self.phase {
@@ -141,11 +154,19 @@ impl Health {
         }
     }
 
-    /// A packet came.
+    /// A packet came. Several at one time are one arrival.
     pub fn on_heard(&mut self, now: Instant) {
-        if self.is_expecting && self.phase == Phase::Well {
-            let gap = now.since(self.heard_at);
-            self.gap = Some(self.gap.map_or(gap, |usual| gap.max(usual - usual / 32)));
+        if now == self.heard_at {
+            return;
+        }
+        if self.is_expecting && matches!(self.phase, Phase::Well | Phase::Quiet { .. }) {
+            self.before = Some((self.came_at, self.gap));
+            if let Some(last) = self.came_at {
+                self.gap = now.since(last).min(GAP_MAX).max(self.gap - self.gap / 32);
+            }
+            self.came_at = Some(now);
+        }
+        if self.phase == Phase::Well {
             self.vain = 0;
         }
         self.heard_at = now;
@@ -156,6 +177,9 @@ impl Health {
         match self.phase {
             Phase::Well => {}
             Phase::Quiet { .. } => {
+                if let Some(before) = self.before.take() {
+                    (self.came_at, self.gap) = before;
+                }
                 self.vain = (self.vain + 1).min(VAIN_MAX);
                 self.recover(now);
             }
@@ -245,6 +269,8 @@ impl Health {
         let is_again = self.falls > 0 && now.since(self.fell_at) < FALL_MEMORY;
         self.falls = if is_again { self.falls + 1 } else { 1 };
         self.fell_at = now;
+        // What is silent now is no gap.
+        self.came_at = None;
         self.actions.push_back(Action::Tell(Pulse::Suspect));
         self.probe(now, self.probe_timeout());
     }
@@ -265,20 +291,20 @@ impl Health {
         self.check_at = self.is_expecting.then(|| now + self.patience());
     }
 
-    /// Silence that is remarkable: many times the usual gap and no more than a round trip, or where nothing has come yet, what an answer
-    /// may take.
+    /// Silence that is remarkable: many times the usual gap and no more than a round trip, unless the gap itself is; or where nothing has
+    /// come yet, what an answer may take.
     fn patience(&self) -> Duration {
-        let usual = match self.gap {
-            Some(gap) => (gap * GAPS).min(self.rtt),
+        let usual = match self.came_at {
+            Some(_) => (self.gap * GAPS).min(self.rtt).max(self.gap * 3 / 2),
             None => self.probe_timeout(),
         };
         usual.max(QUIET_MIN) * (1 << self.vain)
     }
 
     /// How long an answer to a ping may take: RFC 9002 section 6.2.1, without the peer's delay of acknowledgements, which two packets at
-    /// once do not meet.
+    /// once do not meet, but with the bursts before it.
     fn probe_timeout(&self) -> Duration {
-        (self.rtt + self.rttvar * 4).max(PROBE_MIN)
+        (self.rtt + self.rttvar * 4).max(self.gap * BURSTS).max(PROBE_MIN)
     }
 
     /// How long a path must answer before it is well again. A path that flaps is hardly used, one that was cut once is used at once.

@@ -36,6 +36,14 @@ pub const PEER_ADDRS_MAX: usize = 16;
 /// See `PEER_ADDRS_MAX`.
 pub const ADDR_PORTS_MAX: usize = 16;
 
+/// Chunks that one frame says are held, and peers that one frame names.
+pub const HAVE_CHUNKS_MAX: usize = 4096;
+/// See `HAVE_CHUNKS_MAX`.
+pub const TOLD_PEERS_MAX: usize = 32;
+
+/// Addresses of each peer that a frame names.
+pub const TOLD_ADDRS_MAX: usize = 4;
+
 /// Bytes of all asks in flight of a node, before they are verified and written: bounds the receiving side's memory.
 pub const INFLIGHT_BYTES_MAX: u64 = 64 << 20;
 
@@ -50,6 +58,14 @@ const _: () = assert!(
 const _: () = assert!(
     INFLIGHT_BYTES_MAX >= 8 * CHUNK_BYTES_MAX as u64,
     "a few of the largest chunks must fit at once"
+);
+const _: () = assert!(
+    HAVE_CHUNKS_MAX * 8 + 64 < FRAME_BYTES_MAX as usize,
+    "a full list of held chunks must fit one frame"
+);
+const _: () = assert!(
+    TOLD_PEERS_MAX * (40 + TOLD_ADDRS_MAX * 32) + 64 < FRAME_BYTES_MAX as usize,
+    "all peers told at once must fit one frame"
 );
 const _: () = assert!(
     PEER_ADDRS_MAX * (ADDR_PORTS_MAX * 4 + 32) < FRAME_BYTES_MAX as usize,

@@ -1,7 +1,7 @@
 //! Who is spoken to and over what: identities and network paths. Different things have different types that do not mix.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// A remote identity: its Ed25519 public key (RFC 8032), 32 bytes. Proven in the TLS handshake before a word is exchanged.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +48,15 @@ pub struct Address {
     pub ip: IpAddr,
     /// One port a shard, in the same order at each address.
     pub ports: Vec<u16>,
+}
+
+/// A peer and where it was met or said to be, best first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerAt {
+    /// Its key.
+    pub peer: PeerId,
+    /// Its addresses.
+    pub addrs: Vec<SocketAddr>,
 }
 
 /// One network 4-tuple to a peer, with a QUIC connection of its own. Unique within a node's life, never reused.

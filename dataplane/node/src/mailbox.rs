@@ -8,11 +8,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId};
+use ares_core::chunk::{ChunkId, ChunkRef, ChunkTag, ReleaseId};
 use ares_core::knobs::Setting;
 use ares_core::path::health::Pulse;
 use ares_core::path::{Lane, LaneLost, Mode};
-use ares_core::peer::{Address, PathId, PeerId, Source};
+use ares_core::peer::{Address, PathId, PeerAt, PeerId, Source};
 use ares_core::swarm::{AskId, BlobPlace, FetchError, Refusal, SourceStats, Want};
 use ares_core::wire::{ClaimState, CloseCode, WireError};
 use ares_ring::{SocketError, Waker};
@@ -44,6 +44,18 @@ pub(crate) enum ToShard {
         path: PathId,
         release: ReleaseId,
         state: ClaimState,
+    },
+    /// Tell the peer which chunks of a release are here too.
+    Have {
+        path: PathId,
+        release: ReleaseId,
+        chunks: Vec<ChunkTag>,
+    },
+    /// Tell the peer who else takes part in a release.
+    Peers {
+        path: PathId,
+        release: ReleaseId,
+        peers: Vec<PeerAt>,
     },
     /// Tell the peer where this node is.
     Addresses { path: PathId, addresses: Vec<Address> },
@@ -112,6 +124,8 @@ pub(crate) struct PathAsk {
     pub(crate) ask: AskId,
     pub(crate) chunk: ChunkRef,
     pub(crate) place: Option<BlobPlace>,
+    /// The peer may leave it to others.
+    pub(crate) is_of_anyone: bool,
 }
 
 /// To a worker: from shards (bytes to check and keep), the hub and handles (bytes to bring from the disk).
@@ -157,6 +171,18 @@ pub(crate) enum ToHub {
         peer: PeerId,
         release: ReleaseId,
         state: ClaimState,
+    },
+    /// A peer told which chunks of a release it has too.
+    Have {
+        peer: PeerId,
+        release: ReleaseId,
+        chunks: Vec<ChunkTag>,
+    },
+    /// A peer told who else takes part in a release.
+    Peers {
+        peer: PeerId,
+        release: ReleaseId,
+        peers: Vec<PeerAt>,
     },
     /// A peer found bytes of ours wrong.
     PeerSawBad { peer: PeerId, chunk: ChunkId },

@@ -6,6 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use ares_core::knobs::{Knob, Setting, Settings};
+use ares_core::swarm::Spread;
 use ares_ring::{Ring, RingConfig, RingError, SocketError, SocketOptions, UdpSocket, Waker};
 use crossbeam::channel::{bounded, unbounded};
 
@@ -106,6 +107,7 @@ impl Node {
             node.spawn("ares-lanes".to_owned(), move || follower.run())?;
         }
         let mut shards = Vec::new();
+        let spread: Arc<Mutex<Spread>> = Arc::default();
         for (index, sockets) in sockets.into_iter().enumerate() {
             let (queue, inbox) = bounded::<ToShard>(MAILBOX_MAX);
             let shard = shard::Parts {
@@ -117,6 +119,7 @@ impl Node {
                 hub: hub_post.clone(),
                 jobs: jobs.clone(),
                 store: parts.store.clone(),
+                spread: spread.clone(),
                 totals: parts.totals.clone(),
                 tls: parts.tls.clone(),
                 nonce: parts.nonce,

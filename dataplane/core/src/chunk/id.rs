@@ -54,3 +54,35 @@ impl fmt::Display for ReleaseId {
         self.0.fmt(f)
     }
 }
+/// The first eight bytes of a chunk's name: enough to tell the chunks of a release apart in what peers say they hold. Two chunks with one
+/// tag cost a question in vain and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChunkTag(u64);
+
+impl ChunkTag {
+    /// From the bytes.
+    pub const fn from_bytes(bytes: [u8; 8]) -> Self {
+        Self(u64::from_be_bytes(bytes))
+    }
+
+    /// The bytes.
+    pub const fn to_bytes(self) -> [u8; 8] {
+        self.0.to_be_bytes()
+    }
+
+    /// The lowest and the highest name with this tag.
+    pub fn names(self) -> [ChunkId; 2] {
+        [0x00, 0xff].map(|rest| {
+            let mut bytes = [rest; 32];
+            bytes[..8].copy_from_slice(&self.to_bytes());
+            ChunkId::from_bytes(bytes)
+        })
+    }
+}
+
+impl From<ChunkId> for ChunkTag {
+    fn from(id: ChunkId) -> Self {
+        let first = id.as_bytes().first_chunk().expect("a name has 32 bytes");
+        Self::from_bytes(*first)
+    }
+}

@@ -5,7 +5,7 @@ mod id;
 mod verify;
 
 pub use cutter::{Cutter, CutterId, Meeting, SizeClass};
-pub use id::{ChunkId, ReleaseId};
+pub use id::{ChunkId, ChunkTag, ReleaseId};
 pub use verify::{Mismatch, VerifiedChunk};
 
 /// A chunk as a manifest names it: its hash and its length.

@@ -31,6 +31,8 @@ pub enum Action {
         place: Option<BlobPlace>,
         /// How urgent.
         class: Class,
+        /// Others may have it as well: the source may answer `Refusal::Elsewhere`.
+        is_of_anyone: bool,
     },
     /// Nobody needs this ask any more: stop its stream and drop its bytes. It needs no answer.
     Cancel {
@@ -93,6 +95,8 @@ pub enum Refusal {
     Busy,
     /// It had the chunk and lost it.
     Gone,
+    /// It has given the chunk to another peer, who will say so, and has other chunks to give that nobody has.
+    Elsewhere,
 }
 
 /// What the transport measures of a source.

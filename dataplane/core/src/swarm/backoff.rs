@@ -11,6 +11,8 @@ const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(2);
 /// Wait after a peer lost a chunk for good; it may still get it again.
 const AFTER_GONE: Duration = Duration::from_secs(60);
+/// Wait after a peer said that others will have it soon; if they do, they are asked before.
+const AFTER_ELSEWHERE: Duration = Duration::from_secs(1);
 /// Peers remembered per chunk; the one whose wait ends first is forgotten for a new one.
 const PEERS_MAX: usize = 32;
 
@@ -24,6 +26,7 @@ pub(super) fn doubled(first: Duration, times: u32, longest: Duration) -> Duratio
 pub(super) enum Trouble {
     NotHeld,
     Gone,
+    Elsewhere,
     Failed(String),
 }
 
@@ -46,6 +49,7 @@ impl Backoffs {
         let times = known.map_or(0, |i| self.0[i].times);
         let wait = match trouble {
             Trouble::Gone => AFTER_GONE,
+            Trouble::Elsewhere => AFTER_ELSEWHERE,
             Trouble::NotHeld | Trouble::Failed(_) => doubled(FIRST, times, LONGEST),
         };
         let entry = Entry {

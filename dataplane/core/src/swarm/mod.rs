@@ -2,15 +2,17 @@
 
 mod action;
 mod backoff;
+mod haves;
 mod peers;
-mod picker;
 mod queue;
 mod scheduler;
 mod source;
+mod spread;
 mod timers;
 mod want;
 mod window;
 
 pub use action::{Action, AskId, DropReason, Refusal, SchedulerConfig, SourceStats, WantKey};
 pub use scheduler::Scheduler;
+pub use spread::Spread;
 pub use want::{BlobPlace, Class, FetchError, Unreached, Want};

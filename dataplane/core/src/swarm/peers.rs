@@ -69,6 +69,14 @@ impl Peers {
         self.hints.insert((release, peer))
     }
 
+    /// Nobody names the peer for the release any more.
+    pub(super) fn on_hint_gone(&mut self, release: ReleaseId, peer: PeerId) {
+        self.hints.remove(&(release, peer));
+        if !self.hints.iter().any(|(_, other)| *other == peer) {
+            self.ways.remove(&peer);
+        }
+    }
+
     /// A path to the peer is up.
     pub(super) fn on_up(&mut self, peer: &PeerId) {
         if let Some(way) = self.ways.get_mut(peer) {

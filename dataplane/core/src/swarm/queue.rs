@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Class;
 use crate::chunk::{ChunkId, ChunkRef, ReleaseId};
+use crate::rng::Rng;
 
 /// Which of a queue's two lines a chunk stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,20 @@ impl Queues {
         let served = releases.partition_point(|release| Some(*release) <= last_served);
         releases.rotate_left(served);
         releases
+    }
+
+    /// Some chunks of a line, up to `count`, at random and some of them twice.
+    pub(super) fn sample(&self, class: Class, release: ReleaseId, line: Line, count: usize, rng: &mut Rng) -> Vec<ChunkRef> {
+        let Some(line) = self.queues.get(&(class, release)).map(|queue| &queue.0[line as usize]) else {
+            return Vec::new();
+        };
+        if line.len() <= count {
+            return line.values().copied().collect();
+        }
+        let [first, last] = [line.first_key_value(), line.last_key_value()].map(|end| *end.expect("it is long").0);
+        let mut at = || first + rng.next() % (last - first + 1);
+        let chunk = |seq| line.range(seq..).next().map(|(_, chunk)| *chunk);
+        (0..count).filter_map(|_| chunk(at())).collect()
     }
 
     /// The first chunks of a line, up to `count`.

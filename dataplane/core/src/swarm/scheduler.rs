@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use self::ways::Ways;
 use super::backoff::{Backoffs, Trouble};
+use super::haves::Haves;
 use super::peers::Peers;
 use super::queue::{Line, Queues, Ticket};
 use super::source::SourceState;
@@ -33,7 +34,7 @@ use super::timers::{Timer, Timers};
 use super::{
     Action, AskId, BlobPlace, Class, DropReason, FetchError, Refusal, SchedulerConfig, SourceStats, Unreached, Want, WantKey,
 };
-use crate::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, ReleaseId};
+use crate::chunk::{ChunkId, ChunkRef, ChunkTag, LEN_UNKNOWN, ReleaseId};
 use crate::limits::CHUNK_BYTES_MAX;
 use crate::peer::{PathId, PeerId, Source};
 use crate::rng::Rng;
@@ -67,6 +68,7 @@ pub struct Scheduler {
     late: VecDeque<(AskId, ChunkId, PeerId)>,
     sources: BTreeMap<Source, SourceState>,
     peers: Peers,
+    haves: Haves,
     ways: Ways,
     timers: Timers,
     actions: VecDeque<Action>,
@@ -74,6 +76,8 @@ pub struct Scheduler {
     inflight_bytes: u64,
     /// They never come to be more: the setting, or what was in flight when it was lowered.
     inflight_bytes_bound: u64,
+    /// When the last chunk of a release came.
+    came_at: BTreeMap<ReleaseId, Instant>,
     /// The release that was served last, per class: the next one has its turn.
     turn: BTreeMap<Class, ReleaseId>,
     /// Whether something happened that may let an ask go out.
@@ -97,6 +101,8 @@ struct ChunkState {
     releases: Vec<ReleaseId>,
     asks: Vec<AskId>,
     backoffs: Backoffs,
+    /// Somebody has left it to others. Once is enough.
+    was_referred: bool,
     spot: Spot,
 }
 
@@ -157,16 +163,19 @@ impl Scheduler {
             late: VecDeque::new(),
             sources: BTreeMap::new(),
             peers: Peers::default(),
+            haves: Haves::default(),
             ways: Ways::default(),
             timers: Timers::default(),
             actions: VecDeque::new(),
             inflight_bytes: 0,
+            came_at: BTreeMap::new(),
             turn: BTreeMap::new(),
             is_stirred: false,
         }
     }
 
-    /// A chunk is needed. Ends exactly once by `Done` or `Fail`, at the latest when its patience has passed.
+    /// A chunk is needed. Ends exactly once by `Done` or `Fail`: at the latest when its patience has passed, or for what is not waited for by
+    /// itself, when nothing of its release has come for so long.
     pub fn on_want(&mut self, now: Instant, key: WantKey, want: Want) {
         assert!(
             want.chunk.len <= CHUNK_BYTES_MAX,
@@ -192,6 +201,7 @@ impl Scheduler {
             releases: Vec::new(),
             asks: Vec::new(),
             backoffs: Backoffs::default(),
+            was_referred: false,
             spot: Spot::Asked,
         });
         let is_new = chunk.wants.is_empty();
@@ -254,10 +264,42 @@ impl Scheduler {
         }
     }
 
+    /// The peer, who claims a part of a release, says that it holds these chunks too; none, when it begins to say so.
+    pub fn on_have(&mut self, now: Instant, peer: PeerId, chunks: &[ChunkTag]) {
+        if self.peers.dropped(&peer).is_some() {
+            return;
+        }
+        let is_first = self.haves.holds(&peer, ChunkTag::from_bytes([0; 8])).is_none();
+        for tag in self.haves.on_have(peer, chunks) {
+            let [first, last] = tag.names();
+            let range = ChunkRef { id: first, len: 0 }..=ChunkRef { id: last, len: u32::MAX };
+            let wanted: Vec<ChunkRef> = self.chunks.range(range).map(|(chunk, _)| *chunk).collect();
+            for chunk in wanted {
+                match self.chunks[&chunk].spot {
+                    Spot::Queued(_) => self.haves.on_queued_at(&peer, chunk),
+                    Spot::Parked { .. } => self.unpark(chunk),
+                    Spot::Asked => continue,
+                }
+                self.is_stirred = true;
+            }
+        }
+        self.on_word(now, is_first);
+    }
+
+    /// Whether the peer has said that it holds the chunk.
+    pub fn is_held_by(&self, peer: &PeerId, chunk: ChunkTag) -> bool {
+        self.haves.holds(peer, chunk) == Some(true)
+    }
+
     /// A link says that the peer has the release; the peer's own claim overrides it.
     pub fn on_hint(&mut self, now: Instant, release: ReleaseId, peer: PeerId) {
         let is_news = self.peers.on_hint(release, peer);
         self.on_word(now, is_news);
+    }
+
+    /// The peer cannot be reached, and whoever named it for the release is not to be believed any longer.
+    pub fn on_hint_gone(&mut self, release: ReleaseId, peer: PeerId) {
+        self.peers.on_hint_gone(release, peer);
     }
 
     /// So many more bytes of an ask came.
@@ -292,6 +334,13 @@ impl Scheduler {
 
     /// The chunk is verified and held, through whichever ask or from elsewhere: all its wants are done.
     pub fn on_verified(&mut self, now: Instant, chunk: ChunkId) {
+        let range = ChunkRef { id: chunk, len: 0 }..=ChunkRef {
+            id: chunk,
+            len: u32::MAX,
+        };
+        for release in self.chunks.range(range).flat_map(|(_, state)| &state.releases) {
+            self.came_at.insert(*release, now);
+        }
         self.end_chunks(now, chunk, None);
     }
 
@@ -319,6 +368,7 @@ impl Scheduler {
         let resume = self.sources.get_mut(&source).and_then(|state| match refusal {
             Refusal::NotHeld | Refusal::Gone => state.on_miss(now),
             Refusal::Busy => Some(state.on_busy(now)),
+            Refusal::Elsewhere => None,
         });
         if let Some(at) = resume {
             self.timers.set(at, Timer::Resume(source));
@@ -327,6 +377,7 @@ impl Scheduler {
             Refusal::NotHeld => Lost::Trouble(Trouble::NotHeld),
             Refusal::Gone => Lost::Trouble(Trouble::Gone),
             Refusal::Busy => Lost::Elsewhere,
+            Refusal::Elsewhere => Lost::Trouble(Trouble::Elsewhere),
         };
         self.lose_ask(now, ask, lost);
     }
@@ -413,6 +464,17 @@ impl Scheduler {
 
     fn on_patience(&mut self, now: Instant, key: WantKey) {
         let want = &self.wants[&key];
+        let chunk = &self.chunks[&want.chunk];
+        let came_at = chunk.releases.iter().filter_map(|release| self.came_at.get(release)).max();
+        if let Some(came_at) = came_at.filter(|_| chunk.class != Class::Deadline) {
+            let until = *came_at + want.until.since(want.since);
+            if until > now {
+                let want = self.wants.get_mut(&key).expect("looked at above");
+                (want.since, want.until) = (*came_at, until);
+                self.timers.set(until, Timer::Patience(key));
+                return;
+            }
+        }
         let waited_ms = now.since(want.since).as_millis() as u64;
         let error = FetchError::Deadline {
             chunk: want.chunk.id,
@@ -437,6 +499,7 @@ impl Scheduler {
         }
         if self.sources_of(source.peer).next().is_none() {
             self.peers.on_gone(&source.peer);
+            self.haves.on_gone(&source.peer);
         }
     }
 

@@ -20,6 +20,9 @@ pub enum AnswerHead {
     Busy,
     /// The responder had the chunk and lost it (its file changed); do not ask it again soon.
     Gone,
+    /// The responder has given the chunk to another peer and has chunks to give that nobody else has: ask the others. Only where the ask
+    /// allows it.
+    Elsewhere,
 }
 
 impl AnswerHead {
@@ -34,6 +37,7 @@ impl AnswerHead {
             Self::NotHeld => varint::put(&mut out, 1),
             Self::Busy => varint::put(&mut out, 2),
             Self::Gone => varint::put(&mut out, 3),
+            Self::Elsewhere => varint::put(&mut out, 4),
         }
         out.freeze()
     }
@@ -63,6 +67,7 @@ impl AnswerHead {
             1 => Self::NotHeld,
             2 => Self::Busy,
             3 => Self::Gone,
+            4 => Self::Elsewhere,
             _ => return Err(WireError::AnswerStatus { status }),
         };
         *input = rest;
@@ -102,12 +107,18 @@ pub enum AnswerEvent {
         /// Index of the item.
         item: usize,
     },
+    /// The peer has given it to another one, who will say so.
+    Elsewhere {
+        /// Index of the item.
+        item: usize,
+    },
 }
 
 /// Reads the answers to one ask, in whatever pieces they come. Reserves a chunk's bytes once, when a head has told the asked length.
 #[derive(Debug)]
 pub struct AnswerReader {
     items: Vec<AskItem>,
+    may_refer: bool,
     /// Index of the item being answered.
     item: usize,
     /// Head bytes that came without their end.
@@ -122,6 +133,7 @@ impl AnswerReader {
     pub fn new(ask: &Ask) -> Self {
         Self {
             items: ask.items().to_vec(),
+            may_refer: ask.is_of_anyone(),
             item: 0,
             head: Vec::new(),
             body: None,
@@ -188,6 +200,8 @@ impl AnswerReader {
             AnswerHead::NotHeld => self.end_item(AnswerEvent::NotHeld { item }),
             AnswerHead::Busy => self.end_item(AnswerEvent::Busy { item }),
             AnswerHead::Gone => self.end_item(AnswerEvent::Gone { item }),
+            AnswerHead::Elsewhere if self.may_refer => self.end_item(AnswerEvent::Elsewhere { item }),
+            AnswerHead::Elsewhere => return Err(WireError::AnswerStatus { status: 4 }),
         }
         Ok(())
     }

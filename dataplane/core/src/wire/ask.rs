@@ -6,8 +6,9 @@ use super::{WireError, varint};
 use crate::chunk::{ChunkId, LEN_UNKNOWN};
 use crate::limits::{ASK_CHUNKS_MAX, CHUNK_BYTES_MAX};
 
-/// First varint of an ask stream.
+/// First varint of an ask stream, and of one whose items the responder may leave to others.
 const STREAM_ASK: u64 = 1;
+const STREAM_ASK_ANYONE: u64 = 2;
 
 /// Longest encoded ask, in bytes: every varint in its longest form.
 pub const ASK_BYTES_MAX: usize = 8 + 8 + ASK_CHUNKS_MAX * (32 + 8 + 8);
@@ -48,6 +49,7 @@ impl AskItem {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
     items: Vec<AskItem>,
+    is_of_anyone: bool,
 }
 
 impl Ask {
@@ -62,7 +64,22 @@ impl Ask {
             items.iter().all(AskItem::is_sound),
             "an ask for a range no chunk has: {items:?}"
         );
-        Self { items }
+        Self {
+            items,
+            is_of_anyone: false,
+        }
+    }
+
+    /// The same, of a requester who has other peers to ask: the responder may answer `AnswerHead::Elsewhere`.
+    #[must_use]
+    pub fn of_anyone(mut self) -> Self {
+        self.is_of_anyone = true;
+        self
+    }
+
+    /// Whether `AnswerHead::Elsewhere` is an answer to it.
+    pub fn is_of_anyone(&self) -> bool {
+        self.is_of_anyone
     }
 
     /// What is asked, in order.
@@ -73,7 +90,7 @@ impl Ask {
     /// Its bytes on the wire; the stream's FIN follows them.
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(4 + self.items.len() * 40);
-        varint::put(&mut out, STREAM_ASK);
+        varint::put(&mut out, if self.is_of_anyone { STREAM_ASK_ANYONE } else { STREAM_ASK });
         varint::put(&mut out, self.items.len() as u64);
         for item in &self.items {
             out.extend_from_slice(item.id.as_bytes());
@@ -134,9 +151,11 @@ fn parse(input: &mut &[u8]) -> Result<Option<Ask>, WireError> {
     let Some(kind) = varint::take(input) else {
         return Ok(None);
     };
-    if kind != STREAM_ASK {
-        return Err(WireError::StreamUnknown { kind });
-    }
+    let is_of_anyone = match kind {
+        STREAM_ASK => false,
+        STREAM_ASK_ANYONE => true,
+        _ => return Err(WireError::StreamUnknown { kind }),
+    };
     let Some(count) = varint::take(input) else {
         return Ok(None);
     };
@@ -150,7 +169,7 @@ fn parse(input: &mut &[u8]) -> Result<Option<Ask>, WireError> {
             None => return Ok(None),
         }
     }
-    Ok(Some(Ask { items }))
+    Ok(Some(Ask { items, is_of_anyone }))
 }
 
 fn take_item(input: &mut &[u8]) -> Result<Option<AskItem>, WireError> {

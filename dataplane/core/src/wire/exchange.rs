@@ -7,9 +7,9 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::frame::{ClaimState, Frame, Hello, PROTOCOL_VERSION};
 use super::{WireError, varint};
-use crate::chunk::{ChunkId, ReleaseId};
+use crate::chunk::{ChunkId, ChunkTag, ReleaseId};
 use crate::limits::FRAME_BYTES_MAX;
-use crate::peer::Address;
+use crate::peer::{Address, PeerAt};
 use crate::time::Instant;
 
 /// How much a peer may say.
@@ -20,6 +20,10 @@ pub struct ExchangeLimits {
     /// Of these, lists of its addresses. An honest peer tells one a second at most; those of a path that was cut for as long as a connection
     /// lives come at once.
     pub addresses_per_interval: u32,
+    /// Chunks that it may say it holds. Ours says a third of that in one interval.
+    pub haves_per_interval: u32,
+    /// Lists of other peers.
+    pub peers_per_interval: u32,
     /// Length of that interval.
     pub interval: Duration,
     /// Bytes of our frames that may wait for the peer to read.
@@ -31,6 +35,8 @@ impl Default for ExchangeLimits {
         Self {
             frames_per_interval: 8192,
             addresses_per_interval: 32,
+            haves_per_interval: 256 << 10,
+            peers_per_interval: 1024,
             interval: Duration::from_secs(1),
             output_bytes_max: 1 << 20,
         }
@@ -62,6 +68,20 @@ pub enum Event {
     /// It can be reached at these addresses, and no longer at those it told before. Each is of one node; whether it leads to the peer is for
     /// its key to prove.
     Addresses(Vec<Address>),
+    /// It holds these chunks of a release too.
+    Have {
+        /// The release.
+        release: ReleaseId,
+        /// The chunks.
+        chunks: Vec<ChunkTag>,
+    },
+    /// It says who else takes part in a release. Whether they are there and do is for them to show.
+    Peers {
+        /// The release.
+        release: ReleaseId,
+        /// Who and where.
+        peers: Vec<PeerAt>,
+    },
     /// It closes the connection, and why. Nothing follows.
     Bye {
         /// A `CloseCode`, or one of a later version.
@@ -85,6 +105,8 @@ pub struct Exchange {
     interval_start: Instant,
     frames_in_interval: u32,
     addresses_in_interval: u32,
+    haves_in_interval: u32,
+    peers_in_interval: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +130,8 @@ impl Exchange {
             interval_start: now,
             frames_in_interval: 0,
             addresses_in_interval: 0,
+            haves_in_interval: 0,
+            peers_in_interval: 0,
         };
         exchange.send(&Frame::Hello(hello));
         exchange
@@ -213,6 +237,16 @@ impl Exchange {
                 self.hold_to(self.addresses_in_interval, self.limits.addresses_per_interval)?;
                 Event::Addresses(addresses)
             }
+            Frame::Have { release, chunks } => {
+                self.haves_in_interval += chunks.len() as u32;
+                self.hold_to(self.haves_in_interval, self.limits.haves_per_interval)?;
+                Event::Have { release, chunks }
+            }
+            Frame::Peers { release, peers } => {
+                self.peers_in_interval += 1;
+                self.hold_to(self.peers_in_interval, self.limits.peers_per_interval)?;
+                Event::Peers { release, peers }
+            }
             Frame::Bye { code, reason } => {
                 self.phase = Phase::Closed;
                 Event::Bye { code, reason }
@@ -227,6 +261,8 @@ impl Exchange {
             self.interval_start = now;
             self.frames_in_interval = 0;
             self.addresses_in_interval = 0;
+            self.haves_in_interval = 0;
+            self.peers_in_interval = 0;
         }
         self.frames_in_interval += 1;
         let queued = self.events.len() as u32 + 1;

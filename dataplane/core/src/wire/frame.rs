@@ -1,13 +1,13 @@
 //! Control frames: their meaning, their bytes, and nothing about when they may be sent (`exchange` knows that).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::{Bytes, BytesMut};
 
 use super::{WireError, varint};
-use crate::chunk::{ChunkId, ReleaseId};
-use crate::limits::{ADDR_PORTS_MAX, FRAME_BYTES_MAX, PEER_ADDRS_MAX};
-use crate::peer::Address;
+use crate::chunk::{ChunkId, ChunkTag, ReleaseId};
+use crate::limits::{ADDR_PORTS_MAX, FRAME_BYTES_MAX, HAVE_CHUNKS_MAX, PEER_ADDRS_MAX, TOLD_ADDRS_MAX, TOLD_PEERS_MAX};
+use crate::peer::{Address, PeerAt, PeerId};
 
 /// Version of the protocol this node speaks.
 pub const PROTOCOL_VERSION: u64 = 1;
@@ -76,6 +76,21 @@ pub enum Frame {
     /// Type 5. The sender is also at these addresses, and no longer at those it told before. More than `PEER_ADDRS_MAX` of ours, and ports
     /// beyond `ADDR_PORTS_MAX`, are cut.
     Addresses(Vec<Address>),
+    /// Type 6. The sender, who holds a part of the release, holds these chunks of it too; none, when it begins to say so. At most
+    /// `HAVE_CHUNKS_MAX`.
+    Have {
+        /// The release.
+        release: ReleaseId,
+        /// The chunks, by their tags.
+        chunks: Vec<ChunkTag>,
+    },
+    /// Type 7. These take part in the release too. More than `TOLD_PEERS_MAX` of ours, and addresses beyond `TOLD_ADDRS_MAX`, are cut.
+    Peers {
+        /// The release.
+        release: ReleaseId,
+        /// Who and where.
+        peers: Vec<PeerAt>,
+    },
 }
 
 impl Frame {
@@ -108,6 +123,25 @@ impl Frame {
                 varint::put(&mut body, addresses.len() as u64);
                 addresses.iter().for_each(|address| put_address(&mut body, address));
             }
+            Self::Have { release, chunks } => {
+                body.extend_from_slice(release.0.as_bytes());
+                varint::put(&mut body, chunks.len() as u64);
+                chunks.iter().for_each(|chunk| body.extend_from_slice(&chunk.to_bytes()));
+            }
+            Self::Peers { release, peers } => {
+                body.extend_from_slice(release.0.as_bytes());
+                let peers = &peers[..peers.len().min(TOLD_PEERS_MAX)];
+                varint::put(&mut body, peers.len() as u64);
+                for told in peers {
+                    body.extend_from_slice(told.peer.as_bytes());
+                    let addrs = &told.addrs[..told.addrs.len().min(TOLD_ADDRS_MAX)];
+                    varint::put(&mut body, addrs.len() as u64);
+                    for addr in addrs {
+                        put_ip(&mut body, addr.ip());
+                        varint::put(&mut body, addr.port().into());
+                    }
+                }
+            }
         }
         assert!(body.len() <= FRAME_BYTES_MAX as usize, "our own frames are short");
         varint::put(out, body.len() as u64);
@@ -129,6 +163,8 @@ impl Frame {
             Self::Bad { .. } => 3,
             Self::Bye { .. } => 4,
             Self::Addresses(_) => 5,
+            Self::Have { .. } => 6,
+            Self::Peers { .. } => 7,
         }
     }
 
@@ -159,6 +195,14 @@ impl Frame {
                 reason: body.text()?,
             },
             5 => Self::Addresses(body.addresses()?),
+            6 => Self::Have {
+                release: ReleaseId(body.id()?),
+                chunks: body.tags()?,
+            },
+            7 => Self::Peers {
+                release: ReleaseId(body.id()?),
+                peers: body.peers()?,
+            },
             _ => return Ok(None),
         };
         // A hello may grow in later versions; the others have their exact shape.
@@ -170,7 +214,7 @@ impl Frame {
 }
 
 /// Names by type, for errors.
-const NAMES: [&str; 6] = ["hello", "claim", "load", "bad", "bye", "addresses"];
+const NAMES: [&str; 8] = ["hello", "claim", "load", "bad", "bye", "addresses", "have", "peers"];
 
 fn put_text(out: &mut BytesMut, text: &str) {
     let text = &text[..text.floor_char_boundary(TEXT_BYTES_MAX)];
@@ -179,7 +223,14 @@ fn put_text(out: &mut BytesMut, text: &str) {
 }
 
 fn put_address(out: &mut BytesMut, address: &Address) {
-    match address.ip {
+    put_ip(out, address.ip);
+    let ports = &address.ports[..address.ports.len().min(ADDR_PORTS_MAX)];
+    varint::put(out, ports.len() as u64);
+    ports.iter().for_each(|port| varint::put(out, (*port).into()));
+}
+
+fn put_ip(out: &mut BytesMut, ip: IpAddr) {
+    match ip {
         IpAddr::V4(ip) => {
             varint::put(out, 4);
             out.extend_from_slice(&ip.octets());
@@ -189,9 +240,6 @@ fn put_address(out: &mut BytesMut, address: &Address) {
             out.extend_from_slice(&ip.octets());
         }
     }
-    let ports = &address.ports[..address.ports.len().min(ADDR_PORTS_MAX)];
-    varint::put(out, ports.len() as u64);
-    ports.iter().for_each(|port| varint::put(out, (*port).into()));
 }
 
 /// Whether an address can be that of one node: what else a frame may name would have us send to many, or to nobody.
@@ -260,15 +308,51 @@ impl Body<'_> {
         (0..count).map(|_| self.address()).collect()
     }
 
-    fn address(&mut self) -> Result<Address, WireError> {
+    fn ip(&mut self) -> Result<IpAddr, WireError> {
         let ip = match self.varint()? {
             4 => IpAddr::from(self.array::<4>("it ends within an address")?),
             6 => IpAddr::from(self.array::<16>("it ends within an address")?),
             _ => return Err(self.malformed("an address of an unknown family")),
         };
-        if !is_of_one(ip) {
-            return Err(self.malformed("an address that is not of one node"));
+        match is_of_one(ip) {
+            true => Ok(ip),
+            false => Err(self.malformed("an address that is not of one node")),
         }
+    }
+
+    fn tags(&mut self) -> Result<Vec<ChunkTag>, WireError> {
+        let count = self.varint()?;
+        if count > HAVE_CHUNKS_MAX as u64 {
+            return Err(self.malformed("more than 4096 chunks"));
+        }
+        let tag = |body: &mut Self| Ok(ChunkTag::from_bytes(body.array("it ends within a chunk's tag")?));
+        (0..count).map(|_| tag(self)).collect()
+    }
+
+    fn peers(&mut self) -> Result<Vec<PeerAt>, WireError> {
+        let count = self.varint()?;
+        if count > TOLD_PEERS_MAX as u64 {
+            return Err(self.malformed("more than 32 peers"));
+        }
+        (0..count).map(|_| self.peer()).collect()
+    }
+
+    fn peer(&mut self) -> Result<PeerAt, WireError> {
+        let peer = PeerId::from_bytes(self.array("it ends within a key")?);
+        let count = self.varint()?;
+        if count == 0 || count > TOLD_ADDRS_MAX as u64 {
+            return Err(self.malformed("a peer without addresses or with more than 4"));
+        }
+        let addr = |body: &mut Self| match (body.ip()?, body.port()?) {
+            (_, 0) => Err(body.malformed("port 0")),
+            (ip, port) => Ok(SocketAddr::new(ip, port)),
+        };
+        let addrs = (0..count).map(|_| addr(self)).collect::<Result<_, _>>()?;
+        Ok(PeerAt { peer, addrs })
+    }
+
+    fn address(&mut self) -> Result<Address, WireError> {
+        let ip = self.ip()?;
         let count = self.varint()?;
         if count == 0 || count > ADDR_PORTS_MAX as u64 {
             return Err(self.malformed("an address without ports or with more than 16"));

@@ -5,8 +5,9 @@
 //!
 //! ```text
 //! control stream   frame*              frame   = length varint (of what follows) | type varint | body
-//! ask stream  ->   ask FIN             ask     = kind varint (1) | count varint | count x (id 32 B | len varint | from varint)
-//! ask stream  <-   answer{count} FIN   answer  = 0 varint | bytes varint (= len - from) | bytes     or 1 not held, 2 busy, 3 gone
+//! ask stream  ->   ask FIN             ask     = kind varint | count varint | count x (id 32 B | len varint | from varint)
+//! ask stream  <-   answer{count} FIN   answer  = 0 varint | bytes varint (= len - from) | bytes     or 1 not held, 2 busy, 3 gone,
+//!                                                4 ask others: only where the ask's kind is 2 (of anyone) and not 1
 //! ```
 
 mod answer;

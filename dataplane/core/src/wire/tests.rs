@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
-use crate::chunk::{ChunkId, LEN_UNKNOWN, ReleaseId};
+use crate::chunk::{ChunkId, ChunkTag, LEN_UNKNOWN, ReleaseId};
 use crate::limits::{ADDR_PORTS_MAX, ASK_CHUNKS_MAX, CHUNK_BYTES_MAX, FRAME_BYTES_MAX, PEER_ADDRS_MAX};
-use crate::peer::Address;
+use crate::peer::{Address, PeerAt, PeerId};
 use crate::rng::Rng;
 use crate::time::Instant;
 
@@ -101,6 +101,76 @@ fn frames_have_these_bytes() {
     ] {
         check(Frame::Addresses(addresses.clone()), bytes, Event::Addresses(addresses));
     }
+}
+
+#[test]
+fn what_is_held_and_who_takes_part_have_these_bytes() {
+    let release = ReleaseId(id(0xaa));
+    let tag = |byte: u8| ChunkTag::from_bytes([byte; 8]);
+    let told = |key: u8, addrs: &[&str]| PeerAt {
+        peer: PeerId::from_bytes([key; 32]),
+        addrs: addrs.iter().map(|addr| addr.parse().expect("an address")).collect(),
+    };
+    let have = |chunks: &[ChunkTag]| Frame::Have {
+        release,
+        chunks: chunks.to_vec(),
+    };
+    let peers = |peers: Vec<PeerAt>| Frame::Peers { release, peers };
+    for (frame, bytes) in [
+        (have(&[]), "22 06 aa*32 00"),
+        (have(&[tag(1), tag(2)]), "32 06 aa*32 02 01*8 02*8"),
+        (peers(vec![]), "22 07 aa*32 00"),
+        (
+            peers(vec![told(0xbb, &["10.0.1.2:63", "[fd00::2]:7411"])]),
+            "405c 07 aa*32 01 bb*32 02 04 0a000102 3f 06 fd00 00*13 02 5cf3",
+        ),
+    ] {
+        assert_eq!(&frame.to_bytes()[..], hex(bytes), "{frame:?}");
+        let mut exchange = exchange();
+        exchange.on_bytes(Instant::ZERO, &hex(HELLO_HEX));
+        exchange.on_bytes(Instant::ZERO, &hex(bytes));
+        let event = match frame {
+            Frame::Have { release, chunks } => Event::Have { release, chunks },
+            Frame::Peers { release, peers } => Event::Peers { release, peers },
+            _ => unreachable!("none of these"),
+        };
+        assert_eq!(events(&mut exchange).pop(), Some(event));
+    }
+    for bytes in [
+        "22 06 aa*32 01",
+        "24 06 aa*32 50010000",
+        "22 07 aa*32 01",
+        "43 07 aa*32 01 bb*32 00",
+        "47 07 aa*32 01 bb*32 01 04 0a000102 00",
+    ] {
+        let mut exchange = exchange();
+        exchange.on_bytes(Instant::ZERO, &hex(HELLO_HEX));
+        exchange.on_bytes(Instant::ZERO, &hex(bytes));
+        let last = events(&mut exchange).pop();
+        assert!(
+            !matches!(last, Some(Event::Have { .. } | Event::Peers { .. })),
+            "{bytes}: {last:?}"
+        );
+    }
+}
+
+#[test]
+fn who_is_only_to_be_asked_may_not_leave_it_to_others() {
+    let item = AskItem {
+        id: id(1),
+        len: 5,
+        from: 0,
+    };
+    let ask = Ask::new(vec![item]).of_anyone();
+    assert_eq!(&ask.encode()[..], hex("02 01 01*32 05 00"));
+    let read = AskReader::new().on_bytes(&ask.encode()).expect("sound");
+    assert_eq!(read, Some(ask.clone()));
+    let mut reader = AnswerReader::new(&ask);
+    assert_eq!(reader.on_bytes(&AnswerHead::Elsewhere.encode()), Ok(()));
+    assert_eq!(reader.poll(), Some(AnswerEvent::Elsewhere { item: 0 }));
+    let mut reader = AnswerReader::new(&Ask::new(vec![item]));
+    let refused = reader.on_bytes(&AnswerHead::Elsewhere.encode());
+    assert_eq!(refused, Err(WireError::AnswerStatus { status: 4 }));
 }
 
 #[test]
@@ -371,7 +441,7 @@ fn a_broken_ask_is_a_violation() {
         from,
     };
     check("00", WireError::StreamUnknown { kind: 0 });
-    check("02", WireError::StreamUnknown { kind: 2 });
+    check("03", WireError::StreamUnknown { kind: 3 });
     check("01 00", WireError::AskCount { count: 0 });
     check(
         "01 4041",

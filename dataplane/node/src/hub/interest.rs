@@ -23,6 +23,18 @@ impl Interests {
         self.hinted.entry(release).or_default().insert(peer);
     }
 
+    /// The peer is not looked for on behalf of the release any more.
+    pub(super) fn forget_hint(&mut self, release: &ReleaseId, peer: &PeerId) {
+        if let Some(peers) = self.hinted.get_mut(release) {
+            peers.remove(peer);
+        }
+    }
+
+    /// Whether the path was told something of the release.
+    pub(super) fn was_told(&self, path: &PathId, release: &ReleaseId) -> bool {
+        self.told.get(path).is_some_and(|told| told.contains_key(release))
+    }
+
     /// A path is gone.
     pub(super) fn on_path_down(&mut self, path: PathId) {
         self.told.remove(&path);

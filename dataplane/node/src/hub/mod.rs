@@ -6,6 +6,7 @@ mod dialer;
 mod further;
 mod interest;
 mod path;
+mod sharing;
 mod troubles;
 mod waiting;
 
@@ -16,9 +17,10 @@ use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ReleaseId};
 use ares_core::knobs::{Knob, Setting};
+use ares_core::limits::TOLD_ADDRS_MAX;
 use ares_core::path::health::Pulse;
 use ares_core::path::{Lane, LaneLost, Mode, Pair, Way};
-use ares_core::peer::{PathId, PeerId, Source};
+use ares_core::peer::{PathId, PeerAt, PeerId, Source};
 use ares_core::store::ReleaseState;
 use ares_core::swarm::{self, Class, FetchError, Scheduler, Want, WantKey};
 use ares_core::time::Instant;
@@ -30,10 +32,11 @@ use self::addresses::Addresses;
 use self::dialer::{Dialer, Lapse, Round};
 use self::interest::Interests;
 use self::path::Path;
+use self::sharing::{Have, Sharing};
 use self::troubles::Purpose;
 pub(crate) use self::waiting::Waiter;
 use self::waiting::Waiting;
-use crate::api::{NodeConfig, PathFigures, PeerHint, PeerStatus, ReleaseStatus, Status, StoreStatus, WantId};
+use crate::api::{NodeConfig, PathFigures, PeerHint, PeerStatus, ReleaseStatus, Sink, Status, StoreStatus, WantId};
 use crate::clock::Clock;
 use crate::counters::{Totals, add};
 use crate::lanes;
@@ -78,14 +81,22 @@ pub(crate) struct Hub {
     addresses: Addresses,
     interests: Interests,
     waiting: Waiting,
+    sharing: Sharing,
     /// Verified bytes on their way to the disk; bounded by the scheduler's in-flight bytes, which count until they are stored.
-    landing: HashMap<ChunkId, Bytes>,
+    landing: HashMap<ChunkId, Landing>,
     checking: BTreeSet<ChunkId>,
     paths: BTreeMap<PathId, Path>,
     /// The machine's, as far as they are to be used.
     lanes: Vec<Lane>,
     next_shard: usize,
     stopping: bool,
+}
+
+/// A chunk on its way to the disk.
+struct Landing {
+    bytes: Bytes,
+    /// Of those who wanted it.
+    releases: Vec<ReleaseId>,
 }
 
 fn mode_of(setting: Setting) -> Mode {
@@ -109,6 +120,7 @@ impl Hub {
             addresses: Addresses::new(parts.listen.clone(), parts.ports.clone(), Vec::new()),
             interests: Interests::default(),
             waiting: Waiting::default(),
+            sharing: Sharing::default(),
             landing: HashMap::new(),
             checking: BTreeSet::new(),
             paths: BTreeMap::new(),
@@ -150,7 +162,12 @@ impl Hub {
 
     fn deadline(&self) -> Option<Instant> {
         let dial = self.dialer.deadline(|peer| self.is_wanted(peer));
-        let all = [self.scheduler.deadline(), dial, self.addresses.deadline()];
+        let all = [
+            self.scheduler.deadline(),
+            dial,
+            self.addresses.deadline(),
+            self.sharing.deadline(),
+        ];
         all.into_iter().flatten().min()
     }
 
@@ -177,10 +194,19 @@ impl Hub {
                 state,
             } => {
                 self.scheduler.on_claim(now, release, peer, state);
+                if self.interests.knows(&release) || self.parts.store.release_state(release).is_some() {
+                    self.sharing.on_claim(now, release, peer, state);
+                }
                 if self.interests.may_be_told(path, release) {
                     self.tell_claim(path, release);
                 }
             }
+            ToHub::Have { peer, release, chunks } => {
+                if self.sharing.has_part(&release, &peer) {
+                    self.scheduler.on_have(now, peer, &chunks);
+                }
+            }
+            ToHub::Peers { peer, release, peers } => self.on_told(now, peer, release, peers),
             ToHub::PeerSawBad { peer, chunk } => self.check(peer, chunk),
             ToHub::Checked(chunk) => drop(self.checking.remove(&chunk)),
             ToHub::Progress { ask, bytes } => self.scheduler.on_progress(now, ask, bytes),
@@ -191,7 +217,9 @@ impl Hub {
             ToHub::Stats { source, stats } => self.scheduler.on_source_stats(now, source, stats),
             ToHub::Verified { chunk, bytes } => self.on_verified(chunk, bytes),
             ToHub::Stored { chunk, place } => {
-                self.landing.remove(&chunk);
+                for release in self.landing.remove(&chunk).into_iter().flat_map(|landed| landed.releases) {
+                    self.on_held(now, release, chunk);
+                }
                 self.scheduler.on_verified(now, chunk);
                 for fill in self.waiting.on_stored(chunk, place) {
                     self.send_job(fill);
@@ -263,11 +291,19 @@ impl Hub {
                     chunk,
                     place,
                     class,
+                    is_of_anyone,
                 } => {
                     if class != Class::Deadline {
                         self.dialer.on_asked(now, &source.peer, chunk.len);
                     }
-                    self.send_path(source.path, |path| ToShard::Ask(PathAsk { path, ask, chunk, place }));
+                    let ask = |path| PathAsk {
+                        path,
+                        ask,
+                        chunk,
+                        place,
+                        is_of_anyone,
+                    };
+                    self.send_path(source.path, |path| ToShard::Ask(ask(path)));
                 }
                 swarm::Action::Cancel { ask, source } => self.send_path(source.path, |path| ToShard::Cancel { path, ask }),
                 swarm::Action::Done { want } => {
@@ -293,6 +329,7 @@ impl Hub {
                 None => break,
             }
         }
+        self.share(now);
         if self.addresses.poll(now) {
             let up: Vec<PathId> = self
                 .paths
@@ -410,6 +447,12 @@ impl Hub {
         let Some(gone) = self.paths.remove(&path) else { return };
         let (peer, remote) = (gone.peer, gone.remote);
         let round = self.dialer.on_down(now, peer, path, end);
+        if gone.is_up() {
+            match self.paths_up_of(peer).is_empty() {
+                true => self.sharing.on_peer_gone(&peer),
+                false => self.sharing.on_path_gone(now, &peer),
+            }
+        }
         self.interests.on_path_down(path);
         let why = end.why();
         if gone.is_up() {
@@ -423,7 +466,90 @@ impl Hub {
         }
         if round == Round::InVain {
             self.scheduler.on_unreached(now, peer);
+            for (release, others) in self.sharing.on_unreached(&peer) {
+                self.interests.forget_hint(&release, &peer);
+                self.scheduler.on_hint_gone(release, peer);
+                self.go_to(now, release, others);
+            }
         }
+    }
+
+    /// A peer says who else takes part in a release.
+    fn on_told(&mut self, now: Instant, by: PeerId, release: ReleaseId, peers: Vec<PeerAt>) {
+        let is_of_ours = self.interests.knows(&release) && self.sharing.is_member(&release, &by);
+        if is_of_ours && self.claim_of(release) == ClaimState::Partial {
+            let own = self.parts.identity;
+            let others = peers
+                .into_iter()
+                .filter(|told| told.peer != own && !self.scheduler.is_dropped(&told.peer));
+            let links = self.sharing.on_told(release, others.collect());
+            self.go_to(now, release, links);
+        }
+    }
+
+    fn go_to(&mut self, now: Instant, release: ReleaseId, peers: Vec<PeerAt>) {
+        let hint = |PeerAt { peer, addrs }| PeerHint { peer, addrs };
+        let hints: Vec<PeerHint> = peers.into_iter().map(hint).collect();
+        self.on_hints(now, release, &hints);
+    }
+
+    /// A chunk of the release is in the store.
+    fn on_held(&mut self, now: Instant, release: ReleaseId, chunk: ChunkId) {
+        if self.parts.config.sink == Sink::Store && self.claim_of(release) == ClaimState::Partial {
+            self.sharing.on_held(now, release, chunk.into());
+        }
+    }
+
+    /// Tells those who take part in releases what is here and who else is.
+    fn share(&mut self, now: Instant) {
+        if self.sharing.deadline().is_none_or(|at| at > now) {
+            return;
+        }
+        let store = &self.parts.store;
+        let is_partial = |release: &ReleaseId| store.release_state(*release) != Some(ReleaseState::Complete);
+        let scheduler = &self.scheduler;
+        let haves = self
+            .sharing
+            .poll_have(now, is_partial, |peer, chunk| scheduler.is_held_by(peer, chunk));
+        for Have { peer, release, chunks } in haves {
+            match self.told_path(&peer, &release) {
+                Some(path) => self.send_path(path, |path| ToShard::Have { path, release, chunks }),
+                None => self.sharing.on_path_gone(now, &peer),
+            }
+        }
+        for (peer, release, others) in self.sharing.poll_peers(now) {
+            let Some(path) = self.told_path(&peer, &release) else {
+                continue;
+            };
+            let is_near = self.paths[&path].remote.ip().is_loopback();
+            let peers: Vec<PeerAt> = others
+                .into_iter()
+                .filter_map(|other| self.where_met(other, is_near))
+                .collect();
+            if !peers.is_empty() {
+                self.send_path(path, |path| ToShard::Peers { path, release, peers });
+            }
+        }
+    }
+
+    /// A path over which the peer was told what is claimed here of the release.
+    fn told_path(&self, peer: &PeerId, release: &ReleaseId) -> Option<PathId> {
+        let up = self.paths.iter().filter(|(_, path)| path.is_up() && path.peer == *peer);
+        let mut told = up.filter(|(id, _)| self.interests.was_told(id, release));
+        told.next().map(|(id, _)| *id)
+    }
+
+    /// Where a peer is, as its paths have it; loopback is none for a peer on another machine.
+    fn where_met(&self, peer: PeerId, is_near: bool) -> Option<PeerAt> {
+        let up = self.paths.values().filter(|path| path.is_up() && path.peer == peer);
+        let mut addrs: Vec<SocketAddr> = up
+            .map(|path| path.remote)
+            .filter(|at| is_near || !at.ip().is_loopback())
+            .collect();
+        addrs.sort_unstable();
+        addrs.dedup_by_key(|at| at.ip());
+        addrs.truncate(TOLD_ADDRS_MAX);
+        (!addrs.is_empty()).then_some(PeerAt { peer, addrs })
     }
 
     fn on_pulse(&mut self, now: Instant, source: Source, pulse: Pulse) {
@@ -479,12 +605,13 @@ impl Hub {
 
     fn on_fetch(&mut self, now: Instant, id: WantId, want: Want, waiter: Waiter) {
         let landing = self.landing.get(&want.chunk.id);
-        if let (true, Some(bytes)) = (waiter.wants_bytes(), landing) {
-            return waiter.give(bytes.clone());
+        if let (true, Some(landing)) = (waiter.wants_bytes(), landing) {
+            return waiter.give(landing.bytes.clone());
         }
         if !self.parts.store.has(&want.chunk.id) {
             return self.want(now, id, want, waiter);
         }
+        self.on_held(now, want.release, want.chunk.id);
         match want.place {
             _ if waiter.wants_bytes() => self.send_job(Job::Read { id, want, waiter }),
             Some(place) if !self.parts.store.has_at(&place, &want.chunk) => {
@@ -507,11 +634,12 @@ impl Hub {
     }
 
     fn on_verified(&mut self, chunk: ChunkId, bytes: Bytes) {
+        let releases = self.waiting.releases_of(&chunk);
         for waiter in self.waiting.take_byte_waiters(chunk) {
             waiter.give(bytes.clone());
         }
         // Who comes before it is in the store has it from here.
-        self.landing.insert(chunk, bytes);
+        self.landing.insert(chunk, Landing { bytes, releases });
     }
 
     /// Looks after a peer's word that our bytes were wrong. Hashing costs more than saying so: a few at a time, each once.
@@ -576,6 +704,9 @@ impl Hub {
     }
 
     fn announce(&mut self, release: ReleaseId) {
+        if self.claim_of(release) == ClaimState::Complete {
+            self.sharing.on_complete(&release);
+        }
         for path in self.interests.paths_told_of(release) {
             self.tell_claim(path, release);
         }

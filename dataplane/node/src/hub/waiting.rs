@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ares_core::chunk::ChunkId;
+use ares_core::chunk::{ChunkId, ReleaseId};
 use ares_core::swarm::{BlobPlace, FetchError, Want};
 use bytes::Bytes;
 
@@ -99,6 +99,14 @@ impl Waiting {
                 filling: false,
             },
         );
+    }
+
+    /// The releases that a chunk is wanted for.
+    pub(super) fn releases_of(&self, chunk: &ChunkId) -> Vec<ReleaseId> {
+        let wants = self.by_chunk.get(chunk).into_iter().flatten();
+        let mut releases: Vec<ReleaseId> = wants.filter_map(|id| Some(self.wants.get(id)?.want.release)).collect();
+        releases.dedup();
+        releases
     }
 
     pub(super) fn mark_filling(&mut self, id: WantId) {

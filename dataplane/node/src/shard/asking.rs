@@ -91,6 +91,7 @@ impl Asking {
         while !self.queue.is_empty() {
             let Some(id) = quic.streams().open(Dir::Bi) else { return };
             let run = self.take_run();
+            let is_of_anyone = run.iter().any(|ask| ask.is_of_anyone);
             let items: Vec<AskItem> = run
                 .iter()
                 .map(|ask| AskItem {
@@ -99,7 +100,10 @@ impl Asking {
                     from: 0,
                 })
                 .collect();
-            let ask = Ask::new(items);
+            let ask = match Ask::new(items) {
+                ask if is_of_anyone => ask.of_anyone(),
+                ask => ask,
+            };
             let reader = AnswerReader::new(&ask);
             let bytes = ask.encode();
             let asks = run.into_iter().map(Some).collect();
@@ -138,7 +142,10 @@ impl Asking {
         let mut bytes = 0;
         while let Some(next) = self.queue.front() {
             bytes += u64::from(next.chunk.len);
-            if !run.is_empty() && (bytes > RUN_BYTES_MAX || run.len() == ASK_CHUNKS_MAX) {
+            let is_other = run
+                .first()
+                .is_some_and(|first: &PathAsk| first.is_of_anyone != next.is_of_anyone);
+            if is_other || (!run.is_empty() && (bytes > RUN_BYTES_MAX || run.len() == ASK_CHUNKS_MAX)) {
                 break;
             }
             run.extend(self.queue.pop_front());
@@ -219,6 +226,7 @@ fn outcome_of(event: &AnswerEvent, run: &mut Run, inflight_bytes: &mut u64) -> O
         AnswerEvent::NotHeld { item } => refused(*item, Refusal::NotHeld),
         AnswerEvent::Busy { item } => refused(*item, Refusal::Busy),
         AnswerEvent::Gone { item } => refused(*item, Refusal::Gone),
+        AnswerEvent::Elsewhere { item } => refused(*item, Refusal::Elsewhere),
         AnswerEvent::Chunk { item, bytes } => Some(Outcome::Arrived {
             ask: end(*item)?,
             bytes: bytes.clone(),

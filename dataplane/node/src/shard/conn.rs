@@ -5,11 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ares_core::admission::{Admission, TurnedAway};
-use ares_core::chunk::{ChunkId, ReleaseId};
+use ares_core::chunk::{ChunkId, ChunkTag, ReleaseId};
 use ares_core::knobs::Congestion;
 use ares_core::path::Lane;
 use ares_core::path::health::{self, Health, Pulse};
-use ares_core::peer::{Address, PathId, PeerId, SocketId};
+use ares_core::peer::{Address, PathId, PeerAt, PeerId, SocketId};
 use ares_core::swarm::SourceStats;
 use ares_core::time;
 use ares_core::wire::{self, AskItem, ClaimState, CloseCode, Exchange, ExchangeLimits, Frame, Hello, WireError};
@@ -84,6 +84,18 @@ pub(super) enum Said {
         peer: PeerId,
         release: ReleaseId,
         state: ClaimState,
+    },
+    /// The peer told which chunks it has too.
+    Have {
+        peer: PeerId,
+        release: ReleaseId,
+        chunks: Vec<ChunkTag>,
+    },
+    /// The peer told who else takes part in a release.
+    Peers {
+        peer: PeerId,
+        release: ReleaseId,
+        peers: Vec<PeerAt>,
     },
     /// The peer found our bytes wrong.
     SawBad { peer: PeerId, chunk: ChunkId },
@@ -204,8 +216,9 @@ impl Conn {
         self.is_sought
     }
 
-    /// The next chunk to bring from the store for it. `share_bytes`: what it may have in memory for its answers.
-    pub(super) fn next_load(&mut self, share_bytes: u64) -> Option<(StreamId, AskItem)> {
+    /// The next chunk to bring from the store for it, and whether its peer may have it of others. `share_bytes`: what it may have in memory
+    /// for its answers.
+    pub(super) fn next_load(&mut self, share_bytes: u64) -> Option<(StreamId, AskItem, bool)> {
         let ahead_bytes = 2 * self.congestion_window();
         self.serving.next_load(ahead_bytes, share_bytes)
     }
@@ -420,6 +433,8 @@ impl Conn {
                     }
                 }
                 wire::Event::Claim { release, state } => said.push(Said::Claim { peer, release, state }),
+                wire::Event::Have { release, chunks } => said.push(Said::Have { peer, release, chunks }),
+                wire::Event::Peers { release, peers } => said.push(Said::Peers { peer, release, peers }),
                 wire::Event::Load { .. } => {}
                 wire::Event::Addresses(addresses) => said.push(Said::Addresses { peer, addresses }),
                 wire::Event::Bad { chunk } => said.push(Said::SawBad { peer, chunk }),

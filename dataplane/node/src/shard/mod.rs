@@ -13,14 +13,15 @@ mod sought;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ares_core::admission::{Admission, AdmissionLimits};
 use ares_core::knobs::{Congestion, Knob, Setting, Settings};
 use ares_core::path::{Lane, LaneLost};
 use ares_core::peer::{PathId, PeerId, SocketId, Source};
-use ares_core::wire::{CloseCode, Frame, Hello, PROTOCOL_VERSION};
+use ares_core::swarm::Spread;
+use ares_core::wire::{AnswerHead, AskItem, CloseCode, Frame, Hello, PROTOCOL_VERSION};
 use ares_ring::{Buffer, Completion, Datagrams, Op, OpError, Outcome, Ring, SocketError, Target, UdpSocket};
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use quinn_proto::{ClientConfig, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint, Incoming, ServerConfig, Side};
@@ -65,6 +66,7 @@ pub(crate) struct Parts {
     pub(crate) hub: Sender<ToHub>,
     pub(crate) jobs: Sender<Job>,
     pub(crate) store: Arc<Store>,
+    pub(crate) spread: Arc<Mutex<Spread>>,
     pub(crate) totals: Arc<Totals>,
     pub(crate) tls: Tls,
     pub(crate) nonce: u64,
@@ -74,6 +76,19 @@ pub(crate) struct Parts {
     pub(crate) admission: AdmissionLimits,
     /// At the start.
     pub(crate) settings: Settings,
+}
+
+impl Parts {
+    /// Whether this node has given the chunk to others and has to give what they have not. As it will give this one too if not, it is asked
+    /// once a chunk.
+    fn has_given(&self, now: Instant, conn: &Conn, item: &AskItem) -> bool {
+        let Some(peer) = conn.peer() else { return false };
+        if !self.store.has(&item.id) {
+            return false;
+        }
+        let mut spread = self.spread.lock().unwrap_or_else(PoisonError::into_inner);
+        spread.on_give(self.clock.at(now), peer, item.id.into())
+    }
 }
 
 /// The shard's state.
@@ -436,6 +451,8 @@ impl Shard {
                 }
             }
             ToShard::Claim { path, release, state } => self.send_frame(path, &Frame::Claim { release, state }),
+            ToShard::Have { path, release, chunks } => self.send_frame(path, &Frame::Have { release, chunks }),
+            ToShard::Peers { path, release, peers } => self.send_frame(path, &Frame::Peers { release, peers }),
             ToShard::Addresses { path, addresses } => self.send_frame(path, &Frame::Addresses(addresses)),
             ToShard::TellBad { path, chunk } => self.send_frame(path, &Frame::Bad { chunk }),
             ToShard::Close { path, why } => self.close(now, path, &why),
@@ -583,8 +600,11 @@ impl Shard {
                 }
             }
             conn.drive(now, &self.parts.clock, &mut self.admission, &mut said);
-            while let Some((stream, item)) = conn.next_load(share_bytes) {
-                let started = self.loads.start(&mut self.ring, &self.parts.store, conn.path, stream, item);
+            while let Some((stream, item, is_of_anyone)) = conn.next_load(share_bytes) {
+                let started = match is_of_anyone && self.parts.has_given(now, conn, &item) {
+                    true => Err(AnswerHead::Elsewhere),
+                    false => self.loads.start(&mut self.ring, &self.parts.store, conn.path, stream, item),
+                };
                 if let Err(refusal) = started {
                     conn.serving.on_loaded(stream, item, Err(refusal), &mut conn.quic);
                 }
@@ -694,6 +714,8 @@ fn tell_all(parts: &Parts, conn: &Conn, said: &mut Vec<Said>) {
                 release,
                 state,
             },
+            Said::Have { peer, release, chunks } => ToHub::Have { peer, release, chunks },
+            Said::Peers { peer, release, peers } => ToHub::Peers { peer, release, peers },
             Said::SawBad { peer, chunk } => ToHub::PeerSawBad { peer, chunk },
             Said::Pulse { peer, pulse } => ToHub::Pulse {
                 source: Source { peer, path },

@@ -39,6 +39,7 @@ pub(super) struct Serving {
 struct Answer {
     reader: AskReader,
     asked: bool,
+    is_of_anyone: bool,
     items: VecDeque<AskItem>,
     step: Step,
 }
@@ -59,6 +60,7 @@ impl Serving {
         let answer = Answer {
             reader: AskReader::new(),
             asked: false,
+            is_of_anyone: false,
             items: VecDeque::new(),
             step: Step::Idle,
         };
@@ -78,6 +80,7 @@ impl Serving {
                 Ok(Some(chunk)) => match answer.reader.on_bytes(&chunk.bytes) {
                     Ok(Some(ask)) => {
                         answer.asked = true;
+                        answer.is_of_anyone = ask.is_of_anyone();
                         answer.items = ask.items().iter().copied().collect();
                         self.waiting.push_back(id);
                     }
@@ -99,9 +102,10 @@ impl Serving {
         verdict
     }
 
-    /// The next chunk to bring from the store, if this connection may load more; answered by `on_loaded`. `ahead_bytes`: what the path
+    /// The next chunk to bring from the store, if this connection may load more, and whether its peer may have it of others; answered by
+    /// `on_loaded`. `ahead_bytes`: what the path
     /// will soon take; `share_bytes`, at least 1: this connection's part of what its shard may load.
-    pub(super) fn next_load(&mut self, ahead_bytes: u64, share_bytes: u64) -> Option<(StreamId, AskItem)> {
+    pub(super) fn next_load(&mut self, ahead_bytes: u64, share_bytes: u64) -> Option<(StreamId, AskItem, bool)> {
         let bound = ahead_bytes.clamp(LOADED_BYTES_MIN, LOADED_BYTES_MAX).min(share_bytes);
         while self.loaded_bytes < bound {
             let id = self.waiting.pop_front()?;
@@ -109,7 +113,7 @@ impl Serving {
             let Some(item) = answer.items.pop_front() else { continue };
             answer.step = Step::Loading;
             self.loaded_bytes += bytes_of(&item);
-            return Some((id, item));
+            return Some((id, item, answer.is_of_anyone));
         }
         None
     }

@@ -151,6 +151,7 @@ impl Scheduler {
         };
         chunk.asks.retain(|known| *known != ask);
         if let Lost::Trouble(trouble) = lost {
+            chunk.was_referred |= trouble == Trouble::Elsewhere;
             chunk.backoffs.note(now, state.source.peer, trouble);
         }
         // Another ask that nobody doubts may still bring it.

@@ -1,16 +1,23 @@
 //! The match between waiting chunks and sources with room.
 
-use super::{ASKS_PER_CHUNK_MAX, AskState, Scheduler};
+use std::time::Duration;
+
+use super::{ASKS_PER_CHUNK_MAX, AskState, Scheduler, Spot};
 use crate::chunk::{ChunkRef, LEN_UNKNOWN, ReleaseId};
 use crate::limits::CHUNK_BYTES_MAX;
 use crate::peer::Source;
 use crate::swarm::peers::Likely;
-use crate::swarm::picker::{PICK_WINDOW, pick};
 use crate::swarm::queue::Line;
 use crate::swarm::source::Room;
 use crate::swarm::timers::Timer;
 use crate::swarm::{Action, AskId, Class};
 use crate::time::Instant;
+
+/// Chunks that are looked at for the next one to ask.
+const PICK_WINDOW: usize = 16;
+
+/// With so few holders there is nothing to spread, and disks and lookahead like the order they were wanted in.
+const FEW_HOLDERS: usize = 2;
 
 /// An ask that is silent this many times longer than it was expected to take is asked elsewhere too.
 const fn overdue_factor(class: Class) -> u32 {
@@ -26,6 +33,19 @@ pub(super) enum Budget {
     Free,
     /// Only in exchange for an ask of the same chunk that is in doubt: so silent sources cannot starve the others.
     Swap,
+}
+
+/// What speaks for asking a source for a chunk. Earlier ones are asked first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Having {
+    /// It says that it holds the chunk, and has not all of the release: who has all has other chunks to give.
+    Part,
+    /// It has all of the release.
+    All,
+    /// It may hold it.
+    Perhaps,
+    /// It has said what it holds, and not this; so only where there is nobody else.
+    Hardly,
 }
 
 /// A source that may have a chunk.
@@ -76,6 +96,9 @@ impl Scheduler {
         if !candidates.iter().any(|c| c.room == Room::Open) {
             return false;
         }
+        if budget == Budget::Free && class != Class::Deadline && self.make_ask_of_parts(now, class, release, &candidates) {
+            return true;
+        }
         let lines: &[Line] = match budget {
             Budget::Free => &[Line::Again, Line::Fresh],
             Budget::Swap => &[Line::Again],
@@ -83,6 +106,47 @@ impl Scheduler {
         lines
             .iter()
             .any(|line| self.make_ask_in(now, class, release, *line, budget, &candidates))
+    }
+
+    /// Asks somebody who holds a part of the release for the rarest of some chunks that it holds.
+    fn make_ask_of_parts(&mut self, now: Instant, class: Class, release: ReleaseId, candidates: &[Candidate]) -> bool {
+        let open = candidates
+            .iter()
+            .filter(|c| c.room == Room::Open && c.likely == Likely::Perhaps);
+        let mut open: Vec<(Duration, Source)> = open
+            .map(|c| (c.source, &self.sources[&c.source]))
+            .filter(|(_, state)| !state.is_doubtful())
+            .map(|(source, state)| (state.window.estimated_finish(0), source))
+            .collect();
+        open.sort_unstable();
+        for (_, source) in open {
+            let chunks = &self.chunks;
+            let waits = |chunk: &ChunkRef| matches!(chunks.get(chunk), Some(state) if matches!(state.spot, Spot::Queued(_)));
+            let sample = self.haves.sample(&source.peer, PICK_WINDOW, &mut self.rng, waits);
+            let fits = |chunk: &ChunkRef| {
+                let state = &self.chunks[chunk];
+                state.class == class
+                    && state.releases.contains(&release)
+                    && state.backoffs.blocked_until(now, &source.peer).is_none()
+                    && state.asks.iter().all(|ask| self.asks[ask].source.peer != source.peer)
+            };
+            if let Some(chunk) = sample.into_iter().find(fits) {
+                self.ask(now, chunk, source);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Chunks of one line to try, best first: as they were wanted, or where there are many holders, the rarest of some.
+    fn heads(&mut self, class: Class, release: ReleaseId, line: Line, holders: usize) -> Vec<ChunkRef> {
+        if class == Class::Deadline || holders <= FEW_HOLDERS {
+            return self.queues.head(class, release, line, PICK_WINDOW);
+        }
+        let mut chunks = self.queues.sample(class, release, line, PICK_WINDOW, &mut self.rng);
+        self.haves.sort_rarest_first(&mut chunks);
+        chunks.dedup();
+        chunks
     }
 
     /// Looks at the head of one line; again as long as that parks chunks, each of which pays for itself.
@@ -97,14 +161,12 @@ impl Scheduler {
     ) -> bool {
         let holders = candidates.chunk_by(|a, b| a.source.peer == b.source.peer).count();
         loop {
-            let mut head = self.queues.head(class, release, line, PICK_WINDOW);
-            if head.is_empty() {
-                return false;
-            }
-            let first = pick(head.len(), holders, &mut self.rng);
-            head.rotate_left(first);
             let mut has_parked = false;
-            for chunk in head {
+            for chunk in self.heads(class, release, line, holders) {
+                if !matches!(self.chunks[&chunk].spot, Spot::Queued(_)) {
+                    // It was parked a moment ago.
+                    continue;
+                }
                 let swap = match budget {
                     Budget::Free => None,
                     Budget::Swap => match self.doubted_ask(chunk) {
@@ -153,7 +215,7 @@ impl Scheduler {
         candidates
     }
 
-    /// The source for a chunk: those of peers that do not owe it already and those likely to have it first, then the least estimated
+    /// The source for a chunk: those of peers that do not owe it already and those that rather have it first, then the least estimated
     /// finish, ties at random. Another path to a peer that owes it is better than none: it may be the path that is slow, not the peer.
     pub(super) fn choose(&mut self, now: Instant, class: Class, candidates: &[Candidate], chunk: ChunkRef) -> Choice {
         let state = &self.chunks[&chunk];
@@ -165,11 +227,23 @@ impl Scheduler {
                 &of_all
             }
         };
+        let having = |candidate: &Candidate| match (candidate.likely, self.haves.holds(&candidate.source.peer, chunk.id.into())) {
+            (Likely::Complete, _) => Having::All,
+            (Likely::Perhaps, Some(true)) if class == Class::Deadline => Having::All,
+            (Likely::Perhaps, Some(true)) => Having::Part,
+            (Likely::Perhaps, None) => Having::Perhaps,
+            (Likely::Perhaps, Some(false)) => Having::Hardly,
+        };
+        let has_better = candidates.iter().any(|candidate| having(candidate) < Having::Hardly);
         let mut wake: Option<Instant> = None;
         let mut must_wait = false;
         let mut open = Vec::new();
         for candidate in candidates {
             let source = candidate.source;
+            let having = having(candidate);
+            if has_better && having == Having::Hardly {
+                continue;
+            }
             if candidate.room == Room::Mute || state.asks.iter().any(|ask| self.asks[ask].source == source) {
                 continue;
             }
@@ -183,16 +257,16 @@ impl Scheduler {
                 let rank = (
                     at.is_doubtful(),
                     state.asks.iter().any(|ask| owes(&self.asks[ask])),
-                    candidate.likely,
+                    having,
                     at.window.estimated_finish(chunk.len.into()),
                 );
                 open.push((rank, source));
             }
         }
-        let Some(((doubtful, owes, likely, finish), _)) = open.iter().min().copied() else {
+        let Some(((doubtful, owes, having, finish), _)) = open.iter().min().copied() else {
             return if must_wait { Choice::Wait } else { Choice::Park(wake) };
         };
-        let worst = (doubtful, owes, likely, finish + finish / 8);
+        let worst = (doubtful, owes, having, finish + finish / 8);
         open.retain(|(rank, _)| *rank <= worst);
         let tie = if open.len() > 1 { self.rng.below(open.len()) } else { 0 };
         Choice::Ask(open[tie].1)
@@ -216,6 +290,7 @@ impl Scheduler {
         let state = self.chunks.get_mut(&chunk).expect("queued chunks are known");
         state.asks.push(ask);
         let (place, class) = (state.place, state.class);
+        let is_of_anyone = class != Class::Deadline && !state.was_referred && self.haves.has_others(&source.peer);
         assert!(state.asks.len() <= ASKS_PER_CHUNK_MAX, "asks of a chunk are bounded");
 
         let at = self.sources.get_mut(&source).expect("chosen among the sources");
@@ -246,6 +321,7 @@ impl Scheduler {
             chunk,
             place,
             class,
+            is_of_anyone,
         });
     }
 }

@@ -21,6 +21,7 @@ impl Scheduler {
         for release in &state.releases {
             self.queues.insert(ticket, *release, chunk);
         }
+        self.haves.on_queued(chunk);
         self.is_stirred = true;
     }
 

@@ -3,6 +3,7 @@
 mod net;
 mod paths;
 mod reach;
+mod sharing;
 mod ways;
 
 use net::{Net, Peer, Temper, chunk, release, source};

@@ -1,0 +1,144 @@
+//! Peers that hold parts of a release and say which: who is asked for what.
+
+use super::*;
+use crate::swarm::Want;
+
+/// A scheduler that knows one peer with all of the release and so many with none of it yet, and wants chunks `0..count`.
+fn scheduler(parts: usize, count: u32) -> Scheduler {
+    let mut scheduler = Scheduler::new(SchedulerConfig::default(), 1);
+    for index in 0..=parts {
+        let state = if index == 0 {
+            ClaimState::Complete
+        } else {
+            ClaimState::Partial
+        };
+        scheduler.on_source_up(Instant::ZERO, source(index), ms(1));
+        scheduler.on_claim(Instant::ZERO, release(), source(index).peer, state);
+        if index > 0 {
+            scheduler.on_have(Instant::ZERO, source(index).peer, &[]);
+        }
+    }
+    for n in 0..count {
+        scheduler.on_want(Instant::ZERO, WantKey(n.into()), want(n));
+    }
+    scheduler
+}
+
+fn want(n: u32) -> Want {
+    Want {
+        chunk: chunk(n, 256 << 10),
+        place: None,
+        class: Class::Bulk,
+        release: release(),
+        patience: ms(3_000),
+        unreached: Unreached::Wait,
+    }
+}
+
+fn tag(n: u32) -> ChunkTag {
+    want(n).chunk.id.into()
+}
+
+/// What is asked now: of whom, which chunk, and whether it may be left to others.
+fn asks(scheduler: &mut Scheduler, now: Instant) -> Vec<(AskId, Source, u32, bool)> {
+    let mut asks = Vec::new();
+    while let Some(action) = scheduler.poll(now) {
+        if let Action::Ask {
+            ask,
+            source,
+            chunk,
+            is_of_anyone,
+            ..
+        } = action
+        {
+            let n = (0..).find(|n| want(*n).chunk == chunk).expect("one of ours");
+            asks.push((ask, source, n, is_of_anyone));
+        }
+    }
+    asks
+}
+
+#[test]
+fn who_has_all_is_asked_for_what_nobody_else_has() {
+    let mut scheduler = scheduler(3, 64);
+    for n in 0..60 {
+        scheduler.on_have(Instant::ZERO, source(1 + n as usize % 3).peer, &[tag(n)]);
+    }
+    let asked = asks(&mut scheduler, Instant::ZERO);
+    let of = |index: usize| asked.iter().filter(move |(_, at, ..)| *at == source(index));
+    // The rarest of some that it looks at, which are most of those four.
+    assert!(of(0).take(6).filter(|(_, _, n, _)| *n >= 60).count() >= 3, "{asked:?}");
+    for index in 1..4 {
+        assert!(of(index).count() > 0, "{asked:?}");
+        assert!(
+            of(index).all(|(_, _, n, _)| *n < 60 && *n as usize % 3 + 1 == index),
+            "{asked:?}"
+        );
+    }
+    assert!(asked.iter().all(|(.., is_of_anyone)| *is_of_anyone));
+}
+
+#[test]
+fn of_what_a_peer_holds_the_rarest_comes_first() {
+    let mut scheduler = scheduler(4, 0);
+    for index in 1..=4 {
+        scheduler.on_have(Instant::ZERO, source(index).peer, &[tag(0), tag(1), tag(2)]);
+    }
+    scheduler.on_have(Instant::ZERO, source(4).peer, &[tag(3)]);
+    for n in 0..4 {
+        scheduler.on_want(Instant::ZERO, WantKey(n), want(n as u32));
+    }
+    let asked = asks(&mut scheduler, Instant::ZERO);
+    let first_of_4 = asked.iter().find(|(_, at, ..)| *at == source(4));
+    assert!(matches!(first_of_4, Some((_, _, 3, _))), "{asked:?}");
+}
+
+#[test]
+fn what_was_left_to_others_is_asked_of_them_as_soon_as_they_have_it_and_never_left_again() {
+    let mut scheduler = scheduler(1, 1);
+    let [(ask, at, _, true)] = asks(&mut scheduler, Instant::ZERO)[..] else {
+        panic!("one ask, of anyone")
+    };
+    assert_eq!(at, source(0), "the other has nothing yet");
+    scheduler.on_refused(Instant::ZERO, ask, Refusal::Elsewhere);
+    assert_eq!(asks(&mut scheduler, Instant::ZERO + ms(10)), [], "they do not have it yet");
+    scheduler.on_have(Instant::ZERO + ms(20), source(1).peer, &[tag(0)]);
+    let [(_, at, _, false)] = asks(&mut scheduler, Instant::ZERO + ms(20))[..] else {
+        panic!("one ask, not to be left to others")
+    };
+    assert_eq!(at, source(1));
+}
+
+#[test]
+fn where_the_others_never_have_it_who_left_it_to_them_is_asked_again() {
+    let mut scheduler = scheduler(1, 1);
+    let [(ask, ..)] = asks(&mut scheduler, Instant::ZERO)[..] else {
+        panic!("one ask")
+    };
+    scheduler.on_refused(Instant::ZERO, ask, Refusal::Elsewhere);
+    let [(_, at, _, false)] = asks(&mut scheduler, Instant::ZERO + ms(1_000))[..] else {
+        panic!("one ask, not to be left to others")
+    };
+    assert_eq!(at, source(0));
+}
+
+#[test]
+fn what_is_part_of_much_does_not_run_out_of_patience_while_the_rest_comes() {
+    let mut scheduler = scheduler(0, 2);
+    for second in 1..10 {
+        let now = Instant::ZERO + ms(1_000 * second);
+        scheduler.on_want(now, WantKey(100 + second), want(100));
+        asks(&mut scheduler, now);
+        scheduler.on_verified(now, want(100).chunk.id);
+        while let Some(action) = scheduler.poll(now) {
+            assert!(!matches!(action, Action::Fail { .. }), "{action:?} after {second} s");
+        }
+    }
+    let ended =
+        |scheduler: &mut Scheduler, now| std::iter::from_fn(|| scheduler.poll(now)).any(|a| matches!(a, Action::Fail { .. }));
+    assert!(!ended(&mut scheduler, Instant::ZERO + ms(11_999)));
+    assert!(
+        ended(&mut scheduler, Instant::ZERO + ms(12_000)),
+        "nothing has come for as long as it may take"
+    );
+}

@@ -1,0 +1,375 @@
+//! What this node says to those who take part in a release with it: which chunks it holds while it has not all of them, and who else is
+//! there. Decides what is said to whom and when; the hub says it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
+use std::time::Duration;
+
+use ares_core::chunk::{ChunkTag, ReleaseId};
+use ares_core::limits::{HAVE_CHUNKS_MAX, TOLD_PEERS_MAX};
+use ares_core::peer::{PeerAt, PeerId};
+use ares_core::time::Instant;
+use ares_core::wire::ClaimState;
+
+/// How long what is new waits for more of it.
+const HAVE_EVERY: Duration = Duration::from_millis(25);
+
+/// How often a peer is told again who else is there: some of all, others each time.
+const PEERS_EVERY: Duration = Duration::from_secs(10);
+
+/// Peers of a release that this node goes to because others told of them. They may come to it as well.
+const LINKS_MAX: usize = 16;
+
+/// Peers remembered beside those, for when one of them cannot be reached; the one told first is forgotten for a new one.
+const SPARE_MAX: usize = 256;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Sharing {
+    releases: BTreeMap<ReleaseId, Swarm>,
+    /// When there is something to say; `None` where nothing is new.
+    have_at: Option<Instant>,
+    /// Who is to be told who else is there, and when.
+    rounds: BTreeSet<(Instant, ReleaseId, PeerId)>,
+}
+
+/// Those who take part in one release.
+#[derive(Default)]
+struct Swarm {
+    /// What is held here, in the order in which it came; empty once all is.
+    log: Vec<ChunkTag>,
+    held: BTreeSet<ChunkTag>,
+    members: BTreeMap<PeerId, Member>,
+    /// Whom this node goes to because others told of them.
+    links: BTreeSet<PeerId>,
+    spare: VecDeque<PeerAt>,
+}
+
+/// A peer that has some of the release.
+struct Member {
+    state: ClaimState,
+    /// How much of the log it was told; `None` before the first word.
+    told: Option<usize>,
+    /// The last of the others that it was told of.
+    told_of: PeerId,
+}
+
+/// Chunks that a peer is to be told of.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Have {
+    pub(super) peer: PeerId,
+    pub(super) release: ReleaseId,
+    pub(super) chunks: Vec<ChunkTag>,
+}
+
+impl Sharing {
+    /// A peer says how much of a release it has.
+    pub(super) fn on_claim(&mut self, now: Instant, release: ReleaseId, peer: PeerId, state: ClaimState) {
+        if state == ClaimState::None {
+            if let Some(swarm) = self.releases.get_mut(&release) {
+                swarm.members.remove(&peer);
+            }
+            return;
+        }
+        let members = &mut self.releases.entry(release).or_default().members;
+        if !members.contains_key(&peer) {
+            self.rounds.insert((now, release, peer));
+        }
+        let member = members.entry(peer).or_insert(Member {
+            state,
+            told: None,
+            told_of: peer,
+        });
+        member.state = state;
+        if state == ClaimState::Partial && member.told.is_none() {
+            self.have_at = Some(now);
+        }
+    }
+
+    /// The last path to the peer is gone.
+    pub(super) fn on_peer_gone(&mut self, peer: &PeerId) {
+        for swarm in self.releases.values_mut() {
+            swarm.members.remove(peer);
+        }
+    }
+
+    /// A path to the peer is gone, and with it perhaps what was said over it.
+    pub(super) fn on_path_gone(&mut self, now: Instant, peer: &PeerId) {
+        for swarm in self.releases.values_mut() {
+            if let Some(member) = swarm.members.get_mut(peer) {
+                member.told = None;
+                self.have_at.get_or_insert(now + HAVE_EVERY);
+            }
+        }
+    }
+
+    /// Whether the peer has said that it has something of the release.
+    pub(super) fn is_member(&self, release: &ReleaseId, peer: &PeerId) -> bool {
+        self.releases
+            .get(release)
+            .is_some_and(|swarm| swarm.members.contains_key(peer))
+    }
+
+    /// Whether the peer has said that it has a part of the release.
+    pub(super) fn has_part(&self, release: &ReleaseId, peer: &PeerId) -> bool {
+        let member = self.releases.get(release).and_then(|swarm| swarm.members.get(peer));
+        member.is_some_and(|member| member.state == ClaimState::Partial)
+    }
+
+    /// A chunk of the release is held here.
+    pub(super) fn on_held(&mut self, now: Instant, release: ReleaseId, chunk: ChunkTag) {
+        let swarm = self.releases.entry(release).or_default();
+        if swarm.held.insert(chunk) {
+            swarm.log.push(chunk);
+            self.have_at.get_or_insert(now + HAVE_EVERY);
+        }
+    }
+
+    /// All of the release is held here, and everybody was told so.
+    pub(super) fn on_complete(&mut self, release: &ReleaseId) {
+        if let Some(swarm) = self.releases.get_mut(release) {
+            (swarm.log, swarm.held) = (Vec::new(), BTreeSet::new());
+            swarm.spare.clear();
+        }
+    }
+
+    /// When there is something to say.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let round = self.rounds.first().map(|(at, ..)| *at);
+        self.have_at.into_iter().chain(round).min()
+    }
+
+    /// What is to be said of the chunks held here, where `is_partial` says that they are not all of their release. `knows`: what need not be
+    /// said, because the peer has it.
+    pub(super) fn poll_have(
+        &mut self,
+        now: Instant,
+        is_partial: impl Fn(&ReleaseId) -> bool,
+        knows: impl Fn(&PeerId, ChunkTag) -> bool,
+    ) -> Vec<Have> {
+        if self.have_at.take_if(|at| *at <= now).is_none() {
+            return Vec::new();
+        }
+        let mut haves = Vec::new();
+        for (release, swarm) in self.releases.iter_mut().filter(|(release, _)| is_partial(release)) {
+            let parts = swarm
+                .members
+                .iter_mut()
+                .filter(|(_, member)| member.state == ClaimState::Partial);
+            for (peer, member) in parts {
+                let from = member.told.unwrap_or(0);
+                let to = swarm.log.len().min(from + HAVE_CHUNKS_MAX);
+                if member.told == Some(to) {
+                    continue;
+                }
+                let is_first = member.told.replace(to).is_none();
+                if to < swarm.log.len() {
+                    self.have_at.get_or_insert(now + HAVE_EVERY);
+                }
+                let chunks: Vec<ChunkTag> = swarm.log[from..to].iter().copied().filter(|tag| !knows(peer, *tag)).collect();
+                if is_first || !chunks.is_empty() {
+                    haves.push(Have {
+                        peer: *peer,
+                        release: *release,
+                        chunks,
+                    });
+                }
+            }
+        }
+        haves
+    }
+
+    /// Who is to be told who else takes part in which release, and those others.
+    pub(super) fn poll_peers(&mut self, now: Instant) -> Vec<(PeerId, ReleaseId, Vec<PeerId>)> {
+        let mut told = Vec::new();
+        while let Some((at, release, peer)) = self.rounds.first().copied()
+            && at <= now
+        {
+            self.rounds.pop_first();
+            let Some(swarm) = self.releases.get_mut(&release) else {
+                continue;
+            };
+            let Some(member) = swarm.members.get(&peer) else { continue };
+            self.rounds.insert((now + PEERS_EVERY, release, peer));
+            if member.state == ClaimState::Partial {
+                let others = swarm.next_others(&peer);
+                if !others.is_empty() {
+                    told.push((peer, release, others));
+                }
+            }
+        }
+        told
+    }
+
+    /// A peer says who else is there. Those of them that this node is to go to.
+    pub(super) fn on_told(&mut self, release: ReleaseId, peers: Vec<PeerAt>) -> Vec<PeerAt> {
+        let swarm = self.releases.entry(release).or_default();
+        for told in peers {
+            let is_known = swarm.links.contains(&told.peer) || swarm.members.contains_key(&told.peer);
+            if is_known {
+                continue;
+            }
+            swarm.spare.retain(|spare| spare.peer != told.peer);
+            if swarm.spare.len() == SPARE_MAX {
+                swarm.spare.pop_front();
+            }
+            swarm.spare.push_back(told);
+        }
+        swarm.take_links()
+    }
+
+    /// A peer could not be reached. The releases for which others told of it, and whom to go to in its place.
+    pub(super) fn on_unreached(&mut self, peer: &PeerId) -> Vec<(ReleaseId, Vec<PeerAt>)> {
+        let releases = self.releases.iter_mut().filter_map(|(release, swarm)| {
+            let was_link = swarm.links.remove(peer);
+            was_link.then(|| (*release, swarm.take_links()))
+        });
+        releases.collect()
+    }
+}
+
+impl Swarm {
+    /// Some of those that take part, but for this one; others each time.
+    fn next_others(&mut self, peer: &PeerId) -> Vec<PeerId> {
+        let Some(last) = self.members.get(peer).map(|member| member.told_of) else {
+            return Vec::new();
+        };
+        let behind = self.members.range((Bound::Excluded(last), Bound::Unbounded));
+        let in_turn = behind.chain(self.members.range(..=last)).map(|(other, _)| *other);
+        let others: Vec<PeerId> = in_turn.filter(|other| other != peer).take(TOLD_PEERS_MAX).collect();
+        if let (Some(member), Some(last)) = (self.members.get_mut(peer), others.last()) {
+            member.told_of = *last;
+        }
+        others
+    }
+
+    fn take_links(&mut self) -> Vec<PeerAt> {
+        let mut new = Vec::new();
+        while self.links.len() < LINKS_MAX
+            && let Some(told) = self.spare.pop_front()
+        {
+            if !self.members.contains_key(&told.peer) && self.links.insert(told.peer) {
+                new.push(told);
+            }
+        }
+        new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ares_core::chunk::ChunkId;
+
+    use super::*;
+
+    fn release() -> ReleaseId {
+        ReleaseId(ChunkId::of(b"release"))
+    }
+
+    fn peer(n: u16) -> PeerId {
+        let mut bytes = [0; 32];
+        bytes[..2].copy_from_slice(&n.to_be_bytes());
+        PeerId::from_bytes(bytes)
+    }
+
+    fn tag(n: u64) -> ChunkTag {
+        ChunkTag::from_bytes(n.to_be_bytes())
+    }
+
+    fn at(n: u16) -> PeerAt {
+        PeerAt {
+            peer: peer(n),
+            addrs: vec![([10, 0, 0, 1], 7411).into()],
+        }
+    }
+
+    fn ms(ms: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn who_has_a_part_is_told_each_chunk_once_and_at_first_that_there_will_be_some() {
+        let mut sharing = Sharing::default();
+        let said = |sharing: &mut Sharing, now| -> Vec<Vec<ChunkTag>> {
+            let haves = sharing.poll_have(now, |_| true, |_, chunk| chunk == tag(9));
+            haves.into_iter().map(|have| have.chunks).collect()
+        };
+        sharing.on_claim(ms(0), release(), peer(1), ClaimState::Complete);
+        assert_eq!(said(&mut sharing, ms(0)), [[]; 0], "who has all needs nothing");
+        sharing.on_claim(ms(0), release(), peer(1), ClaimState::Partial);
+        assert_eq!(said(&mut sharing, ms(0)), [vec![]]);
+        for n in [1, 2, 2, 9] {
+            sharing.on_held(ms(10), release(), tag(n));
+        }
+        assert_eq!(sharing.have_at, Some(ms(10) + HAVE_EVERY));
+        assert_eq!(said(&mut sharing, ms(11)), [[]; 0], "more may come");
+        assert_eq!(said(&mut sharing, ms(40)), [vec![tag(1), tag(2)]], "it has the third itself");
+        assert_eq!((said(&mut sharing, ms(90)), sharing.have_at), (vec![], None));
+        sharing.on_path_gone(ms(100), &peer(1));
+        assert_eq!(
+            said(&mut sharing, ms(200)),
+            [vec![tag(1), tag(2)]],
+            "it may have been lost with the path"
+        );
+        sharing.on_peer_gone(&peer(1));
+        sharing.on_held(ms(300), release(), tag(3));
+        assert_eq!(said(&mut sharing, ms(400)), [[]; 0]);
+    }
+
+    #[test]
+    fn much_is_said_in_pieces() {
+        let mut sharing = Sharing::default();
+        let count = 3 * HAVE_CHUNKS_MAX as u64 - 1;
+        (0..count).for_each(|n| sharing.on_held(ms(0), release(), tag(n)));
+        sharing.on_claim(ms(0), release(), peer(1), ClaimState::Partial);
+        let mut said = Vec::new();
+        while let Some(now) = sharing.have_at {
+            for have in sharing.poll_have(now, |_| true, |_, _| false) {
+                assert!(have.chunks.len() <= HAVE_CHUNKS_MAX);
+                said.extend(have.chunks);
+            }
+        }
+        assert_eq!(said, (0..count).map(tag).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn those_who_take_part_are_told_of_each_other_in_turn() {
+        let mut sharing = Sharing::default();
+        sharing.on_claim(ms(0), release(), peer(0), ClaimState::Complete);
+        for n in 1..100 {
+            sharing.on_claim(ms(0), release(), peer(n), ClaimState::Partial);
+        }
+        let mut met = BTreeSet::new();
+        for round in 0..8 {
+            let told = sharing.poll_peers(ms(0) + PEERS_EVERY * round);
+            assert_eq!(told.len(), 99);
+            assert!(
+                told.iter()
+                    .all(|(to, _, others)| others.len() == TOLD_PEERS_MAX && !others.contains(to))
+            );
+            met.extend(told.into_iter().find(|(to, ..)| *to == peer(5)).expect("it has a part").2);
+            assert!(
+                sharing.poll_peers(ms(0) + PEERS_EVERY * round).is_empty(),
+                "not again so soon"
+            );
+        }
+        assert!(met.len() > 60, "others each time: {}", met.len());
+    }
+
+    #[test]
+    fn some_of_those_told_of_are_gone_to_and_another_if_one_cannot_be_reached() {
+        let mut sharing = Sharing::default();
+        sharing.on_claim(ms(0), release(), peer(3), ClaimState::Partial);
+        let links = sharing.on_told(release(), (0..1000).map(at).collect());
+        assert_eq!(links.len(), LINKS_MAX);
+        assert!(!links.contains(&at(3)), "it is here already");
+        assert!(sharing.on_told(release(), (0..1000).map(at).collect()).is_empty());
+        assert!(sharing.releases[&release()].spare.len() <= SPARE_MAX);
+        let [(of, others)] = &sharing.on_unreached(&links[0].peer)[..] else {
+            panic!("one release")
+        };
+        assert_eq!((*of, others.len()), (release(), 1));
+        assert!(!links.contains(&others[0]));
+        assert!(sharing.on_unreached(&peer(5000)).is_empty());
+    }
+}

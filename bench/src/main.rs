@@ -15,6 +15,7 @@ mod quinn_peer;
 mod readers;
 mod report;
 mod serve;
+mod sink;
 mod stats;
 mod transfer;
 

@@ -37,6 +37,11 @@ pub(crate) fn cell(values: impl IntoIterator<Item = f64>, digits: usize) -> Stri
     Spread::of(values).map_or("-".to_owned(), |s| s.show(digits))
 }
 
+/// Median and the worst, whichever end that is; a dash of nothing.
+pub(crate) fn cell_with_worst(values: impl IntoIterator<Item = f64>, digits: usize, worst: fn(Spread) -> f64) -> String {
+    Spread::of(values).map_or("-".to_owned(), |s| format!("{:.digits$} ({:.digits$})", s.median, worst(s)))
+}
+
 /// Bytes in MiB.
 pub(crate) fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)

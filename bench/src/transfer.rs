@@ -11,6 +11,7 @@ use crate::error::{BenchError, Result, io};
 use crate::meter::{self, Calls, Sample};
 use crate::peers::{self, Peer, Server};
 use crate::report::{Report, parse_size, say};
+use crate::sink::hash_of;
 use crate::stats::{cell, mib, table};
 
 /// Bytes of the run in which system calls are counted: counting costs, and the number per MB does not depend on the size.
@@ -236,12 +237,6 @@ fn clean(sink: &Path) -> Result<(PathBuf, PathBuf)> {
     }
     quiet(Command::new("sync").arg("--file-system").arg(sink));
     Ok((state, out))
-}
-
-fn hash_of(path: &Path) -> Result<blake3::Hash> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_mmap_rayon(path).map_err(io("cannot read", path))?;
-    Ok(hasher.finalize())
 }
 
 fn verify(peer: Peer, out: &Path, hash: blake3::Hash) -> Result<()> {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::report::{Report, say};
-use crate::stats::{Spread, table};
+use crate::stats::{cell_with_worst, table};
 use reading::Reader;
 use scenario::Scenario;
 use trial::{Idle, Scene, Trial};
@@ -196,8 +196,10 @@ fn show(all: &[Series]) -> String {
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for series in all {
         let trials = &series.trials;
-        let worst_high = |f: &dyn Fn(&Trial) -> Option<f64>, digits| cell(trials.iter().filter_map(f), digits, |s| s.max);
-        let worst_low = |f: &dyn Fn(&Trial) -> Option<f64>, digits| cell(trials.iter().filter_map(f), digits, |s| s.min);
+        let worst_high =
+            |f: &dyn Fn(&Trial) -> Option<f64>, digits| cell_with_worst(trials.iter().filter_map(f), digits, |s| s.max);
+        let worst_low =
+            |f: &dyn Fn(&Trial) -> Option<f64>, digits| cell_with_worst(trials.iter().filter_map(f), digits, |s| s.min);
         rows.push(vec![
             series.scenario.name().to_owned(),
             series.rtt.clone(),
@@ -213,9 +215,4 @@ fn show(all: &[Series]) -> String {
         ]);
     }
     table(&rows)
-}
-
-/// Median and the worst, whichever end that is; a dash of nothing.
-fn cell(values: impl Iterator<Item = f64>, digits: usize, worst: fn(Spread) -> f64) -> String {
-    Spread::of(values).map_or("-".to_owned(), |s| format!("{:.digits$} ({:.digits$})", s.median, worst(s)))
 }

@@ -16,6 +16,7 @@ use ares_tests::{Node, Running, daemon};
 
 use super::mptcp;
 use crate::error::{BenchError, Result, io};
+use crate::sink::{hash_of, used_bytes};
 
 /// Bytes of one read of a mounted file.
 const READ_BYTES: usize = 64 << 10;
@@ -144,7 +145,7 @@ impl Reading {
                 if !outcome.status.success() {
                     return Ok(Ended::Badly(last_error(&outcome.stderr)));
                 }
-                hash(&dest).map(Ended::With).map_err(io("cannot read", &dest))
+                hash_of(&dest).map(Ended::With)
             }
             Kind::Mount { mounted, thread, .. } => {
                 if !thread.is_finished() {
@@ -174,16 +175,6 @@ fn last_error(text: &str) -> String {
     line.unwrap_or_default().trim().to_owned()
 }
 
-/// Bytes in use on the filesystem of `dir`; on a tmpfs those of whole pages, at once.
-fn used_bytes(dir: &Path) -> Result<u64> {
-    let stat = rustix::fs::statvfs(dir).map_err(|e| BenchError::Io {
-        what: "cannot ask for the free space of",
-        path: dir.to_owned(),
-        source: e.into(),
-    })?;
-    Ok((stat.f_blocks - stat.f_bfree) * stat.f_frsize)
-}
-
 /// A published file is the one entry of its mount.
 pub(super) fn only_entry(dir: &Path) -> Result<PathBuf> {
     let entry = std::fs::read_dir(dir).and_then(|mut entries| entries.next().transpose());
@@ -207,11 +198,4 @@ fn read(path: &Path, bytes: &AtomicU64) -> std::io::Result<blake3::Hash> {
             }
         }
     }
-}
-
-/// What is in a file.
-pub(super) fn hash(path: &Path) -> std::io::Result<blake3::Hash> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_mmap_rayon(path)?;
-    Ok(hasher.finalize())
 }

@@ -1,7 +1,6 @@
 //! One trial: the links, the servers and a reader; what strikes whom and when; what was seen.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,6 @@ use ares_tests::lab::PORT;
 use ares_tests::paths::{self, Direction, PATHS, Servers, TwoPaths};
 use ares_tests::relay::Shape;
 use ares_tests::rng::Rng;
-use ares_tests::scratch::{mount_tmpfs, quiet};
 use ares_tests::{Daemon, Running, tree, wait};
 use rustix::process::Signal;
 
@@ -20,6 +18,7 @@ use super::reading::{self, Ended, Reader, Reading};
 use super::scenario::{Scenario, Strike};
 use crate::error::{BenchError, Result, io};
 use crate::interrupt::Interrupt;
+use crate::sink::{Sink, hash_of};
 
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(1);
@@ -81,15 +80,6 @@ enum Serving {
     Mptcp { _sender: Running },
 }
 
-/// A tmpfs for what one reader keeps.
-struct Sink(PathBuf);
-
-impl Drop for Sink {
-    fn drop(&mut self) {
-        quiet(Command::new("umount").arg("-l").arg(&self.0));
-    }
-}
-
 impl Scene {
     /// Joins the machines and makes a file that takes both paths so many seconds.
     pub(super) fn new(scenario: Scenario, shapes: [Shape; 2], seconds: u64, seed: u64) -> Result<Self> {
@@ -100,7 +90,7 @@ impl Scene {
         let bytes = shapes.iter().map(|shape| u64::from(shape.mbit_per_s)).sum::<u64>() * 125_000 * seconds;
         let file = lab.lab().dir("served").join("file.bin");
         tree::big_file(&file, bytes, seed);
-        let hash = reading::hash(&file).map_err(io("cannot read", &file))?;
+        let hash = hash_of(&file)?;
         let scene = Self {
             scenario,
             lab,
@@ -128,11 +118,7 @@ impl Scene {
     /// An empty tmpfs at the reader's, with room for what it keeps and the file beside it.
     fn sink(&self, seed: u64) -> Result<Sink> {
         let dir = self.lab.reader().dir().join(format!("sink-{seed}"));
-        std::fs::create_dir_all(&dir).map_err(io("cannot make", &dir))?;
-        if !mount_tmpfs(&dir, &format!("size={}", 2 * self.bytes + (256 << 20))) {
-            return Err(BenchError::NoTmpfs);
-        }
-        Ok(Sink(dir))
+        Sink::mount(dir, 2 * self.bytes + (256 << 20))
     }
 
     /// Runs one reader to its end.
@@ -140,7 +126,7 @@ impl Scene {
         let sink = self.sink(seed)?;
         let carried_before = self.carried();
         let mut serving = self.serve(reader)?;
-        let reading = Reading::start(reader, self.lab.reader(), serving.link(), &sink.0)?;
+        let reading = Reading::start(reader, self.lab.reader(), serving.link(), sink.path())?;
         let strike_after = WARM + Duration::from_millis(Rng::new(seed).below(WARM_MORE_MS));
         let seen = self.watch(&reading, &mut serving, strike_after, interrupt)?;
         self.restore();
@@ -337,8 +323,8 @@ impl Scene {
     pub(super) fn idle(&self, silence: Duration, seed: u64, interrupt: &Interrupt) -> Result<Idle> {
         let sink = self.sink(seed)?;
         let serving = self.serve(Reader::Mount)?;
-        let node = self.lab.reader().with_state(sink.0.join("state"));
-        let dir = sink.0.join("mounted");
+        let node = self.lab.reader().with_state(sink.path().join("state"));
+        let dir = sink.path().join("mounted");
         std::fs::create_dir(&dir).map_err(io("cannot make", &dir))?;
         let mounted = ares_tests::mount::Mounted::new(&node, serving.link(), &dir);
         let file = reading::only_entry(&dir)?;

@@ -13,6 +13,7 @@ use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::procfs;
 use crate::run::{Outcome, PATIENCE, Running};
 use crate::scratch::{OWNER_VARIABLE, Scratch, say};
 
@@ -490,6 +491,24 @@ impl Node {
     pub fn limit_arrivals(&self, mbit_per_s: u32) {
         let Cable { before, port } = self.cable();
         limit(before, port, mbit_per_s);
+    }
+
+    /// Limits what arrives at this machine and what leaves it by `eth0`, megabits per second each.
+    ///
+    /// # Panics
+    /// Where `tc` refuses.
+    pub fn limit_both_ways(&self, mbit_per_s: u32) {
+        self.limit_arrivals(mbit_per_s);
+        limit(self.namespace(), "eth0", mbit_per_s);
+    }
+
+    /// Bytes that have left this machine by `eth0`, headers included. What a limit holds back has not left.
+    ///
+    /// # Panics
+    /// Where the kernel refuses, or the lab has no network of its own.
+    pub fn sent_bytes(&self) -> u64 {
+        self.inside(|| procfs::sent_by("eth0"))
+            .unwrap_or_else(|| panic!("no eth0 in {}", self.namespace()))
     }
 
     /// Limits what leaves this machine of `Lab::two_cables` over each of its cables, megabits per second.

@@ -79,12 +79,24 @@ pub fn reset_peak(pid: u32) {
     let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
 }
 
-/// Bytes that have left by any interface of the network namespace that a process is in, headers included (/proc/PID/net/dev, netdevice(7)).
+/// Bytes that have left by any interface of the network namespace that a process is in, headers included.
 pub fn sent_bytes(pid: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/net/dev")).ok()?;
-    // `  eth0: ` and 16 numbers, of which the ninth.
-    let of_line = |line: &str| line.split_once(':')?.1.split_ascii_whitespace().nth(8)?.parse::<u64>().ok();
-    Some(text.lines().filter_map(of_line).sum())
+    Some(sent_by_each(&text).map(|(_, bytes)| bytes).sum())
+}
+
+/// The same by one interface, of the network namespace that this thread is in.
+pub(crate) fn sent_by(device: &str) -> Option<u64> {
+    let text = fs::read_to_string("/proc/thread-self/net/dev").ok()?;
+    sent_by_each(&text).find(|(name, _)| *name == device).map(|(_, bytes)| bytes)
+}
+
+/// The lines of /proc/PID/net/dev, `  eth0: ` and 16 numbers, of which the ninth counts what was sent (netdevice(7)).
+fn sent_by_each(text: &str) -> impl Iterator<Item = (&str, u64)> {
+    text.lines().filter_map(|line| {
+        let (name, numbers) = line.split_once(':')?;
+        Some((name.trim(), numbers.split_ascii_whitespace().nth(8)?.parse().ok()?))
+    })
 }
 
 /// All processes of the machine that may be seen.

@@ -73,6 +73,17 @@ pub(crate) enum BenchError {
     /// A transfer over MPTCP.
     #[error("MPTCP: {0}")]
     Mptcp(std::io::Error),
+    /// No place for BitTorrent's peers to meet.
+    #[error("the tracker cannot listen: {0}")]
+    Tracker(std::io::Error),
+    /// Too much for a tmpfs.
+    #[error("this takes {wanted_mib} MiB of memory and {available_mib} are available: take fewer --readers or less --mib")]
+    NoMemory {
+        /// For all readers.
+        wanted_mib: u64,
+        /// Now.
+        available_mib: u64,
+    },
     /// No handler for Ctrl-C.
     #[error("cannot watch for signals: {0}")]
     Signals(std::io::Error),

@@ -44,6 +44,7 @@ pub(crate) fn facts() -> Value {
         "rustc": said("rustc", &["--version"]),
         "nginx": said("nginx", &["-v"]),
         "curl": said("curl", &["--version"]),
+        "aria2": said("aria2c", &["--version"]),
         "tcp_congestion": line_of("/proc/sys/net/ipv4/tcp_congestion_control", ""),
         "rmem_max": line_of("/proc/sys/net/core/rmem_max", ""),
         "unix_time": std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs()),

@@ -17,6 +17,7 @@ mod report;
 mod serve;
 mod sink;
 mod stats;
+mod swarm;
 mod transfer;
 
 use std::process::ExitCode;
@@ -49,6 +50,8 @@ enum Job {
     Serve(serve::Args),
     /// Two paths, two peers: how long nothing arrives when one of them dies, against MPTCP.
     Failover(failover::Args),
+    /// One publisher and many readers who start at the same time, against BitTorrent and the least possible time.
+    Swarm(swarm::Args),
     /// A sender over MPTCP; started by `failover`.
     #[command(hide = true)]
     MptcpServe(failover::MptcpServe),
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Job::LimitsFlow(args) => limits::run_flow(&args),
         Job::Serve(args) => serve::run(&args),
         Job::Failover(args) => failover::run(&args),
+        Job::Swarm(args) => swarm::run(&args),
         Job::MptcpServe(args) => failover::mptcp_serve(&args),
         Job::MptcpGet(args) => failover::mptcp_get(&args),
         Job::Readers(args) => readers::run(&args),

@@ -11,7 +11,7 @@ pub mod link;
 pub mod manifest;
 pub mod path;
 pub mod peer;
-mod rng;
+pub mod rng;
 pub mod store;
 pub mod swarm;
 pub mod time;

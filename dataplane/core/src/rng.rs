@@ -1,15 +1,17 @@
-//! Our own randomness: SplitMix64 (Steele, Lea, Flood 2014), seeded, for ties. Nothing secret depends on it.
+//! Our own randomness: SplitMix64 (Steele, Lea, Flood 2014), seeded, for ties and for simulations. Nothing secret depends on it.
 
 /// Same seed, same numbers.
 #[derive(Clone, Debug)]
-pub(crate) struct Rng(u64);
+pub struct Rng(u64);
 
 impl Rng {
-    pub(crate) const fn new(seed: u64) -> Self {
+    /// Numbers that only `seed` gives.
+    pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(crate) const fn next(&mut self) -> u64 {
+    /// The next number, of all 64 bits.
+    pub const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -18,7 +20,7 @@ impl Rng {
     }
 
     /// One of `0..count`; `count` is small, so the bias of a remainder does not matter.
-    pub(crate) const fn below(&mut self, count: usize) -> usize {
+    pub const fn below(&mut self, count: usize) -> usize {
         (self.next() % count as u64) as usize
     }
 }

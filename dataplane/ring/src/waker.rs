@@ -33,7 +33,8 @@ pub struct Waker {
 }
 
 impl Waker {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// One that no ring listens to. A ring makes its own: [`crate::Ring::waker`].
+    pub fn new() -> io::Result<Self> {
         let eventfd = crate::sys::eventfd()?;
         Ok(Waker {
             shared: Arc::new(Shared {

@@ -16,7 +16,7 @@ use crate::counters::Totals;
 use crate::handle::{Handle, Inner};
 use crate::hub::{self, Hub};
 use crate::identity::{Identity, IdentityError};
-use crate::lanes::{self, Leash};
+use crate::lanes::{self, Leash, Routes};
 use crate::mailbox::{Job, MAILBOX_MAX, ShardPost, ToHub, ToShard};
 use crate::path_ids::PathIds;
 use crate::shard::{self, Shard};
@@ -127,6 +127,7 @@ impl Node {
                 path_ids: parts.path_ids.clone(),
                 admission: config.admission,
                 settings: config.settings.clone(),
+                routes: Routes::KERNEL,
             };
             let waker = node.spawn_shard(shard)?;
             shards.push(ShardPost { queue, waker });
@@ -156,9 +157,10 @@ impl Node {
             store: parts.store,
             totals: parts.totals,
             path_ids: parts.path_ids,
+            routes: Routes::KERNEL,
             seed: random(),
         };
-        node.spawn("ares-hub".to_owned(), move || Hub::new(hub).run())?;
+        node.spawn("ares-hub".to_owned(), move || Hub::new(hub.clock.now(), hub).run())?;
         Ok(node)
     }
 
@@ -179,7 +181,7 @@ impl Node {
             let made = Ring::new(&RingConfig::default()).map_err(StartError::from);
             let shard = made.and_then(|ring| {
                 let waker = ring.waker();
-                Ok((Shard::new(parts, ring)?, waker))
+                Ok((Shard::start(parts, ring)?, waker))
             });
             match shard {
                 Ok((shard, waker)) => {

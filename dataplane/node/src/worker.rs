@@ -27,22 +27,27 @@ impl Worker {
     pub(crate) fn run(self) {
         let writer = self.store.writer();
         while let Ok(job) = self.jobs.recv() {
-            match job {
-                Job::Land { ask, bytes } => self.land(&writer, &ask, bytes),
-                Job::Read { id, want, waiter } => self.read(id, want, waiter),
-                Job::Check(chunk) => {
-                    self.check(&chunk);
-                    self.tell(ToHub::Checked(chunk));
-                }
-                Job::Fill { want, chunk, place } => {
-                    let failed = |why: String| FetchError::Store { chunk: chunk.id, why };
-                    let result = match writer.fill(chunk, place) {
-                        Ok(Filled::Copied | Filled::There) => Ok(()),
-                        Ok(Filled::NotHeld) => Err(failed("its bytes were lost from the disk meanwhile; try again".to_owned())),
-                        Err(error) => Err(failed(error.to_string())),
-                    };
-                    self.tell(ToHub::Filled { want, result });
-                }
+            self.on_job(&writer, job);
+        }
+    }
+
+    /// Does it and tells the hub.
+    pub(crate) fn on_job(&self, writer: &StoreWriter, job: Job) {
+        match job {
+            Job::Land { ask, bytes } => self.land(writer, &ask, bytes),
+            Job::Read { id, want, waiter } => self.read(id, want, waiter),
+            Job::Check(chunk) => {
+                self.check(&chunk);
+                self.tell(ToHub::Checked(chunk));
+            }
+            Job::Fill { want, chunk, place } => {
+                let failed = |why: String| FetchError::Store { chunk: chunk.id, why };
+                let result = match writer.fill(chunk, place) {
+                    Ok(Filled::Copied | Filled::There) => Ok(()),
+                    Ok(Filled::NotHeld) => Err(failed("its bytes were lost from the disk meanwhile; try again".to_owned())),
+                    Err(error) => Err(failed(error.to_string())),
+                };
+                self.tell(ToHub::Filled { want, result });
             }
         }
     }

@@ -39,7 +39,7 @@ use self::waiting::Waiting;
 use crate::api::{NodeConfig, PathFigures, PeerHint, PeerStatus, ReleaseStatus, Sink, Status, StoreStatus, WantId};
 use crate::clock::Clock;
 use crate::counters::{Totals, add};
-use crate::lanes;
+use crate::lanes::Routes;
 use crate::mailbox::{CloseReason, End, Job, PathAsk, ShardPost, ToHub, ToShard, Tune};
 use crate::path_ids::PathIds;
 use crate::store::Store;
@@ -70,6 +70,7 @@ pub(crate) struct Parts {
     pub(crate) store: Arc<Store>,
     pub(crate) totals: Arc<Totals>,
     pub(crate) path_ids: Arc<PathIds>,
+    pub(crate) routes: Routes,
     pub(crate) seed: u64,
 }
 
@@ -105,7 +106,7 @@ fn mode_of(setting: Setting) -> Mode {
 }
 
 impl Hub {
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(now: Instant, parts: Parts) -> Self {
         let config = swarm::SchedulerConfig {
             inflight_bytes_max: parts.config.settings.bytes(Knob::GetWindow),
             stall_floor: parts.config.stall_timeout,
@@ -113,10 +114,10 @@ impl Hub {
         };
         let timeout = parts.config.dial_timeout;
         let mut scheduler = Scheduler::new(config, parts.seed);
-        scheduler.on_mode(parts.clock.now(), None, mode_of(parts.config.settings.get(Knob::PathMode)));
+        scheduler.on_mode(now, None, mode_of(parts.config.settings.get(Knob::PathMode)));
         Self {
             scheduler,
-            dialer: Dialer::new(parts.identity, parts.shards.len(), timeout, lanes::source_for),
+            dialer: Dialer::new(parts.identity, parts.shards.len(), timeout, parts.routes.source_for),
             addresses: Addresses::new(parts.listen.clone(), parts.ports.clone(), Vec::new()),
             interests: Interests::default(),
             waiting: Waiting::default(),
@@ -134,21 +135,19 @@ impl Hub {
     /// Runs until told to stop; then tells shards and workers to stop too.
     pub(crate) fn run(mut self) {
         while !self.stopping {
-            let sleep = self
-                .deadline()
-                .map_or(SLEEP_MAX, |at| at.since(self.parts.clock.now()).min(SLEEP_MAX));
+            let sleep = self.deadline().map_or(SLEEP_MAX, |at| at.since(self.now()).min(SLEEP_MAX));
             match self.parts.inbox.recv_timeout(sleep) {
                 Ok(message) => {
-                    self.on_message(message);
+                    self.on_message(self.now(), message);
                     for _ in 1..BATCH_MAX {
                         let Ok(message) = self.parts.inbox.try_recv() else { break };
-                        self.on_message(message);
+                        self.on_message(self.now(), message);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.act();
+            self.act(self.now());
         }
         for shard in &self.parts.shards {
             shard.send(ToShard::Stop);
@@ -160,7 +159,8 @@ impl Hub {
         self.parts.clock.now()
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    /// When `act` has something to do though nobody said anything; `None` if never.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         let dial = self.dialer.deadline(|peer| self.is_wanted(peer));
         let all = [
             self.scheduler.deadline(),
@@ -171,8 +171,8 @@ impl Hub {
         all.into_iter().flatten().min()
     }
 
-    fn on_message(&mut self, message: ToHub) {
-        let now = self.now();
+    /// Hands what somebody says to the machines. `act` follows.
+    pub(crate) fn on_message(&mut self, now: Instant, message: ToHub) {
         match message {
             ToHub::PathUp {
                 source,
@@ -257,9 +257,9 @@ impl Hub {
             ToHub::Announce(release) => self.announce(release),
             ToHub::Status(reply) => {
                 // Whoever asked may have gone; that is theirs to know.
-                let _ = reply.send(self.status());
+                let _ = reply.send(self.status(now));
             }
-            ToHub::Tune(tune) => self.tune(&tune),
+            ToHub::Tune(tune) => self.tune(now, &tune),
             ToHub::Mode { release, mode, old } => {
                 let before = self.scheduler.on_mode(now, Some(release), mode);
                 // As with `Status`.
@@ -269,10 +269,10 @@ impl Hub {
         }
     }
 
-    fn tune(&mut self, tune: &Tune) {
+    fn tune(&mut self, now: Instant, tune: &Tune) {
         match tune.setting.knob() {
             Knob::GetWindow => self.scheduler.set_inflight_bytes_max(tune.setting.value()),
-            Knob::PathMode => drop(self.scheduler.on_mode(self.now(), None, mode_of(tune.setting))),
+            Knob::PathMode => drop(self.scheduler.on_mode(now, None, mode_of(tune.setting))),
             _ => {}
         }
         for shard in &self.parts.shards {
@@ -281,8 +281,7 @@ impl Hub {
     }
 
     /// Lets the machines choose until they have nothing more to do, and carries their choices out.
-    fn act(&mut self) {
-        let now = self.now();
+    pub(crate) fn act(&mut self, now: Instant) {
         while let Some(action) = self.scheduler.poll(now) {
             match action {
                 swarm::Action::Ask {
@@ -732,8 +731,7 @@ impl Hub {
         let _ = self.parts.jobs.send(job);
     }
 
-    fn status(&self) -> Status {
-        let now = self.now();
+    fn status(&self, now: Instant) -> Status {
         let mut peers: BTreeMap<PeerId, Vec<PathFigures>> = BTreeMap::new();
         for shard in &self.parts.shards {
             let (reply, paths) = bounded(1);

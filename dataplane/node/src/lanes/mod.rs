@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use self::kernel::{Interest, Kernel};
-pub(crate) use self::reach::{is_link_local, lane_mtu, link_mtu, reachable, source_for};
+pub(crate) use self::reach::{Routes, is_link_local, reachable};
 use crate::mailbox::ToHub;
 
 /// The machine's addresses now that the rules leave, loopback last. Empty where the kernel does not tell.

@@ -10,20 +10,40 @@ use rustix::net::sockopt;
 /// Ethernet's MTU: what is assumed where the kernel does not tell.
 const DEFAULT_MTU: u32 = 1500;
 
+/// Where datagrams leave from and how large they may be.
+#[derive(Clone, Copy)]
+pub(crate) struct Routes {
+    /// The local address that datagrams to that one leave from if nobody chooses.
+    pub(crate) source_for: fn(IpAddr) -> Option<IpAddr>,
+    /// The MTU to probe up to for a connection from an address, or from where `source_for` says, in bytes of IP packet.
+    pub(crate) link_mtu: fn(Option<IpAddr>, SocketAddr) -> u32,
+    /// The same for one that leaves from a lane.
+    pub(crate) lane_mtu: fn(&Lane, SocketAddr) -> u32,
+}
+
+impl Routes {
+    /// As the kernel has them.
+    pub(crate) const KERNEL: Self = Self {
+        source_for,
+        link_mtu,
+        lane_mtu,
+    };
+}
+
 /// The MTU to probe up to for a connection from `local` to `remote`, in bytes of IP packet: that of the route the kernel takes (`IP_MTU`
 /// of ip(7)), which knows the network namespace, loopback to own addresses and what routers have said.
-pub(crate) fn link_mtu(local: Option<IpAddr>, remote: SocketAddr) -> u32 {
+fn link_mtu(local: Option<IpAddr>, remote: SocketAddr) -> u32 {
     route_mtu(local, None, remote).unwrap_or(DEFAULT_MTU)
 }
 
 /// As `link_mtu`, for a connection that leaves from this lane.
-pub(crate) fn lane_mtu(lane: &Lane, remote: SocketAddr) -> u32 {
+fn lane_mtu(lane: &Lane, remote: SocketAddr) -> u32 {
     let by_lane = route_mtu(Some(lane.ip), Some(&lane.name), remote);
     by_lane.unwrap_or_else(|_| link_mtu(Some(lane.ip), remote))
 }
 
 /// The local address that the kernel would send from to `remote` by itself.
-pub(crate) fn source_for(remote: IpAddr) -> Option<IpAddr> {
+fn source_for(remote: IpAddr) -> Option<IpAddr> {
     // The port matters to nobody: a socket that is connected asks for the route alone.
     let socket = connected(None, None, SocketAddr::new(remote, 9)).ok()?;
     let local = rustix::net::getsockname(&socket).ok()?;

@@ -115,7 +115,7 @@ impl Conn {
         quic: Connection,
         lane: Option<Lane>,
         hello: Hello,
-        clock: &Clock,
+        now: time::Instant,
     ) -> Self {
         Self {
             path,
@@ -128,15 +128,15 @@ impl Conn {
             lane,
             asking: Asking::default(),
             serving: Serving::default(),
-            exchange: Exchange::new(clock.now(), ExchangeLimits::default(), hello),
+            exchange: Exchange::new(now, ExchangeLimits::default(), hello),
             control: None,
             control_out: Bytes::new(),
             peer: None,
             phase: Phase::Opening,
-            health: Health::new(clock.now(), Duration::ZERO),
+            health: Health::new(now, Duration::ZERO),
             pinged_at: None,
             is_sought: false,
-            used_at: clock.now(),
+            used_at: now,
             closed_because: None,
         }
     }
@@ -386,7 +386,7 @@ impl Conn {
 
     fn on_readable(&mut self, now: Instant, clock: &Clock, id: StreamId, said: &mut Vec<Said>) {
         let verdict = if Some(id) == self.control {
-            self.read_control(clock, id);
+            self.read_control(clock.at(now), id);
             Ok(())
         } else if self.asking.owns(id) {
             let mut outcomes = Vec::new();
@@ -401,12 +401,12 @@ impl Conn {
         }
     }
 
-    fn read_control(&mut self, clock: &Clock, id: StreamId) {
+    fn read_control(&mut self, now: time::Instant, id: StreamId) {
         let mut stream = self.quic.recv_stream(id);
         let Ok(mut chunks) = stream.read(true) else { return };
         loop {
             match chunks.next(usize::MAX) {
-                Ok(Some(chunk)) => self.exchange.on_bytes(clock.now(), &chunk.bytes),
+                Ok(Some(chunk)) => self.exchange.on_bytes(now, &chunk.bytes),
                 Ok(None) | Err(ReadError::Reset(_)) => {
                     self.exchange.on_fin();
                     break;

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use ares_core::chunk::LEN_UNKNOWN;
 use ares_core::peer::PathId;
 use ares_core::wire::{AnswerHead, AskItem};
-use ares_ring::{Op, OpError, Ring, Target};
+use ares_ring::{Op, OpError, Target};
 use bytes::{Bytes, BytesMut};
 use quinn_proto::StreamId;
 
 use super::Tag;
+use super::submit::Submit;
 use crate::store::{Extent, Store};
 
 /// Reads in flight.
@@ -39,7 +40,7 @@ impl Loads {
     /// Starts to read, or says at once why not.
     pub(super) fn start(
         &mut self,
-        ring: &mut Ring,
+        ring: &mut impl Submit,
         store: &Store,
         path: PathId,
         stream: StreamId,

@@ -9,6 +9,7 @@ mod sends;
 mod serving;
 mod shares;
 mod sought;
+mod submit;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -32,10 +33,11 @@ use self::loads::Loads;
 use self::sends::Sends;
 use self::shares::Shares;
 use self::sought::Sought;
+pub(crate) use self::submit::Submit;
 use crate::clock::Clock;
 use crate::congestion::Chosen;
 use crate::counters::{Totals, add};
-use crate::lanes;
+use crate::lanes::{self, Routes};
 use crate::mailbox::{CloseReason, End, Job, PathAsk, ToHub, ToShard, Tune};
 use crate::node::StartError;
 use crate::path_ids::PathIds;
@@ -76,6 +78,7 @@ pub(crate) struct Parts {
     pub(crate) admission: AdmissionLimits,
     /// At the start.
     pub(crate) settings: Settings,
+    pub(crate) routes: Routes,
 }
 
 impl Parts {
@@ -92,9 +95,9 @@ impl Parts {
 }
 
 /// The shard's state.
-pub(crate) struct Shard {
+pub(crate) struct Shard<S = Ring> {
     parts: Parts,
-    ring: Ring,
+    ring: S,
     endpoint: Endpoint,
     sockets: Vec<Bound>,
     congestion: Arc<Chosen>,
@@ -117,10 +120,22 @@ pub(crate) struct Shard {
     stopping: Option<Instant>,
 }
 
-struct Bound {
+/// A socket that something can be sent from.
+pub(crate) struct Bound {
     socket: Target,
     local: SocketAddr,
+    /// For connections that others open, by the MTU of their link.
     server: BTreeMap<u32, Arc<ServerConfig>>,
+}
+
+impl Bound {
+    pub(crate) fn new(socket: Target, local: SocketAddr) -> Self {
+        Self {
+            socket,
+            local,
+            server: BTreeMap::new(),
+        }
+    }
 }
 
 /// What a tag of the ring stands for.
@@ -158,50 +173,13 @@ impl Tag {
 }
 
 impl Shard {
-    pub(crate) fn new(parts: Parts, mut ring: Ring) -> Result<Self, StartError> {
-        let server = Arc::new(parts.tls.server().map_err(StartError::Tls)?);
-        let default = ServerConfig::with_crypto(server);
-        let endpoint = Endpoint::new(
-            Arc::new(quic::endpoint_config(&parts.reset_secret)),
-            Some(Arc::new(default)),
-            true,
-            None,
-        );
-        let mut bound = Vec::new();
-        for (index, socket) in parts.sockets.iter().enumerate() {
-            let target = Target::Slot(ring.register(socket)?);
-            ring.submit(
-                Op::Receive { socket: target.clone() },
-                Tag::Receive(SocketId(index as u16)).encode(),
-            );
-            bound.push(Bound {
-                socket: target,
-                local: socket.local_addr(),
-                server: BTreeMap::new(),
-            });
+    /// One that the kernel serves.
+    pub(crate) fn start(parts: Parts, mut ring: Ring) -> Result<Self, StartError> {
+        let mut sockets = Vec::new();
+        for socket in &parts.sockets {
+            sockets.push(Bound::new(Target::Slot(ring.register(socket)?), socket.local_addr()));
         }
-        let now = Instant::now();
-        Ok(Self {
-            endpoint,
-            sockets: bound,
-            congestion: Arc::new(Chosen::new(Congestion::of(parts.settings.get(Knob::Congestion)))),
-            conns: BTreeMap::new(),
-            admission: Admission::new(parts.admission),
-            sought: Sought::default(),
-            by_path: BTreeMap::new(),
-            dirty: VecDeque::new(),
-            is_dirty: BTreeSet::new(),
-            timers: BTreeSet::new(),
-            timer_of: BTreeMap::new(),
-            loads: Loads::default(),
-            shares: Shares::new(parts.settings.bytes(Knob::ServeWindow)),
-            sends: Sends::default(),
-            scratch: Vec::new(),
-            next_stats: now + STATS_INTERVAL,
-            stopping: None,
-            ring,
-            parts,
-        })
+        Self::new(Instant::now(), parts, ring, sockets, None).map_err(StartError::Tls)
     }
 
     /// Runs until told to stop, or until nobody is left who could tell. A ring that the kernel refuses to serve ends the thread
@@ -231,21 +209,67 @@ impl Shard {
             while let Some(completion) = self.ring.reap() {
                 self.on_completion(now, completion);
             }
-            loop {
-                match self.parts.inbox.try_recv() {
-                    Ok(message) => self.on_message(now, message),
-                    Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Disconnected) if self.stopping.is_some() => break,
-                    Err(TryRecvError::Disconnected) => self.on_message(now, ToShard::Stop),
-                }
-            }
-            self.fire_timers(now);
-            self.drive_all(now);
-            self.report_stats(now);
+            self.turn(now);
         }
     }
+}
 
-    fn next_wake(&self, now: Instant) -> Duration {
+impl<S: Submit> Shard<S> {
+    /// One that `ring` serves, with these sockets. `seed`: of what QUIC draws; `None` takes it from the operating system.
+    pub(crate) fn new(
+        now: Instant,
+        parts: Parts,
+        mut ring: S,
+        sockets: Vec<Bound>,
+        seed: Option<[u8; 32]>,
+    ) -> Result<Self, TlsError> {
+        let default = ServerConfig::with_crypto(Arc::new(parts.tls.server()?));
+        let mut config = quic::endpoint_config(&parts.reset_secret);
+        config.rng_seed(seed);
+        for (index, bound) in sockets.iter().enumerate() {
+            let socket = bound.socket.clone();
+            ring.submit(Op::Receive { socket }, Tag::Receive(SocketId(index as u16)).encode());
+        }
+        Ok(Self {
+            endpoint: Endpoint::new(Arc::new(config), Some(Arc::new(default)), true, None),
+            sockets,
+            congestion: Arc::new(Chosen::new(Congestion::of(parts.settings.get(Knob::Congestion)))),
+            conns: BTreeMap::new(),
+            admission: Admission::new(parts.admission),
+            sought: Sought::default(),
+            by_path: BTreeMap::new(),
+            dirty: VecDeque::new(),
+            is_dirty: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            timer_of: BTreeMap::new(),
+            loads: Loads::default(),
+            shares: Shares::new(parts.settings.bytes(Knob::ServeWindow)),
+            sends: Sends::default(),
+            scratch: Vec::new(),
+            next_stats: now + STATS_INTERVAL,
+            stopping: None,
+            ring,
+            parts,
+        })
+    }
+
+    /// What is to be done between two sleeps, behind what the ring has brought.
+    pub(crate) fn turn(&mut self, now: Instant) {
+        loop {
+            match self.parts.inbox.try_recv() {
+                Ok(message) => self.on_message(now, message),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) if self.stopping.is_some() => break,
+                Err(TryRecvError::Disconnected) => self.on_message(now, ToShard::Stop),
+            }
+        }
+        self.fire_timers(now);
+        self.drive_all(now);
+        self.report_stats(now);
+    }
+
+    /// How long to sleep if nothing comes.
+    pub(crate) fn next_wake(&self, now: Instant) -> Duration {
         if !self.dirty.is_empty() && self.sends.has_room() {
             return Duration::ZERO;
         }
@@ -255,7 +279,8 @@ impl Shard {
         wake.map_or(Duration::from_secs(1), |at| at.saturating_duration_since(now))
     }
 
-    fn on_completion(&mut self, now: Instant, completion: Completion) {
+    /// Takes what the ring has brought. `turn` follows.
+    pub(crate) fn on_completion(&mut self, now: Instant, completion: Completion) {
         let tag = Tag::decode(completion.tag);
         match (completion.outcome, tag) {
             (Outcome::Received(datagrams), Some(Tag::Receive(id))) => self.on_datagrams(now, id, datagrams),
@@ -356,7 +381,7 @@ impl Shard {
             Ok((handle, quic)) => {
                 let path = self.parts.path_ids.next();
                 self.admission.on_accepted(self.parts.clock.at(now), path, remote.ip());
-                self.insert(path, id, handle, quic, None);
+                self.insert(now, path, id, handle, quic, None);
             }
             Err(error) => {
                 tracing::debug!(%error.cause, "a connection was not accepted");
@@ -388,7 +413,7 @@ impl Shard {
     }
 
     fn server_config(&mut self, id: SocketId, local: Option<IpAddr>, remote: SocketAddr) -> Result<Arc<ServerConfig>, TlsError> {
-        let mtu = lanes::link_mtu(local, remote);
+        let mtu = (self.parts.routes.link_mtu)(local, remote);
         let configs = &mut self.sockets[usize::from(id.0)].server;
         if let Some(config) = configs.get(&mtu) {
             return Ok(config.clone());
@@ -402,6 +427,7 @@ impl Shard {
 
     fn insert(
         &mut self,
+        now: Instant,
         path: PathId,
         id: SocketId,
         handle: ConnectionHandle,
@@ -415,8 +441,10 @@ impl Shard {
             nonce: self.parts.nonce,
             ports: self.parts.ports[usize::from(id.0)].clone(),
         };
-        self.conns
-            .insert(handle.0, Conn::new(path, id, handle, quic, lane, hello, &self.parts.clock));
+        self.conns.insert(
+            handle.0,
+            Conn::new(path, id, handle, quic, lane, hello, self.parts.clock.at(now)),
+        );
         self.by_path.insert(path, handle.0);
         self.mark_dirty(handle.0);
     }
@@ -513,8 +541,8 @@ impl Shard {
         let crypto = self.parts.tls.client(peer).map_err(|error| error.to_string())?;
         let mut config = ClientConfig::new(Arc::new(crypto));
         let mtu = match &from {
-            Some(lane) => lanes::lane_mtu(lane, remote),
-            None => lanes::link_mtu(Some(self.sockets[at].local.ip()), remote),
+            Some(lane) => (self.parts.routes.lane_mtu)(lane, remote),
+            None => (self.parts.routes.link_mtu)(Some(self.sockets[at].local.ip()), remote),
         };
         config.transport_config(quic::transport_config(mtu, Side::Client, &self.congestion));
         // No certificates, so the name is never looked at; TLS wants one.
@@ -522,7 +550,7 @@ impl Shard {
             .endpoint
             .connect(now, config, remote, "ares")
             .map_err(|error| error.to_string())?;
-        self.insert(path, SocketId(at as u16), handle, quic, from);
+        self.insert(now, path, SocketId(at as u16), handle, quic, from);
         self.seek(path);
         Ok(())
     }

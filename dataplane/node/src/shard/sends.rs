@@ -3,12 +3,13 @@
 
 use std::time::Instant;
 
-use ares_ring::{Ecn, Op, OpError, Origin, Ring, SEGMENTS_MAX, SEND_BYTES_MAX, Target};
+use ares_ring::{Ecn, Op, OpError, Origin, SEGMENTS_MAX, SEND_BYTES_MAX, Target};
 use quinn_proto::{EcnCodepoint, Transmit};
 use rustix::io::Errno;
 
 use super::Tag;
 use super::conn::Conn;
+use super::submit::Submit;
 
 /// Bursts in the kernel's hands at once.
 const BURSTS_MAX: usize = 64;
@@ -28,7 +29,7 @@ impl Sends {
     /// Sends what a connection has, at most `bursts_max` bursts. Returns whether that was all.
     pub(super) fn transmit(
         &mut self,
-        ring: &mut Ring,
+        ring: &mut impl Submit,
         socket: &Target,
         conn: &mut Conn,
         now: Instant,
@@ -59,7 +60,7 @@ impl Sends {
     }
 
     /// Sends an answer of the endpoint itself; under pressure it is dropped, the peer will ask again.
-    pub(super) fn respond(&mut self, ring: &mut Ring, socket: Target, transmit: &Transmit, bytes: &[u8]) {
+    pub(super) fn respond(&mut self, ring: &mut impl Submit, socket: Target, transmit: &Transmit, bytes: &[u8]) {
         if self.has_room() {
             let from = transmit.src_ip.map(Origin::address);
             self.submit(
@@ -73,7 +74,15 @@ impl Sends {
         }
     }
 
-    fn submit(&mut self, ring: &mut Ring, socket: Target, transmit: &Transmit, from: Option<Origin>, payload: Vec<u8>, tag: u64) {
+    fn submit(
+        &mut self,
+        ring: &mut impl Submit,
+        socket: Target,
+        transmit: &Transmit,
+        from: Option<Origin>,
+        payload: Vec<u8>,
+        tag: u64,
+    ) {
         self.inflight += 1;
         let op = Op::Send {
             socket,

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Only an acknowledgement counts as an answer: a path that is cut in one direction still brings what the peer repeats, and it cannot be
-//! asked anything. Silence while nothing is expected means nothing. A suspicion that was wrong costs duplicates, so it may be quick.
+//! asked anything. But as long as something comes, the answer may be in the queue behind it. Silence while nothing is expected means
+//! nothing. A suspicion that was wrong costs duplicates, so it may be quick.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -247,7 +248,8 @@ impl Health {
                 self.check_at = Some((since + self.probe_timeout()).max(now));
             }
             Phase::Quiet { since, .. } => {
-                let due = since + self.probe_timeout();
+                // As long as something comes, the answer may be behind it.
+                let due = (since + self.probe_timeout()).max(self.heard_at + QUIET_MIN);
                 if due > now {
                     self.check_at = Some(due);
                 } else {

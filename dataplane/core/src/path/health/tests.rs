@@ -142,6 +142,31 @@ fn a_thin_path_that_brings_large_bursts_is_not_suspect() {
 }
 
 #[test]
+fn a_path_is_not_suspect_as_long_as_something_comes_but_right_behind_it() {
+    // After a pause of a round trip comes a burst, and the answer to the ping behind it.
+    let rtt = ms(40);
+    let mut health = Health::new(Instant::ZERO, rtt);
+    health.on_rtt(rtt, ms(2));
+    health.on_expecting(Instant::ZERO, true);
+    let mut now = Instant::ZERO;
+    let mut arrive = |health: &mut Health, count: u64| {
+        for _ in 0..count {
+            now = now + ms(1);
+            health.on_heard(now);
+            while health.poll(now).is_some() {}
+        }
+        now
+    };
+    let now = arrive(&mut health, 400) + rtt;
+    while health.poll(now).is_some() {}
+    assert_eq!(health.pulse(), Pulse::Quiet);
+    let now = arrive(&mut health, 200);
+    assert_eq!(health.pulse(), Pulse::Quiet);
+    while health.poll(now + QUIET_MIN).is_some() {}
+    assert_eq!(health.pulse(), Pulse::Suspect, "nothing has answered");
+}
+
+#[test]
 fn a_peer_that_is_slow_and_answers_pings_is_not_suspect_and_is_pinged_less_and_less() {
     let mut link = Link::new(ms(5), ms(60_000));
     link.expect(true);

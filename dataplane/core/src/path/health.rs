@@ -95,9 +95,10 @@ pub struct Health {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Well,
-    /// Pinged, for the first time then.
+    /// Pinged, for the first time then. The answer has the timeout of then: what comes late while it is awaited makes it no longer.
     Quiet {
         since: Instant,
+        timeout: Duration,
         is_pinged_again: bool,
     },
     Suspect {
@@ -227,29 +228,33 @@ impl Health {
                 if due > now {
                     self.check_at = Some(due);
                 } else {
+                    let timeout = self.probe_timeout();
                     self.phase = Phase::Quiet {
                         since: now,
+                        timeout,
                         is_pinged_again: false,
                     };
                     self.actions.extend([Action::Ping, Action::Tell(Pulse::Quiet)]);
-                    self.check_at = Some(now + self.probe_timeout() / 2);
+                    self.check_at = Some(now + timeout / 2);
                 }
             }
             // Twice, since the loss of a ping is no death.
             Phase::Quiet {
                 since,
+                timeout,
                 is_pinged_again: false,
             } => {
                 self.phase = Phase::Quiet {
                     since,
+                    timeout,
                     is_pinged_again: true,
                 };
                 self.actions.push_back(Action::Ping);
-                self.check_at = Some((since + self.probe_timeout()).max(now));
+                self.check_at = Some((since + timeout).max(now));
             }
-            Phase::Quiet { since, .. } => {
+            Phase::Quiet { since, timeout, .. } => {
                 // As long as something comes, the answer may be behind it.
-                let due = (since + self.probe_timeout()).max(self.heard_at + QUIET_MIN);
+                let due = (since + timeout).max(self.heard_at + QUIET_MIN);
                 if due > now {
                     self.check_at = Some(due);
                 } else {

@@ -167,6 +167,29 @@ fn a_path_is_not_suspect_as_long_as_something_comes_but_right_behind_it() {
 }
 
 #[test]
+fn what_a_peer_repeats_that_hears_nothing_does_not_put_suspicion_off() {
+    let mut health = Health::new(Instant::ZERO, ms(40));
+    health.on_rtt(ms(40), ms(2));
+    health.on_expecting(Instant::ZERO, true);
+    let at = |time_ms| Instant::ZERO + ms(time_ms);
+    for now in (0..=100).map(at) {
+        health.on_heard(now);
+        while health.poll(now).is_some() {}
+    }
+    let mut suspect_at = None;
+    for time_ms in 101..300 {
+        if time_ms == 140 {
+            health.on_heard(at(time_ms));
+        }
+        while health.poll(at(time_ms)).is_some() {}
+        if suspect_at.is_none() && health.pulse() == Pulse::Suspect {
+            suspect_at = Some(time_ms);
+        }
+    }
+    assert_eq!(suspect_at, Some(100 + 10 + 40 + 4 * 2), "the patience and a probe timeout");
+}
+
+#[test]
 fn a_peer_that_is_slow_and_answers_pings_is_not_suspect_and_is_pinged_less_and_less() {
     let mut link = Link::new(ms(5), ms(60_000));
     link.expect(true);

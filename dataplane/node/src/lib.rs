@@ -15,6 +15,8 @@ mod node;
 mod path_ids;
 mod quic;
 mod shard;
+#[cfg(test)]
+mod sim;
 pub mod store;
 mod tls;
 mod want_ids;

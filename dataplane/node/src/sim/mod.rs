@@ -1,0 +1,354 @@
+//! Whole nodes in virtual time. Hub, dialer, scheduler, shard, QUIC, TLS, health, congestion control, worker and store are the real ones;
+//! only the kernel is replaced, by links that can be slow, noisy, cut and healed. The same seed gives the same run, to the nanosecond, so
+//! bounds are exact and what fails can be looked at again.
+//!
+//! ```text
+//!   reader 10.0.1.2 ──── way 1 ──── 10.0.1.1 server        each way has a link for each direction and server,
+//!          10.0.2.2 ──── way 2 ──── 10.0.2.1               the reader has a NAT on each of its own
+//!          10.0.1.2 ──── way 1 ──── 10.0.1.3 second server ..
+//! ```
+//!
+//! Threads are infinitely fast here, and so are disks: what is seen is what the network and our machines do to each other.
+
+mod link;
+mod net;
+mod node;
+mod record;
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId};
+use ares_core::knobs::{Knob, Setting, Settings};
+use ares_core::path::Mode;
+use ares_core::swarm::{Class, FetchError, Unreached, Want};
+use ares_core::time::Instant;
+use bytes::Bytes;
+use crossbeam::channel::{Receiver, Sender, unbounded};
+
+use self::link::{Link, LinkSpec};
+use self::net::{Event, Net};
+use self::node::{Node, NodeSpec, PORT, READER_HOST, ip_of};
+use self::record::Record;
+use crate::api::{PeerHint, WantId};
+use crate::clock::Clock;
+use crate::hub::Waiter;
+use crate::mailbox::ToHub;
+use crate::store::testing::{chunk, named};
+
+/// Chunks of the one release, wanted one after the other and again from the first: what has come is not kept.
+const CHUNKS: usize = 32;
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Wants that wait at once, so that every window can be filled.
+const WANTS_MAX: usize = 24;
+
+const _: () = assert!(WANTS_MAX <= CHUNKS);
+
+/// Events at one moment. More are a circle that a real node would spin in.
+const SPINS_MAX: usize = 10_000;
+
+/// Hosts of the servers; the reader is between them.
+const SERVER_HOSTS: [u8; 2] = [1, 3];
+
+const READER: usize = 0;
+
+/// Directions of a way, as the reader sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dir {
+    In,
+    Out,
+}
+
+const BOTH: [Dir; 2] = [Dir::In, Dir::Out];
+
+/// Where a link begins and ends.
+fn ends_of(server: usize, way: usize, dir: Dir) -> (IpAddr, IpAddr) {
+    let ip = |host| ip_of(way as u8 + 1, host);
+    let (reader, server) = (ip(READER_HOST), ip(SERVER_HOSTS[server]));
+    match dir {
+        Dir::In => (server, reader),
+        Dir::Out => (reader, server),
+    }
+}
+
+/// What a run begins with.
+#[derive(Clone, Debug)]
+struct Setup {
+    seed: u64,
+    mode: Mode,
+    /// Both directions of each, the same for each server.
+    ways: Vec<LinkSpec>,
+    servers: usize,
+    /// Chunks that the reader wants at once: so many fill every window, few leave a path or a peer with all that is asked.
+    wants_max: usize,
+}
+
+impl Setup {
+    /// One server, all ways used.
+    fn of(ways: &[LinkSpec]) -> Self {
+        Self {
+            seed: 1,
+            mode: Mode::Aggregate,
+            ways: ways.to_vec(),
+            servers: 1,
+            wants_max: WANTS_MAX,
+        }
+    }
+}
+
+/// A want and what became of it.
+type Ended = (WantId, Result<Bytes, FetchError>);
+
+/// The reader, its servers and what lies between.
+struct World {
+    now: Instant,
+    net: Net,
+    /// The reader first.
+    nodes: Vec<Node>,
+    release: ReleaseId,
+    /// Those of them that nobody wants now, longest first.
+    unwanted: VecDeque<ChunkRef>,
+    record: Record,
+    /// Wants that are still to be handed in, that wait, and that there ever were.
+    to_want: u64,
+    waiting: BTreeMap<WantId, ChunkRef>,
+    wants_ever: u64,
+    wants_max: usize,
+    ended: (Sender<Ended>, Receiver<Ended>),
+    /// Events at this very moment so far.
+    spins: usize,
+    /// The reader's shard cries wolf and nobody hears it.
+    is_deaf: bool,
+}
+
+impl World {
+    fn new(setup: &Setup) -> Self {
+        let clock = Clock::new();
+        let mut settings = Settings::default();
+        settings.set(Setting::parse(Knob::PathMode, setup.mode.name()).expect("one of its words"));
+        let hosts = [&[READER_HOST], &SERVER_HOSTS[..setup.servers]].concat();
+        let node = |host: &u8| {
+            let spec = NodeSpec {
+                host: *host,
+                ways: setup.ways.len() as u8,
+                settings: settings.clone(),
+                seed: setup.seed,
+            };
+            Node::new(clock, spec)
+        };
+        let mut world = Self {
+            now: Instant::ZERO,
+            net: Net::new(setup.seed),
+            nodes: hosts.iter().map(node).collect(),
+            release: ReleaseId(ChunkId::of(b"release")),
+            unwanted: VecDeque::new(),
+            record: Record::default(),
+            to_want: 0,
+            waiting: BTreeMap::new(),
+            wants_ever: 0,
+            wants_max: setup.wants_max.min(WANTS_MAX),
+            ended: unbounded(),
+            spins: 0,
+            is_deaf: false,
+        };
+        world.lay_links(setup);
+        world.stock();
+        world.hint();
+        world
+    }
+
+    fn lay_links(&mut self, setup: &Setup) {
+        for (way, spec) in (1..).zip(&setup.ways) {
+            for host in &SERVER_HOSTS[..setup.servers] {
+                for ends in [(READER_HOST, *host), (*host, READER_HOST)] {
+                    let ends = (ip_of(way, ends.0), ip_of(way, ends.1));
+                    self.net.links.insert(ends, Link::new(*spec));
+                }
+            }
+        }
+    }
+
+    /// Gives all chunks to each server.
+    fn stock(&mut self) {
+        for seed in 0..CHUNKS {
+            let chunk = chunk(seed as u64, CHUNK_BYTES);
+            for server in &self.nodes[1..] {
+                server.store.writer().put(&chunk, None).expect("there is room");
+            }
+            self.unwanted.push_back(named(&chunk));
+        }
+        for server in &self.nodes[1..] {
+            let bytes = (CHUNKS * CHUNK_BYTES) as u64;
+            server
+                .store
+                .add_release(self.release, "release", bytes, 1)
+                .expect("a good disk");
+            server.store.mark_complete(self.release).expect("a good disk");
+        }
+    }
+
+    /// Tells the reader of the first address of each server; the others are for it to find out.
+    fn hint(&mut self) {
+        let hint = |server: &Node| PeerHint {
+            peer: server.peer,
+            addrs: vec![(server.ips[0], PORT).into()],
+        };
+        let hints = self.nodes[1..].iter().map(hint).collect();
+        self.nodes[READER].tell(ToHub::Hints {
+            release: self.release,
+            hints,
+        });
+    }
+
+    /// One direction of a way to the first server; the first way is 0.
+    fn link(&mut self, way: usize, dir: Dir) -> &mut Link {
+        self.link_of(0, way, dir)
+    }
+
+    fn link_of(&mut self, server: usize, way: usize, dir: Dir) -> &mut Link {
+        self.net.links.get_mut(&ends_of(server, way, dir)).expect("it was laid")
+    }
+
+    /// Bytes that have come over a way from a server.
+    fn brought(&self, server: usize, way: usize) -> u64 {
+        self.net.links[&ends_of(server, way, Dir::In)].carried_bytes
+    }
+
+    fn cut(&mut self, way: usize, dirs: &[Dir]) {
+        dirs.iter().for_each(|dir| self.link(way, *dir).is_cut = true);
+    }
+
+    fn heal(&mut self, way: usize) {
+        BOTH.iter().for_each(|dir| self.link(way, *dir).is_cut = false);
+    }
+
+    /// The NAT before the reader's end of a way gives it other ports.
+    fn rebind(&mut self, way: usize) {
+        self.net.rebind(ip_of(way as u8 + 1, READER_HOST));
+    }
+
+    /// The reader wants so many more chunks.
+    fn want(&mut self, chunks: u64) {
+        self.to_want += chunks;
+        self.turn(READER);
+    }
+
+    /// The reader wants chunks without end.
+    fn want_all(&mut self) {
+        self.want(u64::MAX);
+    }
+
+    /// What waits is still to come.
+    fn want_no_more(&mut self) {
+        self.to_want = 0;
+    }
+
+    fn is_done(&self) -> bool {
+        self.to_want == 0 && self.waiting.is_empty()
+    }
+
+    fn run_for(&mut self, time: Duration) {
+        self.run_until(time, |_| false);
+    }
+
+    /// Goes on for this time, or until then. Whether then came.
+    fn run_until(&mut self, time: Duration, then: impl Fn(&Self) -> bool) -> bool {
+        let end = self.now + time;
+        if self.now == Instant::ZERO {
+            (0..self.nodes.len()).for_each(|node| self.turn(node));
+        }
+        while !then(self) {
+            let Some((at, event)) = self.net.next(end) else {
+                self.now = end;
+                return false;
+            };
+            self.spins = if at > self.now { 0 } else { self.spins + 1 };
+            assert!(self.spins < SPINS_MAX, "time stands still at {at:?}");
+            self.now = at;
+            self.on_event(event);
+        }
+        true
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Arrive(datagram) => {
+                if let Some(datagram) = self.net.arrive(self.now, datagram)
+                    && let Some(node) = self.nodes.iter().position(|node| node.ips.contains(&datagram.to.ip()))
+                {
+                    self.nodes[node].on_datagram(self.now, datagram);
+                    self.turn(node);
+                }
+            }
+            Event::Wake(node) => {
+                if self.nodes[node].wake.take_if(|at| *at <= self.now).is_some() {
+                    self.turn(node);
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self, node: usize) {
+        loop {
+            let (now, is_deaf, record) = (self.now, self.is_deaf, &mut self.record);
+            self.nodes[node].turn(now, &mut self.net, |message| {
+                if node == READER {
+                    record.on_message(now, message);
+                }
+                !(is_deaf && matches!(message, ToHub::Pulse { .. }))
+            });
+            if node != READER || !self.want_more() {
+                break;
+            }
+        }
+        let next = self.nodes[node].deadline(self.now);
+        if self.nodes[node].wake.is_none_or(|wake| next < wake) {
+            self.nodes[node].wake = Some(next);
+            self.net.plan(next, Event::Wake(node));
+        }
+    }
+
+    /// Takes what has ended and hands in new wants. Whether there are any.
+    fn want_more(&mut self) -> bool {
+        while let Ok((want, result)) = self.ended.1.try_recv() {
+            self.record.on_chunk(self.now, &result);
+            self.unwanted.extend(self.waiting.remove(&want));
+        }
+        let before = self.wants_ever;
+        while self.to_want > 0 && self.waiting.len() < self.wants_max {
+            let chunk = self.unwanted.pop_front().expect("there are more than are wanted at once");
+            let ended = self.ended.0.clone();
+            let id = WantId(self.wants_ever);
+            let done = move |result| ended.send((id, result)).expect("the world has the other end");
+            let want = Want {
+                chunk,
+                place: None,
+                class: Class::Bulk,
+                release: self.release,
+                patience: Duration::from_secs(3600),
+                unreached: Unreached::Wait,
+            };
+            self.nodes[READER].tell(ToHub::Fetch {
+                id,
+                want,
+                waiter: Waiter::for_bytes(Box::new(done)),
+            });
+            self.to_want -= 1;
+            self.waiting.insert(id, chunk);
+            self.wants_ever += 1;
+        }
+        self.wants_ever > before
+    }
+
+    /// Bytes of the chunks that the first server was asked for over a way and that have not come whole.
+    fn owed(&mut self, way: usize) -> u64 {
+        let now = self.now;
+        let remote = ends_of(0, way, Dir::Out).1;
+        let paths = self.nodes[READER].figures(now);
+        let on_way = paths.iter().filter(|path| path.remote.ip() == remote);
+        on_way.map(|path| path.inflight_bytes).sum()
+    }
+}

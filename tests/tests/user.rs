@@ -56,7 +56,9 @@ fn open_device(at: &Path) -> Result<Option<String>, String> {
 /// A copy of the binary that every user may run: the build directory may be closed to others.
 fn open_binary(lab: &Lab) -> PathBuf {
     let ares = lab.path().join("ares");
-    fs::copy(lab::binary(), &ares).expect("a copy of the binary");
+    // By another process: one of ours that is started while we write it would have it open, and it could not be run.
+    let copied = Command::new("cp").arg(lab::binary()).arg(&ares).status();
+    assert!(copied.expect("a copy of the binary").success());
     ares
 }
 

@@ -123,6 +123,7 @@ impl Node {
             hub: said.clone(),
             jobs: jobs_post.clone(),
             store: store.clone(),
+            spread: Arc::default(),
             totals: Arc::default(),
             tls: Tls::new(&identity).expect("a key"),
             nonce: spec.host.into(),

@@ -294,6 +294,11 @@ fn limit(namespace: &str, device: &str, mbit_per_s: u32) {
     tool("tc", &[["-n", namespace].as_slice(), &shape].concat()).unwrap_or_else(|e| panic!("{e}"));
 }
 
+/// Ends what `limit` began.
+fn unlimit(namespace: &str, device: &str) {
+    tool("tc", &["-n", namespace, "qdisc", "del", "dev", device, "root"]).unwrap_or_else(|e| panic!("{e}"));
+}
+
 /// What the program said on stdout; the error is what it said on stderr.
 fn tool(program: &str, args: &[&str]) -> Result<String, String> {
     let output = Command::new(program)
@@ -524,14 +529,14 @@ impl Node {
     /// Lets traffic leave at full speed again, over what cables are left.
     pub fn lift_departures(&self) {
         for device in ["eth0", "eth1"] {
-            tool("tc", &["-n", self.namespace(), "qdisc", "del", "dev", device, "root"]).unwrap_or_else(|e| panic!("{e}"));
+            unlimit(self.namespace(), device);
         }
     }
 
     /// Lets traffic arrive at full speed again.
     pub fn lift_limit(&self) {
         let Cable { before, port } = self.cable();
-        tool("tc", &["-n", before, "qdisc", "del", "dev", port, "root"]).unwrap_or_else(|e| panic!("{e}"));
+        unlimit(before, port);
     }
 
     /// Drops everything that arrives here and says nothing: the silent failure of a network.

@@ -20,8 +20,8 @@ const CONNECTIONS_MAX: usize = 8192;
 /// Of these, from one address: a thousand readers behind one NAT are let in, and it takes eight addresses to fill a shard.
 const PER_NET_MAX: usize = CONNECTIONS_MAX / 8;
 
-/// Of these, with one key: a peer that moves much has four paths, six over two ways, each to another shard if there are as many, and those of a life that
-/// was cut short count until they time out.
+/// Of these, with one key: a peer that moves much has four paths, six over two ways, each to another shard if there are as many, and those
+/// of a life that was cut short count until they time out.
 const PER_PEER_MAX: usize = 16;
 
 /// A connection without a request for this long may have to make room. Longer than a slow reader takes between two chunks.

@@ -54,6 +54,7 @@ impl fmt::Display for ReleaseId {
         self.0.fmt(f)
     }
 }
+
 /// The first eight bytes of a chunk's name: enough to tell the chunks of a release apart in what peers say they hold. Two chunks with one
 /// tag cost a question in vain and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

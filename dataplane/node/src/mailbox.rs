@@ -8,13 +8,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ares_core::chunk::{ChunkId, ChunkRef, ChunkTag, ReleaseId};
+use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId};
 use ares_core::knobs::Setting;
 use ares_core::path::health::Pulse;
 use ares_core::path::{Lane, LaneLost, Mode};
-use ares_core::peer::{Address, PathId, PeerAt, PeerId, Source};
+use ares_core::peer::{Address, PathId, PeerId, Source};
 use ares_core::swarm::{AskId, BlobPlace, FetchError, Refusal, SourceStats, Want};
-use ares_core::wire::{ClaimState, CloseCode, WireError};
+use ares_core::wire::{ClaimState, CloseCode, Frame, Have, Peers, WireError};
 use ares_ring::{SocketError, Waker};
 use bytes::Bytes;
 use crossbeam::channel::Sender;
@@ -39,30 +39,10 @@ pub(crate) enum ToShard {
     Ask(PathAsk),
     /// The ask's bytes are no longer needed.
     Cancel { path: PathId, ask: AskId },
-    /// Tell the peer how much of a release is here.
-    Claim {
-        path: PathId,
-        release: ReleaseId,
-        state: ClaimState,
-    },
-    /// Tell the peer which chunks of a release are here too.
-    Have {
-        path: PathId,
-        release: ReleaseId,
-        chunks: Vec<ChunkTag>,
-    },
-    /// Tell the peer who else takes part in a release.
-    Peers {
-        path: PathId,
-        release: ReleaseId,
-        peers: Vec<PeerAt>,
-    },
-    /// Tell the peer where this node is.
-    Addresses { path: PathId, addresses: Vec<Address> },
+    /// Tell the peer this.
+    Say { path: PathId, frame: Frame },
     /// End a path and say why.
     Close { path: PathId, why: CloseReason },
-    /// Tell the peer that a chunk it sent was wrong.
-    TellBad { path: PathId, chunk: ChunkId },
     /// Report every path's figures.
     Paths(Sender<Vec<(PeerId, PathFigures)>>),
     /// Obey another setting.
@@ -173,17 +153,9 @@ pub(crate) enum ToHub {
         state: ClaimState,
     },
     /// A peer told which chunks of a release it has too.
-    Have {
-        peer: PeerId,
-        release: ReleaseId,
-        chunks: Vec<ChunkTag>,
-    },
+    Have { peer: PeerId, have: Have },
     /// A peer told who else takes part in a release.
-    Peers {
-        peer: PeerId,
-        release: ReleaseId,
-        peers: Vec<PeerAt>,
-    },
+    Peers { by: PeerId, told: Peers },
     /// A peer found bytes of ours wrong.
     PeerSawBad { peer: PeerId, chunk: ChunkId },
     /// Some bytes of an ask arrived.

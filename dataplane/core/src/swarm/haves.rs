@@ -83,6 +83,11 @@ impl Haves {
         }
     }
 
+    /// Whether the peer has said what it holds.
+    pub(super) fn has_told(&self, peer: &PeerId) -> bool {
+        self.numbers.contains_key(peer)
+    }
+
     /// Whether the peer has said what it holds, and if so, whether it holds the chunk.
     pub(super) fn holds(&self, peer: &PeerId, chunk: ChunkTag) -> Option<bool> {
         let number = self.numbers.get(peer)?;
@@ -96,7 +101,7 @@ impl Haves {
 
     /// Whether somebody else than this peer says what it holds.
     pub(super) fn has_others(&self, peer: &PeerId) -> bool {
-        self.numbers.len() > usize::from(self.numbers.contains_key(peer))
+        self.numbers.len() > usize::from(self.has_told(peer))
     }
 
     /// The chunk is waiting to be asked.

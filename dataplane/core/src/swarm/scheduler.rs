@@ -22,6 +22,7 @@ mod tests;
 mod ways;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use self::ways::Ways;
@@ -76,7 +77,7 @@ pub struct Scheduler {
     inflight_bytes: u64,
     /// They never come to be more: the setting, or what was in flight when it was lowered.
     inflight_bytes_bound: u64,
-    /// When the last chunk of a release came.
+    /// When the last chunk of a release came; forgotten when nothing is wanted any more.
     came_at: BTreeMap<ReleaseId, Instant>,
     /// The release that was served last, per class: the next one has its turn.
     turn: BTreeMap<Class, ReleaseId>,
@@ -134,6 +135,11 @@ struct AskState {
     is_doubted: bool,
     /// That is so only because of what the transport says, and until it says otherwise.
     is_on_word: bool,
+}
+
+/// Chunks with these names and those between, whatever length they are wanted with.
+fn named(first: ChunkId, last: ChunkId) -> RangeInclusive<ChunkRef> {
+    ChunkRef { id: first, len: 0 }..=ChunkRef { id: last, len: u32::MAX }
 }
 
 /// What became of an ask that ended without its chunk.
@@ -269,11 +275,10 @@ impl Scheduler {
         if self.peers.dropped(&peer).is_some() {
             return;
         }
-        let is_first = self.haves.holds(&peer, ChunkTag::from_bytes([0; 8])).is_none();
+        let is_first = !self.haves.has_told(&peer);
         for tag in self.haves.on_have(peer, chunks) {
             let [first, last] = tag.names();
-            let range = ChunkRef { id: first, len: 0 }..=ChunkRef { id: last, len: u32::MAX };
-            let wanted: Vec<ChunkRef> = self.chunks.range(range).map(|(chunk, _)| *chunk).collect();
+            let wanted: Vec<ChunkRef> = self.chunks.range(named(first, last)).map(|(chunk, _)| *chunk).collect();
             for chunk in wanted {
                 match self.chunks[&chunk].spot {
                     Spot::Queued(_) => self.haves.on_queued_at(&peer, chunk),
@@ -334,11 +339,7 @@ impl Scheduler {
 
     /// The chunk is verified and held, through whichever ask or from elsewhere: all its wants are done.
     pub fn on_verified(&mut self, now: Instant, chunk: ChunkId) {
-        let range = ChunkRef { id: chunk, len: 0 }..=ChunkRef {
-            id: chunk,
-            len: u32::MAX,
-        };
-        for release in self.chunks.range(range).flat_map(|(_, state)| &state.releases) {
+        for release in self.chunks.range(named(chunk, chunk)).flat_map(|(_, state)| &state.releases) {
             self.came_at.insert(*release, now);
         }
         self.end_chunks(now, chunk, None);
@@ -520,8 +521,7 @@ impl Scheduler {
 
     /// Ends every want of a chunk, whatever length it was wanted with: `None` is success.
     fn end_chunks(&mut self, now: Instant, id: ChunkId, error: Option<FetchError>) {
-        let range = ChunkRef { id, len: 0 }..=ChunkRef { id, len: u32::MAX };
-        while let Some(chunk) = self.chunks.range(range.clone()).next().map(|(chunk, _)| *chunk) {
+        while let Some(chunk) = self.chunks.range(named(id, id)).next().map(|(chunk, _)| *chunk) {
             self.end_chunk(now, chunk, error.as_ref());
         }
     }
@@ -536,6 +536,9 @@ impl Scheduler {
         }
         for ask in state.asks {
             self.cancel_ask(now, ask);
+        }
+        if self.chunks.is_empty() {
+            self.came_at.clear();
         }
     }
 

@@ -70,11 +70,10 @@ impl Ask {
         }
     }
 
-    /// The same, of a requester who has other peers to ask: the responder may answer `AnswerHead::Elsewhere`.
+    /// The same, of a requester who has other peers to ask or has not: if so, the responder may answer `AnswerHead::Elsewhere`.
     #[must_use]
-    pub fn of_anyone(mut self) -> Self {
-        self.is_of_anyone = true;
-        self
+    pub fn of_anyone(self, is_of_anyone: bool) -> Self {
+        Self { is_of_anyone, ..self }
     }
 
     /// Whether `AnswerHead::Elsewhere` is an answer to it.

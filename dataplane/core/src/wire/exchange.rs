@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::frame::{ClaimState, Frame, Hello, PROTOCOL_VERSION};
+use super::frame::{ClaimState, Frame, Have, Hello, PROTOCOL_VERSION, Peers};
 use super::{WireError, varint};
-use crate::chunk::{ChunkId, ChunkTag, ReleaseId};
+use crate::chunk::{ChunkId, ReleaseId};
 use crate::limits::FRAME_BYTES_MAX;
-use crate::peer::{Address, PeerAt};
+use crate::peer::Address;
 use crate::time::Instant;
 
 /// How much a peer may say.
@@ -20,7 +20,7 @@ pub struct ExchangeLimits {
     /// Of these, lists of its addresses. An honest peer tells one a second at most; those of a path that was cut for as long as a connection
     /// lives come at once.
     pub addresses_per_interval: u32,
-    /// Chunks that it may say it holds. Ours says a third of that in one interval.
+    /// Chunks that it may say it holds. A node says two thirds of that at most.
     pub haves_per_interval: u32,
     /// Lists of other peers.
     pub peers_per_interval: u32,
@@ -69,19 +69,9 @@ pub enum Event {
     /// its key to prove.
     Addresses(Vec<Address>),
     /// It holds these chunks of a release too.
-    Have {
-        /// The release.
-        release: ReleaseId,
-        /// The chunks.
-        chunks: Vec<ChunkTag>,
-    },
-    /// It says who else takes part in a release. Whether they are there and do is for them to show.
-    Peers {
-        /// The release.
-        release: ReleaseId,
-        /// Who and where.
-        peers: Vec<PeerAt>,
-    },
+    Have(Have),
+    /// It says who else takes part in a release.
+    Peers(Peers),
     /// It closes the connection, and why. Nothing follows.
     Bye {
         /// A `CloseCode`, or one of a later version.
@@ -237,15 +227,15 @@ impl Exchange {
                 self.hold_to(self.addresses_in_interval, self.limits.addresses_per_interval)?;
                 Event::Addresses(addresses)
             }
-            Frame::Have { release, chunks } => {
-                self.haves_in_interval += chunks.len() as u32;
+            Frame::Have(have) => {
+                self.haves_in_interval += have.chunks.len() as u32;
                 self.hold_to(self.haves_in_interval, self.limits.haves_per_interval)?;
-                Event::Have { release, chunks }
+                Event::Have(have)
             }
-            Frame::Peers { release, peers } => {
+            Frame::Peers(peers) => {
                 self.peers_in_interval += 1;
                 self.hold_to(self.peers_in_interval, self.limits.peers_per_interval)?;
-                Event::Peers { release, peers }
+                Event::Peers(peers)
             }
             Frame::Bye { code, reason } => {
                 self.phase = Phase::Closed;

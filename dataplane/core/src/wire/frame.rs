@@ -1,6 +1,7 @@
 //! Control frames: their meaning, their bytes, and nothing about when they may be sent (`exchange` knows that).
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use bytes::{Bytes, BytesMut};
 
@@ -44,6 +45,24 @@ pub enum ClaimState {
     None,
 }
 
+/// The sender, who holds a part of the release, holds these chunks of it too; none, when it begins to say so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Have {
+    /// The release.
+    pub release: ReleaseId,
+    /// The chunks, by their tags. At most `HAVE_CHUNKS_MAX`.
+    pub chunks: Vec<ChunkTag>,
+}
+
+/// These take part in the release too. Whether they are there and do is for them to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peers {
+    /// The release.
+    pub release: ReleaseId,
+    /// Who and where. More than `TOLD_PEERS_MAX` of ours, and addresses beyond `TOLD_ADDRS_MAX`, are cut.
+    pub peers: Vec<PeerAt>,
+}
+
 /// One message of the control stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
@@ -76,21 +95,10 @@ pub enum Frame {
     /// Type 5. The sender is also at these addresses, and no longer at those it told before. More than `PEER_ADDRS_MAX` of ours, and ports
     /// beyond `ADDR_PORTS_MAX`, are cut.
     Addresses(Vec<Address>),
-    /// Type 6. The sender, who holds a part of the release, holds these chunks of it too; none, when it begins to say so. At most
-    /// `HAVE_CHUNKS_MAX`.
-    Have {
-        /// The release.
-        release: ReleaseId,
-        /// The chunks, by their tags.
-        chunks: Vec<ChunkTag>,
-    },
-    /// Type 7. These take part in the release too. More than `TOLD_PEERS_MAX` of ours, and addresses beyond `TOLD_ADDRS_MAX`, are cut.
-    Peers {
-        /// The release.
-        release: ReleaseId,
-        /// Who and where.
-        peers: Vec<PeerAt>,
-    },
+    /// Type 6.
+    Have(Have),
+    /// Type 7.
+    Peers(Peers),
 }
 
 impl Frame {
@@ -123,12 +131,12 @@ impl Frame {
                 varint::put(&mut body, addresses.len() as u64);
                 addresses.iter().for_each(|address| put_address(&mut body, address));
             }
-            Self::Have { release, chunks } => {
+            Self::Have(Have { release, chunks }) => {
                 body.extend_from_slice(release.0.as_bytes());
                 varint::put(&mut body, chunks.len() as u64);
                 chunks.iter().for_each(|chunk| body.extend_from_slice(&chunk.to_bytes()));
             }
-            Self::Peers { release, peers } => {
+            Self::Peers(Peers { release, peers }) => {
                 body.extend_from_slice(release.0.as_bytes());
                 let peers = &peers[..peers.len().min(TOLD_PEERS_MAX)];
                 varint::put(&mut body, peers.len() as u64);
@@ -163,8 +171,8 @@ impl Frame {
             Self::Bad { .. } => 3,
             Self::Bye { .. } => 4,
             Self::Addresses(_) => 5,
-            Self::Have { .. } => 6,
-            Self::Peers { .. } => 7,
+            Self::Have(_) => 6,
+            Self::Peers(_) => 7,
         }
     }
 
@@ -180,7 +188,7 @@ impl Frame {
                 features: body.varint()?,
                 agent: body.text()?,
                 nonce: body.varint()?,
-                ports: body.ports()?,
+                ports: body.list(0..=PORTS_MAX, "more than 256 ports", Body::port)?,
             }),
             1 => Self::Claim {
                 release: ReleaseId(body.id()?),
@@ -194,15 +202,15 @@ impl Frame {
                 code: body.varint()?,
                 reason: body.text()?,
             },
-            5 => Self::Addresses(body.addresses()?),
-            6 => Self::Have {
+            5 => Self::Addresses(body.list(0..=PEER_ADDRS_MAX, "more than 16 addresses", Body::address)?),
+            6 => Self::Have(Have {
                 release: ReleaseId(body.id()?),
-                chunks: body.tags()?,
-            },
-            7 => Self::Peers {
+                chunks: body.list(0..=HAVE_CHUNKS_MAX, "more than 4096 chunks", Body::tag)?,
+            }),
+            7 => Self::Peers(Peers {
                 release: ReleaseId(body.id()?),
-                peers: body.peers()?,
-            },
+                peers: body.list(0..=TOLD_PEERS_MAX, "more than 32 peers", Body::peer)?,
+            }),
             _ => return Ok(None),
         };
         // A hello may grow in later versions; the others have their exact shape.
@@ -288,24 +296,20 @@ impl Body<'_> {
         Ok(String::from_utf8_lossy(text).replace(char::is_control, "?"))
     }
 
-    fn ports(&mut self) -> Result<Vec<u16>, WireError> {
-        let count = self.varint()?;
-        if count > PORTS_MAX as u64 {
-            return Err(self.malformed("more than 256 ports"));
-        }
-        (0..count).map(|_| self.port()).collect()
+    /// So many items, and no other number of them.
+    fn list<T>(
+        &mut self,
+        counts: RangeInclusive<usize>,
+        wrong_count: &'static str,
+        item: fn(&mut Self) -> Result<T, WireError>,
+    ) -> Result<Vec<T>, WireError> {
+        let count = usize::try_from(self.varint()?).ok().filter(|count| counts.contains(count));
+        let count = count.ok_or(self.malformed(wrong_count))?;
+        (0..count).map(|_| item(self)).collect()
     }
 
     fn port(&mut self) -> Result<u16, WireError> {
         u16::try_from(self.varint()?).map_err(|_| self.malformed("a port above 65535"))
-    }
-
-    fn addresses(&mut self) -> Result<Vec<Address>, WireError> {
-        let count = self.varint()?;
-        if count > PEER_ADDRS_MAX as u64 {
-            return Err(self.malformed("more than 16 addresses"));
-        }
-        (0..count).map(|_| self.address()).collect()
     }
 
     fn ip(&mut self) -> Result<IpAddr, WireError> {
@@ -320,44 +324,28 @@ impl Body<'_> {
         }
     }
 
-    fn tags(&mut self) -> Result<Vec<ChunkTag>, WireError> {
-        let count = self.varint()?;
-        if count > HAVE_CHUNKS_MAX as u64 {
-            return Err(self.malformed("more than 4096 chunks"));
-        }
-        let tag = |body: &mut Self| Ok(ChunkTag::from_bytes(body.array("it ends within a chunk's tag")?));
-        (0..count).map(|_| tag(self)).collect()
-    }
-
-    fn peers(&mut self) -> Result<Vec<PeerAt>, WireError> {
-        let count = self.varint()?;
-        if count > TOLD_PEERS_MAX as u64 {
-            return Err(self.malformed("more than 32 peers"));
-        }
-        (0..count).map(|_| self.peer()).collect()
+    fn tag(&mut self) -> Result<ChunkTag, WireError> {
+        Ok(ChunkTag::from_bytes(self.array("it ends within a chunk's tag")?))
     }
 
     fn peer(&mut self) -> Result<PeerAt, WireError> {
         let peer = PeerId::from_bytes(self.array("it ends within a key")?);
-        let count = self.varint()?;
-        if count == 0 || count > TOLD_ADDRS_MAX as u64 {
-            return Err(self.malformed("a peer without addresses or with more than 4"));
-        }
-        let addr = |body: &mut Self| match (body.ip()?, body.port()?) {
-            (_, 0) => Err(body.malformed("port 0")),
-            (ip, port) => Ok(SocketAddr::new(ip, port)),
-        };
-        let addrs = (0..count).map(|_| addr(self)).collect::<Result<_, _>>()?;
+        let wrong_count = "a peer without addresses or with more than 4";
+        let addrs = self.list(1..=TOLD_ADDRS_MAX, wrong_count, Self::socket_addr)?;
         Ok(PeerAt { peer, addrs })
+    }
+
+    fn socket_addr(&mut self) -> Result<SocketAddr, WireError> {
+        match (self.ip()?, self.port()?) {
+            (_, 0) => Err(self.malformed("port 0")),
+            (ip, port) => Ok(SocketAddr::new(ip, port)),
+        }
     }
 
     fn address(&mut self) -> Result<Address, WireError> {
         let ip = self.ip()?;
-        let count = self.varint()?;
-        if count == 0 || count > ADDR_PORTS_MAX as u64 {
-            return Err(self.malformed("an address without ports or with more than 16"));
-        }
-        let ports: Vec<u16> = (0..count).map(|_| self.port()).collect::<Result<_, _>>()?;
+        let wrong_count = "an address without ports or with more than 16";
+        let ports = self.list(1..=ADDR_PORTS_MAX, wrong_count, Self::port)?;
         if ports.contains(&0) {
             return Err(self.malformed("port 0"));
         }

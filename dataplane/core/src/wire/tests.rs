@@ -111,11 +111,11 @@ fn what_is_held_and_who_takes_part_have_these_bytes() {
         peer: PeerId::from_bytes([key; 32]),
         addrs: addrs.iter().map(|addr| addr.parse().expect("an address")).collect(),
     };
-    let have = |chunks: &[ChunkTag]| Frame::Have {
-        release,
-        chunks: chunks.to_vec(),
+    let have = |chunks: &[ChunkTag]| {
+        let chunks = chunks.to_vec();
+        Frame::Have(Have { release, chunks })
     };
-    let peers = |peers: Vec<PeerAt>| Frame::Peers { release, peers };
+    let peers = |peers: Vec<PeerAt>| Frame::Peers(Peers { release, peers });
     for (frame, bytes) in [
         (have(&[]), "22 06 aa*32 00"),
         (have(&[tag(1), tag(2)]), "32 06 aa*32 02 01*8 02*8"),
@@ -130,8 +130,8 @@ fn what_is_held_and_who_takes_part_have_these_bytes() {
         exchange.on_bytes(Instant::ZERO, &hex(HELLO_HEX));
         exchange.on_bytes(Instant::ZERO, &hex(bytes));
         let event = match frame {
-            Frame::Have { release, chunks } => Event::Have { release, chunks },
-            Frame::Peers { release, peers } => Event::Peers { release, peers },
+            Frame::Have(have) => Event::Have(have),
+            Frame::Peers(peers) => Event::Peers(peers),
             _ => unreachable!("none of these"),
         };
         assert_eq!(events(&mut exchange).pop(), Some(event));
@@ -147,10 +147,7 @@ fn what_is_held_and_who_takes_part_have_these_bytes() {
         exchange.on_bytes(Instant::ZERO, &hex(HELLO_HEX));
         exchange.on_bytes(Instant::ZERO, &hex(bytes));
         let last = events(&mut exchange).pop();
-        assert!(
-            !matches!(last, Some(Event::Have { .. } | Event::Peers { .. })),
-            "{bytes}: {last:?}"
-        );
+        assert!(!matches!(last, Some(Event::Have(_) | Event::Peers(_))), "{bytes}: {last:?}");
     }
 }
 
@@ -161,7 +158,7 @@ fn who_is_only_to_be_asked_may_not_leave_it_to_others() {
         len: 5,
         from: 0,
     };
-    let ask = Ask::new(vec![item]).of_anyone();
+    let ask = Ask::new(vec![item]).of_anyone(true);
     assert_eq!(&ask.encode()[..], hex("02 01 01*32 05 00"));
     let read = AskReader::new().on_bytes(&ask.encode()).expect("sound");
     assert_eq!(read, Some(ask.clone()));

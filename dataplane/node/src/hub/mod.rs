@@ -24,7 +24,7 @@ use ares_core::peer::{PathId, PeerAt, PeerId, Source};
 use ares_core::store::ReleaseState;
 use ares_core::swarm::{self, Class, FetchError, Scheduler, Want, WantKey};
 use ares_core::time::Instant;
-use ares_core::wire::{ClaimState, CloseCode};
+use ares_core::wire::{ClaimState, CloseCode, Frame, Peers};
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
@@ -32,7 +32,7 @@ use self::addresses::Addresses;
 use self::dialer::{Dialer, Lapse, Round};
 use self::interest::Interests;
 use self::path::Path;
-use self::sharing::{Have, Sharing};
+use self::sharing::Sharing;
 use self::troubles::Purpose;
 pub(crate) use self::waiting::Waiter;
 use self::waiting::Waiting;
@@ -201,12 +201,12 @@ impl Hub {
                     self.tell_claim(path, release);
                 }
             }
-            ToHub::Have { peer, release, chunks } => {
-                if self.sharing.has_part(&release, &peer) {
-                    self.scheduler.on_have(now, peer, &chunks);
+            ToHub::Have { peer, have } => {
+                if self.sharing.has_part(&have.release, &peer) {
+                    self.scheduler.on_have(now, peer, &have.chunks);
                 }
             }
-            ToHub::Peers { peer, release, peers } => self.on_told(now, peer, release, peers),
+            ToHub::Peers { by, told } => self.on_told(now, by, told),
             ToHub::PeerSawBad { peer, chunk } => self.check(peer, chunk),
             ToHub::Checked(chunk) => drop(self.checking.remove(&chunk)),
             ToHub::Progress { ask, bytes } => self.scheduler.on_progress(now, ask, bytes),
@@ -229,10 +229,7 @@ impl Hub {
                 add(&self.parts.totals.bad_chunks, 1);
                 tracing::warn!(path = ask.path.0, why, "a peer sent wrong bytes");
                 // Its disk may have rotted: let it look before it is gone.
-                self.send_path(ask.path, |path| ToShard::TellBad {
-                    path,
-                    chunk: ask.chunk.id,
-                });
+                self.say(ask.path, Frame::Bad { chunk: ask.chunk.id });
                 self.scheduler.on_bad(now, ask.ask);
             }
             ToHub::Violation { peer, error } => self.scheduler.on_violation(now, peer, error),
@@ -446,12 +443,6 @@ impl Hub {
         let Some(gone) = self.paths.remove(&path) else { return };
         let (peer, remote) = (gone.peer, gone.remote);
         let round = self.dialer.on_down(now, peer, path, end);
-        if gone.is_up() {
-            match self.paths_up_of(peer).is_empty() {
-                true => self.sharing.on_peer_gone(&peer),
-                false => self.sharing.on_path_gone(now, &peer),
-            }
-        }
         self.interests.on_path_down(path);
         let why = end.why();
         if gone.is_up() {
@@ -460,6 +451,10 @@ impl Hub {
                 other.on_switch(now, format!("took over from {remote}: {why}"));
             }
             self.scheduler.on_source_down(now, Source { peer, path }, why.to_owned());
+            match self.paths_up_of(peer).is_empty() {
+                true => self.sharing.on_peer_gone(&peer),
+                false => self.sharing.on_path_gone(now, &peer),
+            }
         } else {
             tracing::debug!(peer = %peer.short(), %remote, path = path.0, why, "dial failed");
         }
@@ -474,14 +469,14 @@ impl Hub {
     }
 
     /// A peer says who else takes part in a release.
-    fn on_told(&mut self, now: Instant, by: PeerId, release: ReleaseId, peers: Vec<PeerAt>) {
+    fn on_told(&mut self, now: Instant, by: PeerId, mut told: Peers) {
+        let release = told.release;
         let is_of_ours = self.interests.knows(&release) && self.sharing.is_member(&release, &by);
         if is_of_ours && self.claim_of(release) == ClaimState::Partial {
             let own = self.parts.identity;
-            let others = peers
-                .into_iter()
-                .filter(|told| told.peer != own && !self.scheduler.is_dropped(&told.peer));
-            let links = self.sharing.on_told(release, others.collect());
+            told.peers
+                .retain(|told| told.peer != own && !self.scheduler.is_dropped(&told.peer));
+            let links = self.sharing.on_told(told);
             self.go_to(now, release, links);
         }
     }
@@ -510,14 +505,14 @@ impl Hub {
         let haves = self
             .sharing
             .poll_have(now, is_partial, |peer, chunk| scheduler.is_held_by(peer, chunk));
-        for Have { peer, release, chunks } in haves {
-            match self.told_path(&peer, &release) {
-                Some(path) => self.send_path(path, |path| ToShard::Have { path, release, chunks }),
+        for (peer, have) in haves {
+            match self.told_path(peer, &have.release) {
+                Some(path) => self.say(path, Frame::Have(have)),
                 None => self.sharing.on_path_gone(now, &peer),
             }
         }
         for (peer, release, others) in self.sharing.poll_peers(now) {
-            let Some(path) = self.told_path(&peer, &release) else {
+            let Some(path) = self.told_path(peer, &release) else {
                 continue;
             };
             let is_near = self.paths[&path].remote.ip().is_loopback();
@@ -526,23 +521,23 @@ impl Hub {
                 .filter_map(|other| self.where_met(other, is_near))
                 .collect();
             if !peers.is_empty() {
-                self.send_path(path, |path| ToShard::Peers { path, release, peers });
+                self.say(path, Frame::Peers(Peers { release, peers }));
             }
         }
     }
 
     /// A path over which the peer was told what is claimed here of the release.
-    fn told_path(&self, peer: &PeerId, release: &ReleaseId) -> Option<PathId> {
-        let up = self.paths.iter().filter(|(_, path)| path.is_up() && path.peer == *peer);
-        let mut told = up.filter(|(id, _)| self.interests.was_told(id, release));
-        told.next().map(|(id, _)| *id)
+    fn told_path(&self, peer: PeerId, release: &ReleaseId) -> Option<PathId> {
+        let mut up = self.paths_up_of(peer).into_iter();
+        up.find(|path| self.interests.was_told(path, release))
     }
 
     /// Where a peer is, as its paths have it; loopback is none for a peer on another machine.
     fn where_met(&self, peer: PeerId, is_near: bool) -> Option<PeerAt> {
-        let up = self.paths.values().filter(|path| path.is_up() && path.peer == peer);
-        let mut addrs: Vec<SocketAddr> = up
-            .map(|path| path.remote)
+        let mut addrs: Vec<SocketAddr> = self
+            .paths_up_of(peer)
+            .into_iter()
+            .map(|path| self.paths[&path].remote)
             .filter(|at| is_near || !at.ip().is_loopback())
             .collect();
         addrs.sort_unstable();
@@ -690,7 +685,7 @@ impl Hub {
         // Who dialed us opens further paths, and to who was dialed we need not say where we are.
         if let Some(known) = self.paths.get(&path).filter(|known| !known.is_dialed) {
             let addresses = self.addresses.for_peer_at(known.remote.ip());
-            self.send_path(path, |path| ToShard::Addresses { path, addresses });
+            self.say(path, Frame::Addresses(addresses));
         }
     }
 
@@ -698,7 +693,7 @@ impl Hub {
     fn tell_claim(&mut self, path: PathId, release: ReleaseId) {
         let state = self.claim_of(release);
         if self.interests.is_news(path, release, state) {
-            self.send_path(path, |path| ToShard::Claim { path, release, state });
+            self.say(path, Frame::Claim { release, state });
         }
     }
 
@@ -718,6 +713,11 @@ impl Hub {
             None if self.interests.knows(&release) => ClaimState::Partial,
             None => ClaimState::None,
         }
+    }
+
+    /// Tells the peer behind a path something.
+    fn say(&self, path: PathId, frame: Frame) {
+        self.send_path(path, |path| ToShard::Say { path, frame });
     }
 
     fn send_path(&self, path: PathId, message: impl FnOnce(PathId) -> ToShard) {

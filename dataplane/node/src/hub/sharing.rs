@@ -9,7 +9,7 @@ use ares_core::chunk::{ChunkTag, ReleaseId};
 use ares_core::limits::{HAVE_CHUNKS_MAX, TOLD_PEERS_MAX};
 use ares_core::peer::{PeerAt, PeerId};
 use ares_core::time::Instant;
-use ares_core::wire::ClaimState;
+use ares_core::wire::{ClaimState, Have, Peers};
 
 /// How long what is new waits for more of it.
 const HAVE_EVERY: Duration = Duration::from_millis(25);
@@ -52,14 +52,8 @@ struct Member {
     told: Option<usize>,
     /// The last of the others that it was told of.
     told_of: PeerId,
-}
-
-/// Chunks that a peer is to be told of.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Have {
-    pub(super) peer: PeerId,
-    pub(super) release: ReleaseId,
-    pub(super) chunks: Vec<ChunkTag>,
+    /// When it is told of others; rounds of an earlier membership are not this one's.
+    round_at: Instant,
 }
 
 impl Sharing {
@@ -72,13 +66,14 @@ impl Sharing {
             return;
         }
         let members = &mut self.releases.entry(release).or_default().members;
-        if !members.contains_key(&peer) {
+        let member = members.entry(peer).or_insert_with(|| {
             self.rounds.insert((now, release, peer));
-        }
-        let member = members.entry(peer).or_insert(Member {
-            state,
-            told: None,
-            told_of: peer,
+            Member {
+                state,
+                told: None,
+                told_of: peer,
+                round_at: now,
+            }
         });
         member.state = state;
         if state == ClaimState::Partial && member.told.is_none() {
@@ -130,6 +125,8 @@ impl Sharing {
         if let Some(swarm) = self.releases.get_mut(release) {
             (swarm.log, swarm.held) = (Vec::new(), BTreeSet::new());
             swarm.spare.clear();
+            // Should some of it be lost, the log begins anew.
+            swarm.members.values_mut().for_each(|member| member.told = None);
         }
     }
 
@@ -146,7 +143,7 @@ impl Sharing {
         now: Instant,
         is_partial: impl Fn(&ReleaseId) -> bool,
         knows: impl Fn(&PeerId, ChunkTag) -> bool,
-    ) -> Vec<Have> {
+    ) -> Vec<(PeerId, Have)> {
         if self.have_at.take_if(|at| *at <= now).is_none() {
             return Vec::new();
         }
@@ -168,11 +165,8 @@ impl Sharing {
                 }
                 let chunks: Vec<ChunkTag> = swarm.log[from..to].iter().copied().filter(|tag| !knows(peer, *tag)).collect();
                 if is_first || !chunks.is_empty() {
-                    haves.push(Have {
-                        peer: *peer,
-                        release: *release,
-                        chunks,
-                    });
+                    let release = *release;
+                    haves.push((*peer, Have { release, chunks }));
                 }
             }
         }
@@ -189,8 +183,11 @@ impl Sharing {
             let Some(swarm) = self.releases.get_mut(&release) else {
                 continue;
             };
-            let Some(member) = swarm.members.get(&peer) else { continue };
-            self.rounds.insert((now + PEERS_EVERY, release, peer));
+            let Some(member) = swarm.members.get_mut(&peer).filter(|member| member.round_at == at) else {
+                continue;
+            };
+            member.round_at = now + PEERS_EVERY;
+            self.rounds.insert((member.round_at, release, peer));
             if member.state == ClaimState::Partial {
                 let others = swarm.next_others(&peer);
                 if !others.is_empty() {
@@ -202,9 +199,9 @@ impl Sharing {
     }
 
     /// A peer says who else is there. Those of them that this node is to go to.
-    pub(super) fn on_told(&mut self, release: ReleaseId, peers: Vec<PeerAt>) -> Vec<PeerAt> {
-        let swarm = self.releases.entry(release).or_default();
-        for told in peers {
+    pub(super) fn on_told(&mut self, told: Peers) -> Vec<PeerAt> {
+        let swarm = self.releases.entry(told.release).or_default();
+        for told in told.peers {
             let is_known = swarm.links.contains(&told.peer) || swarm.members.contains_key(&told.peer);
             if is_known {
                 continue;
@@ -292,7 +289,7 @@ mod tests {
         let mut sharing = Sharing::default();
         let said = |sharing: &mut Sharing, now| -> Vec<Vec<ChunkTag>> {
             let haves = sharing.poll_have(now, |_| true, |_, chunk| chunk == tag(9));
-            haves.into_iter().map(|have| have.chunks).collect()
+            haves.into_iter().map(|(_, have)| have.chunks).collect()
         };
         sharing.on_claim(ms(0), release(), peer(1), ClaimState::Complete);
         assert_eq!(said(&mut sharing, ms(0)), [[]; 0], "who has all needs nothing");
@@ -324,7 +321,7 @@ mod tests {
         sharing.on_claim(ms(0), release(), peer(1), ClaimState::Partial);
         let mut said = Vec::new();
         while let Some(now) = sharing.have_at {
-            for have in sharing.poll_have(now, |_| true, |_, _| false) {
+            for (_, have) in sharing.poll_have(now, |_| true, |_, _| false) {
                 assert!(have.chunks.len() <= HAVE_CHUNKS_MAX);
                 said.extend(have.chunks);
             }
@@ -357,13 +354,46 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_and_goes_is_told_no_more_often() {
+        let mut sharing = Sharing::default();
+        sharing.on_claim(ms(0), release(), peer(0), ClaimState::Complete);
+        for n in 0..10 {
+            sharing.on_claim(ms(n), release(), peer(1), ClaimState::Partial);
+            sharing.on_peer_gone(&peer(1));
+        }
+        sharing.on_claim(ms(10), release(), peer(1), ClaimState::Partial);
+        for round in 0..3 {
+            assert_eq!(sharing.poll_peers(ms(20) + PEERS_EVERY * round).len(), 1, "round {round}");
+        }
+        assert_eq!(sharing.rounds.len(), 2, "one for each that takes part");
+    }
+
+    #[test]
+    fn a_release_that_was_whole_and_lost_something_is_told_of_from_the_start() {
+        let mut sharing = Sharing::default();
+        (0..9).for_each(|n| sharing.on_held(ms(0), release(), tag(n)));
+        sharing.on_claim(ms(0), release(), peer(1), ClaimState::Partial);
+        assert_eq!(sharing.poll_have(ms(0), |_| true, |_, _| false).len(), 1);
+        sharing.on_complete(&release());
+        sharing.on_held(ms(100), release(), tag(3));
+        let said = sharing.poll_have(ms(200), |_| true, |_, _| false);
+        let chunks = vec![tag(3)];
+        let release = release();
+        assert_eq!(said, [(peer(1), Have { release, chunks })]);
+    }
+
+    #[test]
     fn some_of_those_told_of_are_gone_to_and_another_if_one_cannot_be_reached() {
         let mut sharing = Sharing::default();
         sharing.on_claim(ms(0), release(), peer(3), ClaimState::Partial);
-        let links = sharing.on_told(release(), (0..1000).map(at).collect());
+        let all = || Peers {
+            release: release(),
+            peers: (0..1000).map(at).collect(),
+        };
+        let links = sharing.on_told(all());
         assert_eq!(links.len(), LINKS_MAX);
         assert!(!links.contains(&at(3)), "it is here already");
-        assert!(sharing.on_told(release(), (0..1000).map(at).collect()).is_empty());
+        assert!(sharing.on_told(all()).is_empty());
         assert!(sharing.releases[&release()].spare.len() <= SPARE_MAX);
         let [(of, others)] = &sharing.on_unreached(&links[0].peer)[..] else {
             panic!("one release")

@@ -100,10 +100,7 @@ impl Asking {
                     from: 0,
                 })
                 .collect();
-            let ask = match Ask::new(items) {
-                ask if is_of_anyone => ask.of_anyone(),
-                ask => ask,
-            };
+            let ask = Ask::new(items).of_anyone(is_of_anyone);
             let reader = AnswerReader::new(&ask);
             let bytes = ask.encode();
             let asks = run.into_iter().map(Some).collect();

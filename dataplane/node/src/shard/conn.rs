@@ -5,14 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ares_core::admission::{Admission, TurnedAway};
-use ares_core::chunk::{ChunkId, ChunkTag, ReleaseId};
+use ares_core::chunk::{ChunkId, ReleaseId};
 use ares_core::knobs::Congestion;
 use ares_core::path::Lane;
 use ares_core::path::health::{self, Health, Pulse};
-use ares_core::peer::{Address, PathId, PeerAt, PeerId, SocketId};
+use ares_core::peer::{Address, PathId, PeerId, SocketId};
 use ares_core::swarm::SourceStats;
 use ares_core::time;
-use ares_core::wire::{self, AskItem, ClaimState, CloseCode, Exchange, ExchangeLimits, Frame, Hello, WireError};
+use ares_core::wire::{self, AskItem, ClaimState, CloseCode, Exchange, ExchangeLimits, Frame, Have, Hello, Peers, WireError};
 use bytes::Bytes;
 use quinn_proto::{
     Connection, ConnectionError, ConnectionHandle, Dir, Event, ReadError, Side, StreamEvent, StreamId, TransportErrorCode,
@@ -86,17 +86,9 @@ pub(super) enum Said {
         state: ClaimState,
     },
     /// The peer told which chunks it has too.
-    Have {
-        peer: PeerId,
-        release: ReleaseId,
-        chunks: Vec<ChunkTag>,
-    },
+    Have { peer: PeerId, have: Have },
     /// The peer told who else takes part in a release.
-    Peers {
-        peer: PeerId,
-        release: ReleaseId,
-        peers: Vec<PeerAt>,
-    },
+    Peers { by: PeerId, told: Peers },
     /// The peer found our bytes wrong.
     SawBad { peer: PeerId, chunk: ChunkId },
     /// The path fares better or worse.
@@ -433,8 +425,8 @@ impl Conn {
                     }
                 }
                 wire::Event::Claim { release, state } => said.push(Said::Claim { peer, release, state }),
-                wire::Event::Have { release, chunks } => said.push(Said::Have { peer, release, chunks }),
-                wire::Event::Peers { release, peers } => said.push(Said::Peers { peer, release, peers }),
+                wire::Event::Have(have) => said.push(Said::Have { peer, have }),
+                wire::Event::Peers(told) => said.push(Said::Peers { by: peer, told }),
                 wire::Event::Load { .. } => {}
                 wire::Event::Addresses(addresses) => said.push(Said::Addresses { peer, addresses }),
                 wire::Event::Bad { chunk } => said.push(Said::SawBad { peer, chunk }),

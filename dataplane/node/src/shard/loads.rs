@@ -37,7 +37,7 @@ pub(super) struct Loaded {
 }
 
 impl Loads {
-    /// Starts to read, or says at once why not.
+    /// Starts to read, or says at once why not. `is_elsewhere`: whether a chunk that is here had better be asked of others.
     pub(super) fn start(
         &mut self,
         ring: &mut impl Submit,
@@ -45,9 +45,13 @@ impl Loads {
         path: PathId,
         stream: StreamId,
         item: AskItem,
+        is_elsewhere: impl FnOnce() -> bool,
     ) -> Result<(), AnswerHead> {
         let fits = |extent: &Extent| item.len == extent.len || item.len == LEN_UNKNOWN;
         let extent = store.locate(&item.id).filter(fits).ok_or(AnswerHead::NotHeld)?;
+        if is_elsewhere() {
+            return Err(AnswerHead::Elsewhere);
+        }
         let len = (extent.len - item.from) as usize;
         let op = Op::Read {
             file: Target::Open(extent.file.clone()),

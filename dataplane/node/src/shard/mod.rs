@@ -22,7 +22,7 @@ use ares_core::knobs::{Congestion, Knob, Setting, Settings};
 use ares_core::path::{Lane, LaneLost};
 use ares_core::peer::{PathId, PeerId, SocketId, Source};
 use ares_core::swarm::Spread;
-use ares_core::wire::{AnswerHead, AskItem, CloseCode, Frame, Hello, PROTOCOL_VERSION};
+use ares_core::wire::{AskItem, CloseCode, Hello, PROTOCOL_VERSION};
 use ares_ring::{Buffer, Completion, Datagrams, Op, OpError, Outcome, Ring, SocketError, Target, UdpSocket};
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use quinn_proto::{ClientConfig, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint, Incoming, ServerConfig, Side};
@@ -86,9 +86,6 @@ impl Parts {
     /// once a chunk.
     fn has_given(&self, now: Instant, conn: &Conn, item: &AskItem) -> bool {
         let Some(peer) = conn.peer() else { return false };
-        if !self.store.has(&item.id) {
-            return false;
-        }
         let mut spread = self.spread.lock().unwrap_or_else(PoisonError::into_inner);
         spread.on_give(self.clock.at(now), peer, item.id.into())
     }
@@ -478,11 +475,11 @@ impl<S: Submit> Shard<S> {
                     conn.asking.cancel(ask, &mut conn.quic);
                 }
             }
-            ToShard::Claim { path, release, state } => self.send_frame(path, &Frame::Claim { release, state }),
-            ToShard::Have { path, release, chunks } => self.send_frame(path, &Frame::Have { release, chunks }),
-            ToShard::Peers { path, release, peers } => self.send_frame(path, &Frame::Peers { release, peers }),
-            ToShard::Addresses { path, addresses } => self.send_frame(path, &Frame::Addresses(addresses)),
-            ToShard::TellBad { path, chunk } => self.send_frame(path, &Frame::Bad { chunk }),
+            ToShard::Say { path, frame } => {
+                if let Some(conn) = self.conn_of(path) {
+                    conn.send(&frame);
+                }
+            }
             ToShard::Close { path, why } => self.close(now, path, &why),
             ToShard::Paths(reply) => {
                 let up = self.conns.values().filter(|conn| conn.is_up());
@@ -571,12 +568,6 @@ impl<S: Submit> Shard<S> {
         self.conns.get_mut(&handle)
     }
 
-    fn send_frame(&mut self, path: PathId, frame: &Frame) {
-        if let Some(conn) = self.conn_of(path) {
-            conn.send(frame);
-        }
-    }
-
     fn mark_dirty(&mut self, handle: usize) {
         if self.is_dirty.insert(handle) {
             self.dirty.push_back(handle);
@@ -629,10 +620,10 @@ impl<S: Submit> Shard<S> {
             }
             conn.drive(now, &self.parts.clock, &mut self.admission, &mut said);
             while let Some((stream, item, is_of_anyone)) = conn.next_load(share_bytes) {
-                let started = match is_of_anyone && self.parts.has_given(now, conn, &item) {
-                    true => Err(AnswerHead::Elsewhere),
-                    false => self.loads.start(&mut self.ring, &self.parts.store, conn.path, stream, item),
-                };
+                let is_elsewhere = || is_of_anyone && self.parts.has_given(now, conn, &item);
+                let started = self
+                    .loads
+                    .start(&mut self.ring, &self.parts.store, conn.path, stream, item, is_elsewhere);
                 if let Err(refusal) = started {
                     conn.serving.on_loaded(stream, item, Err(refusal), &mut conn.quic);
                 }
@@ -742,8 +733,8 @@ fn tell_all(parts: &Parts, conn: &Conn, said: &mut Vec<Said>) {
                 release,
                 state,
             },
-            Said::Have { peer, release, chunks } => ToHub::Have { peer, release, chunks },
-            Said::Peers { peer, release, peers } => ToHub::Peers { peer, release, peers },
+            Said::Have { peer, have } => ToHub::Have { peer, have },
+            Said::Peers { by, told } => ToHub::Peers { by, told },
             Said::SawBad { peer, chunk } => ToHub::PeerSawBad { peer, chunk },
             Said::Pulse { peer, pulse } => ToHub::Pulse {
                 source: Source { peer, path },

@@ -234,13 +234,13 @@ impl Scheduler {
             (Likely::Perhaps, None) => Having::Perhaps,
             (Likely::Perhaps, Some(false)) => Having::Hardly,
         };
-        let has_better = candidates.iter().any(|candidate| having(candidate) < Having::Hardly);
+        let candidates: Vec<(Having, &Candidate)> = candidates.iter().map(|candidate| (having(candidate), candidate)).collect();
+        let has_better = candidates.iter().any(|(having, _)| *having < Having::Hardly);
         let mut wake: Option<Instant> = None;
         let mut must_wait = false;
         let mut open = Vec::new();
-        for candidate in candidates {
+        for (having, candidate) in candidates {
             let source = candidate.source;
-            let having = having(candidate);
             if has_better && having == Having::Hardly {
                 continue;
             }

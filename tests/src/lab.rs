@@ -539,17 +539,17 @@ impl Node {
         unlimit(before, port);
     }
 
-    /// Drops everything that arrives here and says nothing: the silent failure of a network.
+    /// Drops everything that arrives here over that interface and says nothing: the silent failure of a network.
     ///
     /// # Panics
     /// Where `iptables` refuses.
-    pub fn cut(&self) {
-        self.iptables(&["-A", "INPUT", "-i", "eth0", "-j", "DROP"]);
+    pub fn cut(&self, interface: &str) {
+        self.iptables(&["-A", "INPUT", "-i", interface, "-j", "DROP"]);
     }
 
     /// Ends what `cut` began.
-    pub fn mend(&self) {
-        self.iptables(&["-D", "INPUT", "-i", "eth0", "-j", "DROP"]);
+    pub fn mend(&self, interface: &str) {
+        self.iptables(&["-D", "INPUT", "-i", interface, "-j", "DROP"]);
     }
 
     /// Drops what arrives here for any UDP port but the one its daemon was told to listen on: a common firewall.

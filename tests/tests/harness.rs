@@ -74,9 +74,9 @@ fn machines_reach_each_other_until_cut_and_leave_nothing() {
         lab.node(0).run(curl).status.code() == Some(7)
     };
     assert!(answers("5"), "a machine must reach its neighbour");
-    lab.node(1).cut();
+    lab.node(1).cut("eth0");
     assert!(!answers("0.3"), "a cut machine must be silent");
-    lab.node(1).mend();
+    lab.node(1).mend("eth0");
     assert!(answers("5"), "a mended machine must answer again");
     let sleeper = lab.node(1).start({
         let mut sleep = lab.node(1).command("sleep");

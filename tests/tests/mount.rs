@@ -259,7 +259,7 @@ fn a_read_ends_when_nobody_answers() {
     let mounted = Mounted::new(reader, &link, &dir);
     let held = "part-000/module-00/file-00000.rs";
     let bytes = fs::read(dir.join(held)).expect("readable while the server answers");
-    lab.node(0).cut();
+    lab.node(0).cut("eth0");
     let start = Instant::now();
     let failed = errno(File::open(dir.join("big")).and_then(|mut f| f.read_to_end(&mut Vec::new())));
     assert_eq!(failed, Some(Errno::IO), "the log:\n{}", mounted.log());
@@ -267,7 +267,7 @@ fn a_read_ends_when_nobody_answers() {
     assert_eq!(fs::read(dir.join(held)).expect("what is held needs nobody"), bytes);
     assert!(!mounted.log().trim().is_empty(), "the log must name why");
     // Back again: the same mount reads on.
-    lab.node(0).mend();
+    lab.node(0).mend("eth0");
     let healed = wait::within(READ_DEADLINE, || fs::read(dir.join("big")).ok());
     assert!(
         healed.is_some_and(|b| Some(b) == fs::read(release.join("big")).ok()),

@@ -6,7 +6,9 @@ use std::time::Duration;
 use ares_core::limits::{CHUNK_BYTES_MAX, FRAME_BYTES_MAX};
 use ares_core::wire::ASK_BYTES_MAX;
 use aws_lc_rs::hmac;
-use quinn_proto::{EndpointConfig, HashedConnectionIdGenerator, MtuDiscoveryConfig, Side, TransportConfig, VarInt};
+use quinn_proto::{
+    Connection, EndpointConfig, HashedConnectionIdGenerator, MtuDiscoveryConfig, Side, StreamId, TransportConfig, VarInt,
+};
 
 use crate::congestion::Chosen;
 
@@ -74,6 +76,21 @@ pub(crate) fn transport_config(link_mtu: u32, side: Side, congestion: &Arc<Chose
         .datagram_receive_buffer_size(None)
         .congestion_controller_factory(congestion.clone());
     Arc::new(config)
+}
+
+/// What leaves before what, on one connection. Chunk bytes come last, and among them the chunk that was begun first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Precedence {
+    /// An ask, or the answer that there will be no bytes: whoever gets it can turn to somebody else.
+    Short = 1,
+    /// What is said of peers and releases.
+    Control = 2,
+}
+
+/// What is sent on the stream leaves before all that precedes less, however long that has waited.
+pub(crate) fn prefer(quic: &mut Connection, id: StreamId, precedence: Precedence) {
+    // It fails only where that half has ended: nothing is left to send.
+    let _ = quic.send_stream(id).set_priority(precedence as i32);
 }
 
 /// What a peer that we ask may send before we read.

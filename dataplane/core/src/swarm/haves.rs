@@ -99,9 +99,9 @@ impl Haves {
         self.held.get(&chunk).map_or(0, |holders| holders.count_ones())
     }
 
-    /// Whether somebody else than this peer says what it holds.
-    pub(super) fn has_others(&self, peer: &PeerId) -> bool {
-        self.numbers.len() > usize::from(self.has_told(peer))
+    /// Whether somebody says what it holds.
+    pub(super) fn has_any(&self) -> bool {
+        !self.numbers.is_empty()
     }
 
     /// The chunk is waiting to be asked.

@@ -6,13 +6,16 @@ use super::Class;
 use crate::chunk::{ChunkId, ChunkRef, ReleaseId};
 use crate::rng::Rng;
 
-/// Which of a queue's two lines a chunk stands in.
+/// Which of a queue's lines a chunk stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Line {
     /// It was asked before and is needed from another source; goes first.
     Again = 0,
-    /// It was never asked.
+    /// It was not asked before, and nobody with a part of the release is known to hold it; goes before what others can give, so that it
+    /// comes among them. What somebody waits for stands here, too: it goes in the order in which it was wanted.
     Fresh = 1,
+    /// It was not asked before, and somebody with a part of the release holds it.
+    Held = 2,
 }
 
 /// Where a chunk stands; the same in the queue of each of its releases.
@@ -24,7 +27,7 @@ pub(super) struct Ticket {
 }
 
 #[derive(Debug, Default)]
-struct Queue([BTreeMap<u64, ChunkRef>; 2]);
+struct Queue([BTreeMap<u64, ChunkRef>; 3]);
 
 #[derive(Debug, Default)]
 pub(super) struct Queues {

@@ -102,8 +102,6 @@ struct ChunkState {
     releases: Vec<ReleaseId>,
     asks: Vec<AskId>,
     backoffs: Backoffs,
-    /// Somebody has left it to others. Once is enough.
-    was_referred: bool,
     spot: Spot,
 }
 
@@ -207,7 +205,6 @@ impl Scheduler {
             releases: Vec::new(),
             asks: Vec::new(),
             backoffs: Backoffs::default(),
-            was_referred: false,
             spot: Spot::Asked,
         });
         let is_new = chunk.wants.is_empty();
@@ -281,6 +278,10 @@ impl Scheduler {
             let wanted: Vec<ChunkRef> = self.chunks.range(named(first, last)).map(|(chunk, _)| *chunk).collect();
             for chunk in wanted {
                 match self.chunks[&chunk].spot {
+                    Spot::Queued(ticket) if ticket.line == Line::Fresh && ticket.class != Class::Deadline => {
+                        self.leave_spot(chunk);
+                        self.enqueue(chunk, Line::Held);
+                    }
                     Spot::Queued(_) => self.haves.on_queued_at(&peer, chunk),
                     Spot::Parked { .. } => self.unpark(chunk),
                     Spot::Asked => continue,

@@ -9,13 +9,16 @@ use crate::peer::PeerId;
 use crate::time::Instant;
 
 /// How long whoever was given a chunk is believed to have it and to be there.
-const MEMORY: Duration = Duration::from_secs(10);
+const MEMORY: Duration = Duration::from_secs(60);
 
 /// Chunks remembered; the one given first is forgotten for a new one.
 const CHUNKS_MAX: usize = 1 << 16;
 
 /// There is something new to give as long as the last was given so recently.
 const FRESH_MAX: Duration = Duration::from_millis(100);
+
+/// How long what was given may still be on its way.
+const ON_WAY_MAX: Duration = Duration::from_millis(500);
 
 /// Remembers what was given to whom.
 #[derive(Debug, Default)]
@@ -31,7 +34,9 @@ impl Spread {
     pub fn on_give(&mut self, now: Instant, peer: PeerId, chunk: ChunkTag) -> bool {
         self.forget(now);
         match self.given.get(&chunk) {
-            Some((other, _)) if *other != peer => self.fresh_at.is_some_and(|at| now.since(at) < FRESH_MAX),
+            Some((other, given_at)) if *other != peer => {
+                now.since(*given_at) < ON_WAY_MAX || self.fresh_at.is_some_and(|at| now.since(at) < FRESH_MAX)
+            }
             Some(_) => false,
             None => {
                 self.given.insert(chunk, (peer, now));
@@ -67,11 +72,11 @@ mod tests {
             !spread.on_give(ms(1), peer(1), tag(1)),
             "the same peer again: it was lost on the way"
         );
-        assert!(spread.on_give(ms(99), peer(2), tag(1)));
-        assert!(!spread.on_give(ms(100), peer(2), tag(1)), "nothing new was given for a while");
-        assert!(!spread.on_give(ms(150), peer(2), tag(2)));
-        assert!(spread.on_give(ms(160), peer(3), tag(1)));
-        assert!(!spread.on_give(ms(10_000), peer(3), tag(1)), "whoever got it may be gone");
+        assert!(spread.on_give(ms(499), peer(2), tag(1)), "it may be on its way");
+        assert!(!spread.on_give(ms(500), peer(2), tag(1)), "nothing new was given for a while");
+        assert!(!spread.on_give(ms(590), peer(2), tag(2)));
+        assert!(spread.on_give(ms(600), peer(3), tag(1)));
+        assert!(!spread.on_give(ms(60_000), peer(3), tag(1)), "whoever got it may be gone");
     }
 
     #[test]

@@ -13,6 +13,10 @@ const SERVICE: Duration = Duration::from_millis(15);
 /// What a source is believed to deliver before it has shown it, in bytes per second: high, so that a new one is tried.
 const RATE_UNKNOWN: u64 = 100 << 20;
 
+/// What a source is trusted with before it has shown it, in bytes per second: less, since many may ask a publisher at the same moment, and
+/// what it owes to all of them is what each of them waits for.
+const RATE_NEW: u64 = 25 << 20;
+
 const CHUNK: u64 = CHUNK_BYTES_MAX as u64;
 
 #[derive(Debug)]
@@ -109,10 +113,8 @@ impl Window {
     /// The window, in bytes.
     fn bytes(&self, config: &SchedulerConfig) -> u64 {
         let delay = self.rtt_min.max(SERVICE).as_nanos();
-        let wanted = match self.known_rate() {
-            Some(rate) => u64::try_from(2 * u128::from(rate) * delay / 1_000_000_000).unwrap_or(u64::MAX),
-            None => 2 * config.window_bytes_min,
-        };
+        let rate = self.known_rate().unwrap_or(RATE_NEW);
+        let wanted = u64::try_from(2 * u128::from(rate) * delay / 1_000_000_000).unwrap_or(u64::MAX);
         wanted.clamp(config.window_bytes_min, config.window_bytes_max)
     }
 

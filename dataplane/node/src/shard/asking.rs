@@ -6,9 +6,10 @@ use ares_core::limits::ASK_CHUNKS_MAX;
 use ares_core::swarm::{AskId, Refusal};
 use ares_core::wire::{AnswerEvent, AnswerReader, Ask, AskItem, WireError};
 use bytes::Bytes;
-use quinn_proto::{Connection, Dir, ReadError, StreamId, VarInt};
+use quinn_proto::{Connection, Dir, ReadError, SendStream, StreamId, VarInt, WriteError};
 
 use crate::mailbox::PathAsk;
+use crate::quic::{self, Precedence};
 
 /// Asks up to this many bytes in all share a stream: small chunks travel as runs, large ones alone.
 const RUN_BYTES_MAX: u64 = 256 << 10;
@@ -34,6 +35,8 @@ pub(super) enum Outcome {
 pub(super) struct Asking {
     queue: VecDeque<PathAsk>,
     runs: BTreeMap<StreamId, Run>,
+    /// Runs of which QUIC has not taken all, oldest first; some have ended since.
+    unsent: VecDeque<StreamId>,
     inflight_bytes: u64,
 }
 
@@ -44,6 +47,23 @@ struct Run {
     reader: AnswerReader,
     /// By item; `None` once it has ended or was cancelled.
     asks: Vec<Option<PathAsk>>,
+}
+
+impl Run {
+    /// Writes what is left of the ask, and ends that half of the stream. Whether nothing more is to be done.
+    fn write(&mut self, mut stream: SendStream<'_>) -> bool {
+        while !self.unsent.is_empty() {
+            match stream.write_chunks(std::slice::from_mut(&mut self.unsent)) {
+                Ok(_) => {}
+                Err(WriteError::Blocked) => return false,
+                // The answering half tells why.
+                Err(WriteError::Stopped(_) | WriteError::ClosedStream) => return true,
+            }
+        }
+        // It fails only where the peer has stopped the stream; the answering half tells.
+        let _ = stream.finish();
+        true
+    }
 }
 
 impl Asking {
@@ -89,7 +109,8 @@ impl Asking {
     /// Opens streams for queued asks as far as the peer allows.
     pub(super) fn open_runs(&mut self, quic: &mut Connection) {
         while !self.queue.is_empty() {
-            let Some(id) = quic.streams().open(Dir::Bi) else { return };
+            let Some(id) = quic.streams().open(Dir::Bi) else { break };
+            quic::prefer(quic, id, Precedence::Short);
             let run = self.take_run();
             let is_of_anyone = run.iter().any(|ask| ask.is_of_anyone);
             let items: Vec<AskItem> = run
@@ -112,25 +133,21 @@ impl Asking {
                     asks,
                 },
             );
-            self.on_writable(id, quic);
+            self.unsent.push_back(id);
         }
+        self.on_writable(quic);
     }
 
-    /// Writes what is left of an ask, and ends that half of the stream.
-    pub(super) fn on_writable(&mut self, id: StreamId, quic: &mut Connection) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
-        if run.unsent.is_empty() {
-            return;
-        }
-        let mut stream = quic.send_stream(id);
-        while !run.unsent.is_empty() {
-            if stream.write_chunks(std::slice::from_mut(&mut run.unsent)).is_err() {
-                // Blocked: there will be another event. Stopped or closed: the answering half tells.
+    /// Writes what is left of asks, in order, and ends that half of their streams.
+    pub(super) fn on_writable(&mut self, quic: &mut Connection) {
+        while let Some(&id) = self.unsent.front() {
+            if let Some(run) = self.runs.get_mut(&id)
+                && !run.write(quic.send_stream(id))
+            {
                 return;
             }
+            self.unsent.pop_front();
         }
-        // It fails only where the peer has stopped the stream; the answering half tells.
-        let _ = stream.finish();
     }
 
     /// The next asks to share a stream: one large chunk, or small ones up to the limits.

@@ -25,6 +25,7 @@ use super::serving::Serving;
 use crate::api::PathFigures;
 use crate::clock::Clock;
 use crate::mailbox::{End, PathAsk};
+use crate::quic::Precedence;
 use crate::{congestion, quic, tls};
 
 /// One path.
@@ -328,11 +329,11 @@ impl Conn {
             return;
         }
         if self.quic.side() == Side::Client {
-            self.control = self.quic.streams().open(Dir::Bi);
-            if self.control.is_none() {
+            let Some(id) = self.quic.streams().open(Dir::Bi) else {
                 self.violate(now, WireError::ControlEnded, said);
                 return;
-            }
+            };
+            self.talk_on(id);
         }
         // Asks need not wait for the peer's hello: ALPN has settled the version, and a round trip to the first byte is saved.
         self.phase = Phase::Up;
@@ -356,7 +357,7 @@ impl Conn {
                 while let Some(id) = self.quic.streams().accept(Dir::Bi) {
                     if self.control.is_none() {
                         // The dialer's first stream is the conversation.
-                        self.control = Some(id);
+                        self.talk_on(id);
                     } else {
                         self.used_at = clock.at(now);
                         self.serving.on_opened(id);
@@ -365,8 +366,10 @@ impl Conn {
                 }
             }
             StreamEvent::Readable { id } => self.on_readable(now, clock, id, said),
-            StreamEvent::Writable { id } => {
-                self.asking.on_writable(id, &mut self.quic);
+            StreamEvent::Writable { .. } => {
+                // What is short comes first: chunks fill whatever room there is, and would keep it from them.
+                self.write_control();
+                self.asking.on_writable(&mut self.quic);
                 self.serving.on_writable(&mut self.quic);
             }
             StreamEvent::Stopped { id, .. } if Some(id) == self.control => self.violate(now, WireError::ControlEnded, said),
@@ -374,6 +377,11 @@ impl Conn {
             // Unidirectional streams are not allowed; finished and available streams are looked at when there is need.
             StreamEvent::Opened { dir: Dir::Uni } | StreamEvent::Finished { .. } | StreamEvent::Available { .. } => {}
         }
+    }
+
+    fn talk_on(&mut self, id: StreamId) {
+        quic::prefer(&mut self.quic, id, Precedence::Control);
+        self.control = Some(id);
     }
 
     fn on_readable(&mut self, now: Instant, clock: &Clock, id: StreamId, said: &mut Vec<Said>) {

@@ -10,6 +10,8 @@ use ares_core::wire::{AnswerHead, AskItem, AskReader, WireError};
 use bytes::Bytes;
 use quinn_proto::{Connection, ReadError, StreamId, VarInt, WriteError};
 
+use crate::quic::{self, Precedence};
+
 /// Chunk bytes loaded for one connection and not yet handed to QUIC: once its peer is known to take much, and until then. More would
 /// have left the processor's cache before it is sent. Less is loaded before the next chunk than this, so a peer that takes nothing holds
 /// one of the largest.
@@ -128,6 +130,9 @@ impl Serving {
             Ok(bytes) => AnswerHead::Bytes(bytes.len() as u32),
             Err(refusal) => *refusal,
         };
+        if loaded.is_err() && answer.items.is_empty() {
+            quic::prefer(quic, id, Precedence::Short);
+        }
         answer.step = Step::Writing {
             parts: [head.encode(), loaded.unwrap_or_default()],
             loaded_bytes: bytes_of(&item),

@@ -14,6 +14,7 @@ mod link;
 mod net;
 mod node;
 mod record;
+mod swarm;
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -32,7 +33,7 @@ use self::link::{Link, LinkSpec};
 use self::net::{Event, Net};
 use self::node::{Node, NodeSpec, PORT, READER_HOST, ip_of};
 use self::record::Record;
-use crate::api::{PeerHint, WantId};
+use crate::api::{PeerHint, Sink, WantId};
 use crate::clock::Clock;
 use crate::hub::Waiter;
 use crate::mailbox::ToHub;
@@ -136,6 +137,8 @@ impl World {
                 ways: setup.ways.len() as u8,
                 settings: settings.clone(),
                 seed: setup.seed,
+                sink: Sink::Discard,
+                knows_lanes: true,
             };
             Node::new(clock, spec)
         };
@@ -283,6 +286,7 @@ impl World {
                     self.turn(node);
                 }
             }
+            Event::AtSwitch(datagram) => self.net.switch(self.now, datagram),
             Event::Wake(node) => {
                 if self.nodes[node].wake.take_if(|at| *at <= self.now).is_some() {
                     self.turn(node);

@@ -15,6 +15,8 @@ use super::link::{Fate, Link};
 pub(super) enum Event {
     /// A datagram reaches the end of its link.
     Arrive(Datagram),
+    /// A datagram is at the switch, before the receiver's own link.
+    AtSwitch(Datagram),
     /// A node has something to do.
     Wake(usize),
 }
@@ -30,6 +32,8 @@ pub(super) struct Datagram {
 /// See the module.
 pub(super) struct Net {
     pub(super) links: BTreeMap<(IpAddr, IpAddr), Link>,
+    /// Machines on the switch: their links to it and from it. Among them no pair has a link of its own.
+    pub(super) at_switch: BTreeMap<IpAddr, [Link; 2]>,
     /// Addresses behind a NAT: how far their ports are from those that others see.
     nats: BTreeMap<IpAddr, u16>,
     /// By time, and at one time in the order in which they were thought of.
@@ -43,6 +47,7 @@ impl Net {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             links: BTreeMap::new(),
+            at_switch: BTreeMap::new(),
             nats: BTreeMap::new(),
             events: BTreeMap::new(),
             events_ever: 0,
@@ -68,6 +73,14 @@ impl Net {
     pub(super) fn send(&mut self, now: Instant, mut datagram: Datagram) {
         let outside = self.nats.get(&datagram.from.ip()).copied().unwrap_or(0);
         datagram.from.set_port(datagram.from.port() + outside);
+        if let Some([up, _]) = self.at_switch.get_mut(&datagram.from.ip()) {
+            let fate = up.send(now, datagram.bytes.len(), &mut self.rng);
+            self.note(now, &datagram, fate);
+            if let Fate::Arrives(at) = fate {
+                self.plan(at, Event::AtSwitch(datagram));
+            }
+            return;
+        }
         let fate = match self.links.get_mut(&(datagram.from.ip(), datagram.to.ip())) {
             Some(link) => link.send(now, datagram.bytes.len(), &mut self.rng),
             None => Fate::Cut,
@@ -78,9 +91,27 @@ impl Net {
         }
     }
 
+    /// A datagram is at the switch.
+    pub(super) fn switch(&mut self, now: Instant, datagram: Datagram) {
+        if let Some([up, _]) = self.at_switch.get_mut(&datagram.from.ip()) {
+            up.arrive(now, datagram.bytes.len());
+        }
+        let fate = match self.at_switch.get_mut(&datagram.to.ip()) {
+            Some([_, down]) => down.send(now, datagram.bytes.len(), &mut self.rng),
+            None => Fate::Cut,
+        };
+        self.note(now, &datagram, fate);
+        if let Fate::Arrives(at) = fate {
+            self.plan(at, Event::Arrive(datagram));
+        }
+    }
+
     /// A datagram is at the end of its link. What comes out of it, with the address that its receiver knows as its own.
     pub(super) fn arrive(&mut self, now: Instant, mut datagram: Datagram) -> Option<Datagram> {
-        let link = self.links.get_mut(&(datagram.from.ip(), datagram.to.ip()))?;
+        let link = match self.at_switch.get_mut(&datagram.to.ip()) {
+            Some([_, down]) => down,
+            None => self.links.get_mut(&(datagram.from.ip(), datagram.to.ip()))?,
+        };
         let is_there = link.arrive(now, datagram.bytes.len());
         self.note(now, &datagram, if is_there { Fate::Arrives(now) } else { Fate::Cut });
         let outside = self.nats.get(&datagram.to.ip()).copied().unwrap_or(0);

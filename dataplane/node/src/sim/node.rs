@@ -49,6 +49,10 @@ pub(super) struct NodeSpec {
     pub(super) ways: u8,
     pub(super) settings: Settings,
     pub(super) seed: u64,
+    /// What becomes of what it fetches.
+    pub(super) sink: Sink,
+    /// Whether it knows its interfaces.
+    pub(super) knows_lanes: bool,
 }
 
 /// See the module.
@@ -92,8 +96,15 @@ const ROUTES: Routes = Routes {
     lane_mtu: |_, _| 1500,
 };
 
+/// Of a machine that does not know its interfaces: ways differ in the peer's address alone.
+const NO_ROUTES: Routes = Routes {
+    source_for: |_| None,
+    ..ROUTES
+};
+
 impl Node {
     pub(super) fn new(clock: Clock, spec: NodeSpec) -> Self {
+        let routes = if spec.knows_lanes { ROUTES } else { NO_ROUTES };
         let dir = TempDir::new();
         let store = Store::open(dir.path()).expect("an empty store");
         let identity = identity_of(spec.host);
@@ -111,7 +122,7 @@ impl Node {
             stall_timeout: time::Duration::from_millis(500),
             admission: Default::default(),
             lanes: LaneRules::default(),
-            sink: Sink::Discard,
+            sink: spec.sink,
             settings: spec.settings,
         };
         let shard = shard::Parts {
@@ -131,7 +142,7 @@ impl Node {
             path_ids: Arc::default(),
             admission: config.admission,
             settings: config.settings.clone(),
-            routes: ROUTES,
+            routes,
         };
         let hub = hub::Parts {
             identity: identity.peer,
@@ -147,7 +158,7 @@ impl Node {
             store: store.clone(),
             totals: shard.totals.clone(),
             path_ids: shard.path_ids.clone(),
-            routes: ROUTES,
+            routes,
             seed: spec.seed,
             config,
         };
@@ -155,7 +166,7 @@ impl Node {
             jobs: jobs.clone(),
             hub: said.clone(),
             store: store.clone(),
-            sink: Sink::Discard,
+            sink: spec.sink,
             totals: shard.totals.clone(),
         };
         // Nobody looks at it: what is sent goes to the net.
@@ -165,7 +176,9 @@ impl Node {
         seed[..8].copy_from_slice(&spec.seed.to_le_bytes());
         let shard = Shard::new(start, shard, ops_post, vec![Bound::new(socket, listen[0])], Some(seed));
         let ips: Vec<IpAddr> = (1..=spec.ways).map(|way| ip_of(way, spec.host)).collect();
-        let _ = said.send(ToHub::Lanes(ips.iter().map(|ip| lane_of(*ip)).collect()));
+        if spec.knows_lanes {
+            let _ = said.send(ToHub::Lanes(ips.iter().map(|ip| lane_of(*ip)).collect()));
+        }
         Self {
             peer: identity.peer,
             writer: store.writer(),

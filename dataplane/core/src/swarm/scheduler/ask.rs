@@ -150,14 +150,17 @@ impl Scheduler {
             return;
         };
         chunk.asks.retain(|known| *known != ask);
+        let line = match &lost {
+            Lost::Trouble(Trouble::Elsewhere) => Line::Fresh,
+            Lost::Trouble(_) | Lost::Elsewhere => Line::Again,
+        };
         if let Lost::Trouble(trouble) = lost {
-            chunk.was_referred |= trouble == Trouble::Elsewhere;
             chunk.backoffs.note(now, state.source.peer, trouble);
         }
         // Another ask that nobody doubts may still bring it.
         if chunk.asks.iter().all(|other| self.asks[other].is_doubted) {
             self.unpark(state.chunk);
-            self.enqueue(state.chunk, Line::Again);
+            self.enqueue(state.chunk, line);
         }
     }
 

@@ -100,7 +100,7 @@ impl Scheduler {
             return true;
         }
         let lines: &[Line] = match budget {
-            Budget::Free => &[Line::Again, Line::Fresh],
+            Budget::Free => &[Line::Again, Line::Fresh, Line::Held],
             Budget::Swap => &[Line::Again],
         };
         lines
@@ -140,7 +140,7 @@ impl Scheduler {
 
     /// Chunks of one line to try, best first: as they were wanted, or where there are many holders, the rarest of some.
     fn heads(&mut self, class: Class, release: ReleaseId, line: Line, holders: usize) -> Vec<ChunkRef> {
-        if class == Class::Deadline || holders <= FEW_HOLDERS {
+        if class == Class::Deadline || (holders <= FEW_HOLDERS && !self.haves.has_any()) {
             return self.queues.head(class, release, line, PICK_WINDOW);
         }
         let mut chunks = self.queues.sample(class, release, line, PICK_WINDOW, &mut self.rng);
@@ -290,7 +290,8 @@ impl Scheduler {
         let state = self.chunks.get_mut(&chunk).expect("queued chunks are known");
         state.asks.push(ask);
         let (place, class) = (state.place, state.class);
-        let is_of_anyone = class != Class::Deadline && !state.was_referred && self.haves.has_others(&source.peer);
+        // Who has a part passes on what it says it holds: others ask it for that because they were sent there.
+        let is_of_anyone = class != Class::Deadline && !self.haves.has_told(&source.peer);
         assert!(state.asks.len() <= ASKS_PER_CHUNK_MAX, "asks of a chunk are bounded");
 
         let at = self.sources.get_mut(&source).expect("chosen among the sources");

@@ -16,6 +16,12 @@ impl Scheduler {
         if state.spot != Spot::Asked || state.asks.len() >= ASKS_PER_CHUNK_MAX {
             return;
         }
+        let is_held = state.class != Class::Deadline && self.haves.holders(chunk.id.into()) > 0;
+        let line = match line {
+            Line::Again => Line::Again,
+            Line::Fresh | Line::Held if is_held => Line::Held,
+            Line::Fresh | Line::Held => Line::Fresh,
+        };
         let ticket = self.queues.ticket(state.class, line);
         state.spot = Spot::Queued(ticket);
         for release in &state.releases {

@@ -1,5 +1,7 @@
 //! Modes: which of the ways to one peer chunks are asked over.
 
+use std::ops::Range;
+
 use super::*;
 use crate::path::health::Pulse;
 use crate::path::{Mode, Way};
@@ -35,9 +37,9 @@ fn scheduler() -> Scheduler {
     scheduler
 }
 
-/// Wants so many chunks and says over which paths they are asked.
-fn asked(scheduler: &mut Scheduler, now: Instant, first: u32, release: ReleaseId) -> BTreeSet<u64> {
-    for number in first..first + 20 {
+/// Wants these chunks and says over which paths they are asked.
+fn asked(scheduler: &mut Scheduler, now: Instant, numbers: Range<u32>, release: ReleaseId) -> BTreeSet<u64> {
+    for number in numbers {
         let want = Want {
             chunk: chunk(number, 100_000),
             place: None,
@@ -67,17 +69,21 @@ fn a_mode_says_over_which_ways_chunks_are_asked_also_for_one_release() {
     ] {
         let mut s = scheduler();
         s.on_mode(Instant::ZERO, None, mode);
-        assert_eq!(asked(&mut s, Instant::ZERO, 0, release()), expect, "{mode:?}");
+        assert_eq!(asked(&mut s, Instant::ZERO, 0..20, release()), expect, "{mode:?}");
         let mut s = scheduler();
         s.on_mode(Instant::ZERO, Some(release()), mode);
-        assert_eq!(asked(&mut s, Instant::ZERO, 0, release()), expect, "{mode:?} for a release");
+        assert_eq!(
+            asked(&mut s, Instant::ZERO, 0..20, release()),
+            expect,
+            "{mode:?} for a release"
+        );
         let mut s = scheduler();
         s.on_mode(Instant::ZERO, Some(release()), mode);
-        assert_eq!(asked(&mut s, Instant::ZERO, 0, other_release()), all, "not for another");
+        assert_eq!(asked(&mut s, Instant::ZERO, 0..20, other_release()), all, "not for another");
         let mut s = scheduler();
         assert_eq!(s.on_mode(Instant::ZERO, Some(release()), mode), Mode::Aggregate);
         assert_eq!(s.on_mode(Instant::ZERO, Some(release()), Mode::Aggregate), mode);
-        assert_eq!(asked(&mut s, Instant::ZERO, 0, release()), all, "and back");
+        assert_eq!(asked(&mut s, Instant::ZERO, 0..20, release()), all, "and back");
     }
 }
 
@@ -88,16 +94,16 @@ fn the_standby_is_asked_as_soon_as_all_paths_of_the_way_in_use_are_silent() {
     s.on_mode(now, None, Mode::Standby);
     s.on_pulse(now, path(1), Pulse::Quiet);
     assert_eq!(
-        asked(&mut s, now, 0, release()),
+        asked(&mut s, now, 0..8, release()),
         BTreeSet::from([2]),
         "one of them still lives"
     );
     s.on_pulse(now, path(2), Pulse::Quiet);
-    assert_eq!(asked(&mut s, now, 100, release()), BTreeSet::from([3]));
+    assert_eq!(asked(&mut s, now, 100..108, release()), BTreeSet::from([3]));
     s.on_source_down(now, path(3), "cut".to_owned());
     s.on_pulse(now, path(1), Pulse::Well);
     assert!(
-        asked(&mut s, now, 200, release()).contains(&1),
+        asked(&mut s, now, 200..220, release()).contains(&1),
         "the last way is used whatever it is"
     );
 }

@@ -1,0 +1,235 @@
+//! A swarm of whole nodes on one switch, each of which sends and receives at most so fast: one has a release, and all others want it at the
+//! same moment.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ares_core::chunk::{ChunkId, ReleaseId};
+use ares_core::knobs::Settings;
+use ares_core::swarm::{Class, FetchError, Unreached, Want};
+use ares_core::time::Instant;
+use crossbeam::channel::{Receiver, Sender, unbounded};
+
+use super::link::{Link, LinkSpec};
+use super::net::{Event, Net};
+use super::node::{Node, NodeSpec, PORT};
+use crate::api::{PeerHint, Sink, WantId};
+use crate::clock::Clock;
+use crate::hub::Waiter;
+use crate::mailbox::ToHub;
+use crate::store::testing::{chunk, named};
+
+/// What a run begins with.
+struct Setup {
+    seed: u64,
+    readers: u8,
+    chunks: u64,
+    chunk_bytes: usize,
+    mbit_per_s: u64,
+}
+
+impl Setup {
+    fn bytes(&self) -> f64 {
+        (self.chunks as usize * self.chunk_bytes) as f64
+    }
+
+    /// The least time in which all can have all, in seconds: that of one copy (Kumar, Ross 2006).
+    fn bound(&self) -> f64 {
+        self.bytes() * 8e-6 / self.mbit_per_s as f64
+    }
+}
+
+/// The publisher, which is the first node, and the readers.
+struct Swarm {
+    now: Instant,
+    net: Net,
+    nodes: Vec<Node>,
+    by_ip: BTreeMap<IpAddr, usize>,
+    release: ReleaseId,
+    /// Chunks that each node still waits for.
+    waiting: Vec<u64>,
+    ended: (Sender<Ended>, Receiver<Ended>),
+}
+
+/// Who waited for a chunk, and what became of it.
+type Ended = (usize, Result<(), FetchError>);
+
+const PUBLISHER: usize = 0;
+
+impl Swarm {
+    fn new(setup: &Setup) -> Self {
+        let clock = Clock::new();
+        let node = |host: u8| {
+            let spec = NodeSpec {
+                host,
+                ways: 1,
+                settings: Settings::default(),
+                seed: setup.seed ^ (u64::from(host) << 32),
+                sink: Sink::Store,
+                knows_lanes: false,
+            };
+            Node::new(clock, spec)
+        };
+        let nodes: Vec<Node> = (1..=setup.readers + 1).map(node).collect();
+        let link = LinkSpec {
+            // 20 ms of it.
+            queue_bytes: setup.mbit_per_s * 2_500,
+            ..LinkSpec::of(setup.mbit_per_s, 1)
+        };
+        let mut net = Net::new(setup.seed);
+        for node in &nodes {
+            net.at_switch.insert(node.ips[0], [Link::new(link), Link::new(link)]);
+        }
+        let mut swarm = Self {
+            now: Instant::ZERO,
+            net,
+            by_ip: nodes.iter().enumerate().map(|(n, node)| (node.ips[0], n)).collect(),
+            release: ReleaseId(ChunkId::of(b"release")),
+            waiting: vec![0; nodes.len()],
+            nodes,
+            ended: unbounded(),
+        };
+        for node in &swarm.nodes {
+            let added = node.store.add_release(swarm.release, "release", setup.bytes() as u64, 1);
+            added.expect("a good disk");
+        }
+        swarm.hint();
+        (0..setup.chunks).for_each(|number| swarm.publish(number, setup.chunk_bytes));
+        swarm.nodes[PUBLISHER]
+            .store
+            .mark_complete(swarm.release)
+            .expect("a good disk");
+        swarm
+    }
+
+    /// Tells the readers of the publisher, and of nobody else.
+    fn hint(&self) {
+        let publisher = &self.nodes[PUBLISHER];
+        for reader in &self.nodes[1..] {
+            let hint = PeerHint {
+                peer: publisher.peer,
+                addrs: vec![(publisher.ips[0], PORT).into()],
+            };
+            reader.tell(ToHub::Hints {
+                release: self.release,
+                hints: vec![hint],
+            });
+        }
+    }
+
+    /// The publisher has a chunk, and all readers want it.
+    fn publish(&mut self, number: u64, bytes: usize) {
+        let chunk = chunk(number, bytes);
+        self.nodes[PUBLISHER].store.writer().put(&chunk, None).expect("there is room");
+        for (reader, node) in self.nodes.iter().enumerate().skip(1) {
+            let ended = self.ended.0.clone();
+            let held = move |result| ended.send((reader, result)).expect("the swarm has the other end");
+            node.tell(ToHub::Fetch {
+                id: WantId(number),
+                want: Want {
+                    chunk: named(&chunk),
+                    place: None,
+                    class: Class::Bulk,
+                    release: self.release,
+                    patience: Duration::from_secs(30),
+                    unreached: Unreached::Wait,
+                },
+                waiter: Waiter::for_held(Box::new(held)),
+            });
+            self.waiting[reader] += 1;
+        }
+    }
+
+    /// Goes on until then, for this time at most. Whether then came.
+    fn run_until(&mut self, time: Duration, then: impl Fn(&Self) -> bool) -> bool {
+        let end = self.now + time;
+        if self.now == Instant::ZERO {
+            (0..self.nodes.len()).for_each(|node| self.turn(node));
+        }
+        while !then(self) {
+            let Some((at, event)) = self.net.next(end) else { return false };
+            self.now = at;
+            match event {
+                Event::AtSwitch(datagram) => self.net.switch(self.now, datagram),
+                Event::Arrive(datagram) => {
+                    if let Some(datagram) = self.net.arrive(self.now, datagram) {
+                        let node = self.by_ip[&datagram.to.ip()];
+                        self.nodes[node].on_datagram(self.now, datagram);
+                        self.turn(node);
+                    }
+                }
+                Event::Wake(node) => {
+                    if self.nodes[node].wake.take_if(|at| *at <= self.now).is_some() {
+                        self.turn(node);
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    fn turn(&mut self, node: usize) {
+        self.nodes[node].turn(self.now, &mut self.net, |_| true);
+        while let Ok((reader, result)) = self.ended.1.try_recv() {
+            result.unwrap_or_else(|error| panic!("at {:?}: {error}", self.now));
+            self.waiting[reader] -= 1;
+            if self.waiting[reader] == 0 {
+                let reader = &mut self.nodes[reader];
+                reader.store.mark_complete(self.release).expect("a good disk");
+                reader.tell(ToHub::Announce(self.release));
+                reader.turn(self.now, &mut self.net, |_| true);
+            }
+        }
+        let next = self.nodes[node].deadline(self.now);
+        if self.nodes[node].wake.is_none_or(|wake| next < wake) {
+            self.nodes[node].wake = Some(next);
+            self.net.plan(next, Event::Wake(node));
+        }
+    }
+
+    fn all_have_all(&self) -> bool {
+        self.waiting.iter().all(|waiting| *waiting == 0)
+    }
+
+    /// Bytes that a node has sent.
+    fn sent(&self, node: usize) -> f64 {
+        let [up, _] = &self.net.at_switch[&self.nodes[node].ips[0]];
+        up.carried_bytes as f64
+    }
+
+    fn seconds(&self) -> f64 {
+        self.now.since(Instant::ZERO).as_secs_f64()
+    }
+}
+
+/// 64 MiB in the chunks that a file of this size has.
+const SETUP: Setup = Setup {
+    seed: 1,
+    readers: 8,
+    chunks: 1024,
+    chunk_bytes: 64 << 10,
+    mbit_per_s: 100,
+};
+
+#[test]
+fn all_have_all_in_little_more_than_one_copy_takes() {
+    for seed in 1..=3 {
+        let setup = Setup { seed, ..SETUP };
+        let mut swarm = Swarm::new(&setup);
+        assert!(swarm.run_until(Duration::from_secs(60), Swarm::all_have_all), "seed {seed}");
+        let (time, copies) = (swarm.seconds() / setup.bound(), swarm.sent(PUBLISHER) / setup.bytes());
+        assert!(time < 1.25, "seed {seed}: {time:.3} of the bound");
+        assert!(copies < 1.15, "seed {seed}: the publisher has sent {copies:.3} copies");
+    }
+}
+
+#[test]
+fn the_publisher_may_go_once_it_has_given_all() {
+    let mut swarm = Swarm::new(&SETUP);
+    let one_copy = |swarm: &Swarm| swarm.sent(PUBLISHER) > 1.08 * SETUP.bytes();
+    let given = swarm.run_until(Duration::from_secs(60), one_copy);
+    assert!(!given || !swarm.all_have_all(), "it goes while they need each other");
+    swarm.net.at_switch.remove(&swarm.nodes[PUBLISHER].ips[0]);
+    assert!(swarm.run_until(Duration::from_secs(60), Swarm::all_have_all));
+}

@@ -504,7 +504,7 @@ impl Node {
     /// Where `tc` refuses.
     pub fn limit_both_ways(&self, mbit_per_s: u32) {
         self.limit_arrivals(mbit_per_s);
-        limit(self.namespace(), "eth0", mbit_per_s);
+        self.limit_departures(&["eth0"], mbit_per_s);
     }
 
     /// Bytes that have left this machine by `eth0`, headers included. What a limit holds back has not left.
@@ -516,13 +516,13 @@ impl Node {
             .unwrap_or_else(|| panic!("no eth0 in {}", self.namespace()))
     }
 
-    /// Limits what leaves this machine of `Lab::two_cables` over each of its cables, megabits per second.
+    /// Limits what leaves this machine by each of these interfaces, megabits per second.
     ///
     /// # Panics
     /// Where `tc` refuses.
-    pub fn limit_departures(&self, mbit_per_s: u32) {
-        for device in ["eth0", "eth1"] {
-            limit(self.namespace(), device, mbit_per_s);
+    pub fn limit_departures(&self, interfaces: &[&str], mbit_per_s: u32) {
+        for interface in interfaces {
+            limit(self.namespace(), interface, mbit_per_s);
         }
     }
 
@@ -550,6 +550,19 @@ impl Node {
     /// Ends what `cut` began.
     pub fn mend(&self, interface: &str) {
         self.iptables(&["-D", "INPUT", "-i", interface, "-j", "DROP"]);
+    }
+
+    /// Drops everything that comes from that machine.
+    ///
+    /// # Panics
+    /// Where `iptables` refuses.
+    pub fn part_from(&self, other: &Self) {
+        self.iptables(&["-A", "INPUT", "-s", &other.ip().to_string(), "-j", "DROP"]);
+    }
+
+    /// Ends what `part_from` began.
+    pub fn rejoin(&self, other: &Self) {
+        self.iptables(&["-D", "INPUT", "-s", &other.ip().to_string(), "-j", "DROP"]);
     }
 
     /// Drops what arrives here for any UDP port but the one its daemon was told to listen on: a common firewall.

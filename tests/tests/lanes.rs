@@ -31,7 +31,7 @@ fn check(test: &str, family: usize, lose: impl FnOnce(&Node, &Node, &Running), w
     let second = std::net::SocketAddr::new(second, PORT).to_string();
     let server = Daemon::serve_with(&publisher.at(first), ["--listen", &second]);
     let link = server.publish(&file).link;
-    publisher.limit_departures(MBIT_PER_S);
+    publisher.limit_departures(&["eth0", "eth1"], MBIT_PER_S);
     let copy = reader.dir().join("copy");
     let mut get = daemon::get(reader, &link, &copy);
     get.arg("-vv");

@@ -29,7 +29,7 @@ impl Scene {
     fn new(test: &str) -> Option<Self> {
         let lab = Lab::two_cables(test)?;
         let (publisher, reader) = (lab.node(0), lab.node(1));
-        publisher.limit_departures(MBIT_PER_S);
+        publisher.limit_departures(&["eth0", "eth1"], MBIT_PER_S);
         let file = publisher.dir().join("file");
         tree::big_file(&file, BYTES, 71);
         let second = publisher.ips(1)[0];

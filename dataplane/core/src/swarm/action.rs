@@ -115,7 +115,7 @@ pub struct SourceStats {
 pub struct SchedulerConfig {
     /// Bytes of all asks in flight, counted until they are verified.
     pub inflight_bytes_max: u64,
-    /// Bytes that may be outstanding at a source, however low its rate.
+    /// Bytes that may be outstanding at a source of unknown rate, and the most at one of low rate.
     pub window_bytes_min: u64,
     /// Bytes that may be outstanding at any one source.
     pub window_bytes_max: u64,

@@ -17,6 +17,13 @@ const RATE_UNKNOWN: u64 = 100 << 20;
 /// what it owes to all of them is what each of them waits for.
 const RATE_NEW: u64 = 25 << 20;
 
+/// What is asked of a source of known rate lasts for so much of a second, where it has queues that the shortest round trip does not show. More
+/// would wait at a peer while others have nothing to do.
+const QUEUES_PER_S: u64 = 10;
+
+/// And for so many chunks, so that one waits while another comes.
+const CHUNKS_MIN: u64 = 2;
+
 const CHUNK: u64 = CHUNK_BYTES_MAX as u64;
 
 #[derive(Debug)]
@@ -26,6 +33,8 @@ pub(super) struct Window {
     rttvar: Duration,
     /// Bytes asked and not yet come.
     outstanding: u64,
+    /// Of the last chunk that was asked.
+    chunk_bytes: u64,
     /// Measured delivery rate in bytes per second; zero until there is a measurement.
     rate: u64,
     /// What the transport believes, in bytes per second.
@@ -43,6 +52,7 @@ impl Window {
             rtt_min: rtt,
             rttvar: rtt / 2,
             outstanding: 0,
+            chunk_bytes: 0,
             rate: 0,
             rate_told: None,
             epoch_start: now,
@@ -63,6 +73,7 @@ impl Window {
             self.start_epoch(now);
         }
         self.outstanding += bytes;
+        self.chunk_bytes = bytes;
         self.epoch_filled |= self.outstanding >= self.bytes(config);
     }
 
@@ -113,9 +124,13 @@ impl Window {
     /// The window, in bytes.
     fn bytes(&self, config: &SchedulerConfig) -> u64 {
         let delay = self.rtt_min.max(SERVICE).as_nanos();
+        let floor = match self.known_rate() {
+            Some(rate) => (rate / QUEUES_PER_S).max(CHUNKS_MIN * self.chunk_bytes),
+            None => config.window_bytes_min,
+        };
         let rate = self.known_rate().unwrap_or(RATE_NEW);
         let wanted = u64::try_from(2 * u128::from(rate) * delay / 1_000_000_000).unwrap_or(u64::MAX);
-        wanted.clamp(config.window_bytes_min, config.window_bytes_max)
+        wanted.max(floor.min(config.window_bytes_min)).min(config.window_bytes_max)
     }
 
     /// How long until `bytes` more would be here: half a round trip, and everything outstanding before them.

@@ -85,6 +85,7 @@ impl Daemon {
             stall_timeout: config.stall_timeout,
             admission: Default::default(),
             lanes: config.lanes.clone(),
+            mdns: Default::default(),
             sink,
             settings: config.settings.clone(),
         })

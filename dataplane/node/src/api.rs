@@ -31,6 +31,8 @@ pub struct NodeConfig {
     pub admission: AdmissionLimits,
     /// Which of the machine's addresses paths may leave from, and links may name.
     pub lanes: LaneRules,
+    /// Whether nodes of the local network are found.
+    pub mdns: Mdns,
     /// What becomes of chunks that came from peers.
     pub sink: Sink,
     /// What may be changed later by `Handle::tune`.
@@ -46,6 +48,19 @@ pub enum Sink {
     /// Whoever waits for its bytes gets them, and it is forgotten: for measuring what a path delivers, as iperf does, and for a relay that
     /// only passes bytes on. Nothing comes to be held, so a chunk wanted again crosses the network again; ask by `Handle::fetch`, not `hold`.
     Discard,
+}
+
+/// Whether this node finds others on the local network that take part in the same releases, and is found by them, by multicast DNS. Never
+/// one that listens on loopback alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mdns {
+    /// No.
+    #[default]
+    Off,
+    /// From the first time on that it looks for a release.
+    WhenSought,
+    /// From the start.
+    Always,
 }
 
 /// Where a release may be had: a peer and its addresses, best first.

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crossbeam::channel::{RecvTimeoutError, Sender, bounded, unbounded};
 
 use crate::api::{Done, Held, PeerHint, Sink, Status, WantId};
+use crate::discovery::ToDiscovery;
 use crate::hub::Waiter;
 use crate::lanes;
 use crate::mailbox::{ToHub, Tune};
@@ -43,6 +44,8 @@ pub(crate) struct Inner {
     /// Held while one of them is being changed.
     pub(crate) tuning: Mutex<()>,
     pub(crate) hub: Sender<ToHub>,
+    /// Where peers on the local network are looked for.
+    pub(crate) discovery: Option<Sender<ToDiscovery>>,
     pub(crate) want_ids: Arc<WantIds>,
 }
 
@@ -93,6 +96,11 @@ impl Handle {
         self.tell(ToHub::Hints { release, hints });
     }
 
+    /// Looks for peers on the local network that may have a release, until all of it is held or many others were looked for since.
+    pub fn seek(&self, release: ReleaseId) {
+        self.tell_discovery(ToDiscovery::Seek(release));
+    }
+
     /// Gets a chunk's bytes, from the store where it is held, else from peers. `done` is called exactly once.
     pub fn fetch(&self, want: Want, done: Done) -> WantId {
         self.want(want, Waiter::for_bytes(done))
@@ -123,9 +131,10 @@ impl Handle {
         self.tell(ToHub::CancelWant(want));
     }
 
-    /// What is held of a release has changed: peers that care are told.
+    /// What is held of a release has changed: peers that care are told, and the local network.
     pub fn announce(&self, release: ReleaseId) {
         self.tell(ToHub::Announce(release));
+        self.tell_discovery(ToDiscovery::Changed);
     }
 
     /// How things are now.
@@ -163,6 +172,13 @@ impl Handle {
         let (old, answer) = bounded(1);
         self.tell(ToHub::Mode { release, mode, old });
         answer.recv_timeout(STATUS_MAX).map_err(|_| Stopping)
+    }
+
+    pub(crate) fn tell_discovery(&self, message: ToDiscovery) {
+        if let Some(discovery) = &self.inner.discovery {
+            // As with the hub.
+            let _ = discovery.send(message);
+        }
     }
 
     fn tell(&self, message: ToHub) {

@@ -4,6 +4,7 @@ pub mod api;
 mod clock;
 mod congestion;
 mod counters;
+mod discovery;
 pub mod download;
 mod handle;
 mod hub;

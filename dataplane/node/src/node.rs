@@ -13,6 +13,7 @@ use crossbeam::channel::{bounded, unbounded};
 use crate::api::NodeConfig;
 use crate::clock::Clock;
 use crate::counters::Totals;
+use crate::discovery::{self, Discovery, ToDiscovery};
 use crate::handle::{Handle, Inner};
 use crate::hub::{self, Hub};
 use crate::identity::{Identity, IdentityError};
@@ -85,6 +86,7 @@ impl Node {
             nonce: random(),
             reset_secret: blake3::derive_key(RESET_CONTEXT, &identity.pkcs8),
         };
+        let (discovery, discovery_inbox) = discovery::post(config.mdns, &listen).unzip();
         let want_ids: Arc<WantIds> = Arc::default();
         let inner = Inner {
             peer: identity.peer,
@@ -95,6 +97,7 @@ impl Node {
             settings: Mutex::new(with_granted(&config.settings, &sockets)),
             tuning: Mutex::default(),
             hub: hub_post.clone(),
+            discovery,
             want_ids: want_ids.clone(),
         };
         let mut node = Self {
@@ -105,6 +108,10 @@ impl Node {
         if let Some((follower, leash)) = lanes::follow(config.lanes.clone(), listen.clone(), hub_post.clone()) {
             node.leash = Some(leash);
             node.spawn("ares-lanes".to_owned(), move || follower.run())?;
+        }
+        if let Some(inbox) = discovery_inbox {
+            let discovery = Discovery::new(config.mdns, node.handle(), config.lanes.clone(), inbox);
+            node.spawn("ares-discovery".to_owned(), move || discovery.run())?;
         }
         let mut shards = Vec::new();
         let spread: Arc<Mutex<Spread>> = Arc::default();
@@ -206,6 +213,7 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         // Where the hub never started, nobody listens and the threads end because their mailboxes close.
+        self.handle.tell_discovery(ToDiscovery::Stop);
         let _ = self.handle.inner.hub.send(ToHub::Stop);
         self.leash = None;
         for thread in self.threads.drain(..) {

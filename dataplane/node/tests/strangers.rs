@@ -33,6 +33,7 @@ fn start(state: &Path, admission: AdmissionLimits) -> Node {
         stall_timeout: Duration::from_millis(300),
         admission,
         lanes: Default::default(),
+        mdns: Default::default(),
         sink: Sink::Store,
         settings: Default::default(),
     };

@@ -122,6 +122,7 @@ impl Node {
             stall_timeout: time::Duration::from_millis(500),
             admission: Default::default(),
             lanes: LaneRules::default(),
+            mdns: Default::default(),
             sink: spec.sink,
             settings: spec.settings,
         };

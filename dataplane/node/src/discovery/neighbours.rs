@@ -1,0 +1,229 @@
+//! Which nodes of the local network take part in what this node looks for. Decides whom to try, and forgets what would be too much; hears
+//! and dials nobody itself.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+
+use ares_core::chunk::ReleaseId;
+use ares_core::peer::PeerId;
+
+use super::notice::{Blinded, Notice};
+use crate::api::PeerHint;
+use crate::lanes::is_link_local;
+
+/// Announcements that are remembered; more are not heard until some of these are gone.
+const HEARD_MAX: usize = 128;
+
+/// News that are listened to at once, and how many more each time `on_tick` is called: what anybody on the network can make us dial.
+const NEWS_MAX: usize = HEARD_MAX;
+const NEWS_PER_TICK: usize = 8;
+
+/// Releases looked for; the oldest is forgotten.
+const SOUGHT_MAX: usize = 256;
+
+/// Addresses of one announcement that are tried.
+const ADDRS_MAX: usize = 8;
+
+/// Who has been heard and what is looked for.
+pub(super) struct Neighbours {
+    own: PeerId,
+    sought: VecDeque<(Blinded, ReleaseId)>,
+    /// By the name of the announcement.
+    heard: BTreeMap<String, Neighbour>,
+    news_left: usize,
+}
+
+/// One announcement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Neighbour {
+    notice: Notice,
+    addrs: Vec<SocketAddr>,
+}
+
+impl Neighbour {
+    /// `None` where it gives no address that could be dialed from another machine: link-local ones mean nothing to sockets that are bound
+    /// to a wildcard.
+    pub(super) fn new(notice: Notice, ips: impl IntoIterator<Item = IpAddr>, port: u16) -> Option<Self> {
+        let is_dialable = |ip: &IpAddr| {
+            let is_special = ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || is_link_local(*ip);
+            !is_special && *ip != IpAddr::V4(std::net::Ipv4Addr::BROADCAST)
+        };
+        let mut addrs: Vec<SocketAddr> = ips
+            .into_iter()
+            .filter(is_dialable)
+            .map(|ip| SocketAddr::new(ip, port))
+            .collect();
+        addrs.sort_unstable();
+        addrs.truncate(ADDRS_MAX);
+        (port != 0 && !addrs.is_empty()).then_some(Self { notice, addrs })
+    }
+
+    fn hint(&self) -> PeerHint {
+        PeerHint {
+            peer: self.notice.peer,
+            addrs: self.addrs.clone(),
+        }
+    }
+}
+
+impl Neighbours {
+    /// Of the node `own`, which is no neighbour of itself.
+    pub(super) fn new(own: PeerId) -> Self {
+        Self {
+            own,
+            sought: VecDeque::new(),
+            heard: BTreeMap::new(),
+            news_left: NEWS_MAX,
+        }
+    }
+
+    /// A release is looked for. Who has said to take part in it.
+    pub(super) fn on_sought(&mut self, release: ReleaseId) -> Vec<PeerHint> {
+        let blinded = Blinded::of(release);
+        self.sought.retain(|(_, known)| *known != release);
+        self.sought.push_back((blinded, release));
+        if self.sought.len() > SOUGHT_MAX {
+            self.sought.pop_front();
+        }
+        let takes_part = |neighbour: &&Neighbour| neighbour.notice.releases.contains(&blinded);
+        self.heard.values().filter(takes_part).map(Neighbour::hint).collect()
+    }
+
+    /// Releases for which this does not hold are no longer looked for.
+    pub(super) fn retain_sought(&mut self, is_wanted: impl Fn(ReleaseId) -> bool) {
+        self.sought.retain(|(_, release)| is_wanted(*release));
+    }
+
+    /// Somebody was heard. Which of the releases looked for it may have, where that is news.
+    pub(super) fn on_heard(&mut self, name: String, neighbour: Neighbour) -> Vec<(ReleaseId, PeerHint)> {
+        let is_full = self.heard.len() >= HEARD_MAX && !self.heard.contains_key(&name);
+        let is_old = self.heard.get(&name) == Some(&neighbour);
+        if neighbour.notice.peer == self.own || is_old || is_full || self.news_left == 0 {
+            return Vec::new();
+        }
+        self.news_left -= 1;
+        let sought = self.sought.iter();
+        let sought = sought.filter(|(blinded, _)| neighbour.notice.releases.contains(blinded));
+        let hints = sought.map(|(_, release)| (*release, neighbour.hint())).collect();
+        self.heard.insert(name, neighbour);
+        hints
+    }
+
+    /// An announcement was taken back or has run out.
+    pub(super) fn on_gone(&mut self, name: &str) {
+        self.heard.remove(name);
+    }
+
+    /// Nothing is heard any more.
+    pub(super) fn on_deaf(&mut self) {
+        self.heard.clear();
+    }
+
+    /// Some time has passed.
+    pub(super) fn on_tick(&mut self) {
+        self.news_left = (self.news_left + NEWS_PER_TICK).min(NEWS_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ares_core::chunk::ChunkId;
+
+    const OWN: PeerId = PeerId::from_bytes([0; 32]);
+
+    fn release(n: u8) -> ReleaseId {
+        ReleaseId(ChunkId::of(&[n]))
+    }
+
+    /// A peer at 10.0.0.`n` that takes part in these releases.
+    fn neighbour(n: u8, releases: &[u8]) -> Neighbour {
+        let notice = Notice {
+            peer: PeerId::from_bytes([n; 32]),
+            releases: releases.iter().map(|n| Blinded::of(release(*n))).collect(),
+        };
+        Neighbour::new(notice, [[10, 0, 0, n].into()], 4227).expect("it has an address")
+    }
+
+    fn hears(neighbours: &mut Neighbours, n: u8, releases: &[u8]) -> Vec<(ReleaseId, PeerHint)> {
+        neighbours.on_heard(format!("peer {n}"), neighbour(n, releases))
+    }
+
+    #[test]
+    fn who_takes_part_is_found_whichever_comes_first() {
+        let mut neighbours = Neighbours::new(OWN);
+        assert_eq!(hears(&mut neighbours, 1, &[1, 2]), []);
+        assert_eq!(hears(&mut neighbours, 2, &[3]), []);
+        assert_eq!(neighbours.on_sought(release(1)), [neighbour(1, &[]).hint()]);
+        assert_eq!(hears(&mut neighbours, 3, &[1]), [(release(1), neighbour(3, &[]).hint())]);
+        assert_eq!(hears(&mut neighbours, 3, &[1]), [], "that is no news");
+        let more = hears(&mut neighbours, 2, &[3, 1]);
+        assert_eq!(more, [(release(1), neighbour(2, &[]).hint())], "it takes part by now");
+        neighbours.on_gone("peer 3");
+        assert_eq!(neighbours.on_sought(release(1)).len(), 2, "who is gone is not tried");
+        neighbours.retain_sought(|_| false);
+        assert_eq!(hears(&mut neighbours, 3, &[1]), [], "nobody looks for it any more");
+        neighbours.on_deaf();
+        assert_eq!(neighbours.on_sought(release(1)), []);
+    }
+
+    #[test]
+    fn a_node_does_not_find_itself() {
+        let mut neighbours = Neighbours::new(PeerId::from_bytes([1; 32]));
+        neighbours.on_sought(release(1));
+        assert_eq!(hears(&mut neighbours, 1, &[1]), []);
+        assert_eq!(neighbours.on_sought(release(1)), []);
+    }
+
+    #[test]
+    fn a_crowd_costs_no_more_than_is_remembered() {
+        let mut neighbours = Neighbours::new(OWN);
+        neighbours.on_sought(release(1));
+        let heard = (1..=255).filter(|n| !hears(&mut neighbours, *n, &[1]).is_empty()).count();
+        assert_eq!(heard, HEARD_MAX);
+        neighbours.on_gone("peer 1");
+        assert_eq!(hears(&mut neighbours, 255, &[1]), [], "no more news for now");
+        neighbours.on_tick();
+        assert_eq!(hears(&mut neighbours, 255, &[1]).len(), 1);
+        let turns = |neighbours: &mut Neighbours| (0..100).filter(|n| !hears(neighbours, 2, &[1, *n]).is_empty()).count();
+        assert_eq!(
+            turns(&mut neighbours),
+            NEWS_PER_TICK - 1,
+            "one that keeps changing is heard as seldom"
+        );
+        for _ in 0..1000 {
+            neighbours.on_tick();
+        }
+        assert!(turns(&mut neighbours) <= NEWS_MAX);
+    }
+
+    #[test]
+    fn the_oldest_of_many_releases_is_no_longer_looked_for() {
+        let mut neighbours = Neighbours::new(OWN);
+        let many = |n: usize| ReleaseId(ChunkId::of(&n.to_le_bytes()));
+        for n in 0..=SOUGHT_MAX {
+            neighbours.on_sought(many(n));
+            neighbours.on_sought(many(n));
+        }
+        let known: Vec<ReleaseId> = neighbours.sought.iter().map(|(_, release)| *release).collect();
+        assert_eq!(known, (1..=SOUGHT_MAX).map(many).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn addresses_are_such_as_can_be_dialed() {
+        let check = |ips: &str, port: u16, expect: &str| {
+            let ips = ips.split_whitespace().map(|ip| ip.parse::<IpAddr>().expect("an address"));
+            let notice = neighbour(1, &[]).notice;
+            let addrs = Neighbour::new(notice, ips, port).map_or(Vec::new(), |neighbour| neighbour.addrs);
+            let shown: Vec<String> = addrs.iter().map(ToString::to_string).collect();
+            assert_eq!(shown.join(" "), expect);
+        };
+        check("10.0.0.2 10.0.0.1 fd00::1", 7, "10.0.0.1:7 10.0.0.2:7 [fd00::1]:7");
+        check("10.0.0.1", 0, "");
+        check("127.0.0.1 ::1 0.0.0.0 :: 224.0.0.251 ff02::fb 255.255.255.255", 7, "");
+        check("169.254.0.1 fe80::1", 7, "");
+        let many: Vec<String> = (1..=100).map(|n| format!("10.0.0.{n}")).collect();
+        let first: Vec<String> = (1..=ADDRS_MAX).map(|n| format!("10.0.0.{n}:7")).collect();
+        check(&many.join(" "), 7, &first.join(" "));
+    }
+}

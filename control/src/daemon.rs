@@ -19,7 +19,7 @@ use crate::admin::proto::{Outcome, Request, SharedSink};
 use crate::admin::server::Server;
 use crate::admin::socket::Caller;
 use crate::cancel::Cancel;
-use crate::config::Config;
+use crate::config::{Config, Seed};
 use crate::error::Failure;
 use crate::mounts::Mounts;
 
@@ -172,12 +172,13 @@ impl Shared {
         mount_source(&self.handle)
     }
 
-    /// Tells the node where a link says its release is.
+    /// Tells the node who may have the release of a link: those it names, and whom the operator trusts to.
     pub(crate) fn hint(&self, link: &Link) {
         let hints = link.peers.iter().map(|p| PeerHint {
             peer: p.peer,
             addrs: p.addrs.clone(),
         });
+        let hints = hints.chain(self.config.seeds.iter().map(Seed::hint));
         self.handle.add_hints(link.release, hints.collect());
     }
 

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use ares_core::path::LanePattern;
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::Seed;
+
 /// The command line.
 #[derive(Debug, Parser)]
 #[command(
@@ -42,6 +44,9 @@ pub(crate) struct GlobalArgs {
     /// Leave interfaces or addresses like this alone; may be given several times
     #[arg(long, value_name = "LANE", global = true)]
     pub(crate) no_lane: Vec<LanePattern>,
+    /// Ask this peer about every release, PEER as `ares status` there shows it; may be given several times
+    #[arg(long, value_name = "PEER@IP:PORT", global = true)]
+    pub(crate) seed: Vec<Seed>,
     /// Print results and errors as JSON on stdout
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -237,6 +242,7 @@ mod tests {
             "ares --state /s serve --listen 10.0.0.1:4227 --listen [::1]:4227",
             "ares serve --state /s --json",
             "ares get --lane eth* --lane 10.0.0.0/8 --no-lane wg0 ares:abc out",
+            "ares mount a b --seed 76634e1668a1f2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b@[::1]:1",
             "ares publish /srv/x --name v1 --json",
             "ares publish --serve --copy --skip-changed --b3 /srv/x",
             "ares get ares:abc out --force --no-progress",
@@ -270,6 +276,7 @@ mod tests {
         check("ares serve --listen 10.0.0.1", E::ValueValidation);
         check("ares serve --listen host:1", E::ValueValidation);
         check("ares serve --lane 10.0.0.0/33", E::ValueValidation);
+        check("ares serve --seed 76634e1668@10.0.0.1:4227", E::ValueValidation);
         check("ares mount a b --patience 5", E::ValueValidation);
         check("ares mount a b --patience=-5s", E::ValueValidation);
         check("ares status --quiet -v", E::ArgumentConflict);

@@ -119,6 +119,9 @@ fn in_background(context: &Context, args: &MountArgs, dir: &Path) -> Result<(), 
     for lane in &context.global.no_lane {
         child.arg(format!("--no-lane={lane}"));
     }
+    for seed in &context.global.seed {
+        child.arg(format!("--seed={seed}"));
+    }
     child.args(std::iter::repeat_n("-v", usize::from(context.global.verbose)));
     child.args(["mount", "--detached-child"]);
     if args.allow_other {

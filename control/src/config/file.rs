@@ -11,6 +11,7 @@ use ares_core::path::{BadPattern, LanePattern, WEIGHT_MAX};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::seed::{BadSeed, Seed};
 use crate::nearest::nearest;
 
 /// What the file says; `None` where it says nothing.
@@ -28,6 +29,7 @@ pub(crate) struct FileConfig {
     pub(crate) lanes_include: Option<Vec<LanePattern>>,
     pub(crate) lanes_exclude: Option<Vec<LanePattern>>,
     pub(crate) lanes_weight: Option<Vec<(LanePattern, u32)>>,
+    pub(crate) seeds: Option<Vec<Seed>>,
     /// Knobs, as `ares set` takes them.
     pub(crate) set: Vec<Setting>,
 }
@@ -43,7 +45,7 @@ pub(crate) fn keys() -> Vec<(String, &'static str)> {
 }
 
 /// Those of them that are no knobs: table, key and meaning.
-const KEYS: [(&str, &str); 12] = [
+const KEYS: [(&str, &str); 13] = [
     ("state", "directory of identity, store and admin socket"),
     ("listen", "addresses to serve on, [\"IP:PORT\", ..]"),
     ("log", "log filter, as in ARES_LOG"),
@@ -56,6 +58,7 @@ const KEYS: [(&str, &str); 12] = [
     ("lanes.include", "interfaces or addresses to use, [\"eth*\", \"10.0.0.0/16\"]"),
     ("lanes.exclude", "interfaces or addresses to leave alone"),
     ("lanes.weight", "which lanes `path-mode` standby prefers, { eth0 = 2 }"),
+    ("swarm.seeds", "peers to ask about every release, [\"PEER@IP:PORT\", ..]"),
 ];
 
 /// What is wrong with a config file.
@@ -91,6 +94,14 @@ pub(crate) enum FileError {
         key: String,
         why: BadPattern,
     },
+    /// A seed that is none; `why` names it and says what to write.
+    #[error("config {}, line {line}: `{key}`: {why}", path.display())]
+    BadSeed {
+        path: PathBuf,
+        line: usize,
+        key: String,
+        why: BadSeed,
+    },
 }
 
 impl FileError {
@@ -103,7 +114,9 @@ impl FileError {
                 Some(format!("known keys: {}", keys.join(", ")))
             }
             FileError::Unreadable { .. } => Some("give another file with --config, or make it readable".to_owned()),
-            FileError::Syntax { .. } | FileError::BadValue { .. } | FileError::BadPattern { .. } => None,
+            FileError::Syntax { .. } | FileError::BadValue { .. } | FileError::BadPattern { .. } | FileError::BadSeed { .. } => {
+                None
+            }
         }
     }
 }
@@ -164,13 +177,11 @@ impl Source<'_> {
             "node.dial_timeout" => config.dial_timeout = Some(self.duration(key, value)?),
             "node.stall_timeout" => config.stall_timeout = Some(self.duration(key, value)?),
             "mount.patience" => config.patience = Some(self.duration(key, value)?),
-            "mount.allow_other" => match value.get_ref() {
-                DeValue::Boolean(b) => config.allow_other = Some(*b),
-                _ => return Err(self.bad(key, value, "true or false")),
-            },
+            "mount.allow_other" => config.allow_other = Some(self.switch(key, value)?),
             "lanes.include" => config.lanes_include = Some(self.patterns(key, value)?),
             "lanes.exclude" => config.lanes_exclude = Some(self.patterns(key, value)?),
             "lanes.weight" => config.lanes_weight = Some(self.weights(key, value)?),
+            "swarm.seeds" => config.seeds = Some(self.seeds(key, value)?),
             _ => {
                 if let Some(knob) = key.strip_prefix(KNOBS).and_then(Knob::named) {
                     config.set.push(self.knob(key, knob, value)?);
@@ -214,6 +225,11 @@ impl Source<'_> {
             .ok_or_else(|| self.bad(key, value, "a string that is not empty"))
     }
 
+    fn switch(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<bool, FileError> {
+        let switch = value.get_ref().as_bool();
+        switch.ok_or_else(|| self.bad(key, value, "true or false"))
+    }
+
     fn duration(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Duration, FileError> {
         let expected = "a time such as \"30s\" or \"500ms\"";
         let text = value.get_ref().as_str().ok_or_else(|| self.bad(key, value, expected))?;
@@ -232,6 +248,21 @@ impl Source<'_> {
         let parse = |item: &Spanned<DeValue<'_>>| {
             let addr = item.get_ref().as_str().and_then(|s| s.parse().ok());
             addr.ok_or_else(|| self.bad(key, item, expected))
+        };
+        list.iter().map(parse).collect()
+    }
+
+    fn seeds(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<Seed>, FileError> {
+        let expected = "a list of peers and addresses such as [\"PEER@192.0.2.7:4227\"], PEER as `ares status` shows it";
+        let list = value.get_ref().as_array().ok_or_else(|| self.bad(key, value, expected))?;
+        let parse = |item: &Spanned<DeValue<'_>>| {
+            let entry = item.get_ref().as_str().ok_or_else(|| self.bad(key, item, expected))?;
+            entry.parse().map_err(|why| FileError::BadSeed {
+                path: self.path.to_owned(),
+                line: self.line(item.span().start),
+                key: key.to_owned(),
+                why,
+            })
         };
         list.iter().map(parse).collect()
     }
@@ -278,6 +309,8 @@ fn integer<N: FromStr>(value: &Spanned<DeValue<'_>>) -> Option<N> {
 mod tests {
     use super::*;
 
+    const SEED: &str = "76634e1668a1f2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b@192.0.2.7:4227";
+
     fn fails(text: &str) -> FileError {
         parse(Path::new("f"), text).expect_err(text)
     }
@@ -287,8 +320,8 @@ mod tests {
         let text = "state = \"/s\"\nlisten = [\"0.0.0.0:1\", \"[::]:2\"]\nlog = \"debug\"\n[node]\nshards = 2\nworkers = 3\n\
                     dial_timeout = \"5s\"\nstall_timeout = \"500ms\"\n[mount]\npatience = \"1m\"\nallow_other = true\n\
                     [lanes]\ninclude = [\"eth*\"]\nexclude = [\"10.0.0.0/8\", \"wg0\"]\nweight = { eth0 = 2, \"eth0.7\" = 1000 }\n\
-                    [set]\ncongestion = \"bbr\"\nget-window = 8388608\n";
-        let config = parse(Path::new("f"), text).unwrap();
+                    [swarm]\nseeds = [\"{SEED}\"]\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n";
+        let config = parse(Path::new("f"), &text.replace("{SEED}", SEED)).unwrap();
         let pattern = |entry: &str| entry.parse().unwrap();
         let expect = FileConfig {
             state: Some("/s".into()),
@@ -303,6 +336,7 @@ mod tests {
             lanes_include: Some(vec![pattern("eth*")]),
             lanes_exclude: Some(vec![pattern("10.0.0.0/8"), pattern("wg0")]),
             lanes_weight: Some(vec![(pattern("eth0"), 2), (pattern("eth0.7"), 1000)]),
+            seeds: Some(vec![SEED.parse().unwrap()]),
             set: [(Knob::Congestion, "bbr"), (Knob::GetWindow, "8MiB")]
                 .map(|(knob, value)| Setting::parse(knob, value).unwrap())
                 .to_vec(),
@@ -343,6 +377,7 @@ mod tests {
         check("[mount]\npatients = \"1s\"", 2, "mount.patients", Some("mount.patience"));
         check("[set]\ncongestoin = \"bbr\"", 2, "set.congestoin", Some("set.congestion"));
         check("get-window = 1", 1, "get-window", Some("set.get-window"));
+        check("[swarm]\nseed = []", 2, "swarm.seed", Some("swarm.seeds"));
         check("zzz = 1", 1, "zzz", None);
         check("[xyzzy]\na = 1", 1, "xyzzy", None);
     }
@@ -383,6 +418,12 @@ mod tests {
             "`10.0.0.0/40`",
         );
         check_pattern("[lanes.weight]\n\"a b\" = 2", "line 2: `lanes.weight`", "`a b`");
+        check("[swarm]\nseeds = \"a@b\"", 2, "swarm.seeds");
+        check("[swarm]\nseeds = [\n7]", 3, "swarm.seeds");
+        let said = fails(&format!("[swarm]\nseeds = [\"{SEED}\",\n\"here:4227\"]")).to_string();
+        for word in ["line 3: `swarm.seeds`", "`here:4227`", "ares status", "@192.0.2.7:4227"] {
+            assert!(said.contains(word), "{word}: {said}");
+        }
         check("[set]\ncongestion = \"reno\"", 2, "set.congestion");
         check("[set]\nget-window = -1", 2, "set.get-window");
         check("set = 1", 1, "set");

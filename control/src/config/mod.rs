@@ -3,18 +3,20 @@
 
 mod file;
 mod paths;
+mod seed;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ares_core::knobs::{Knob, Settings};
-use ares_core::path::{LanePattern, LaneRules};
+use ares_core::path::LaneRules;
 
 use crate::error::{Failure, Kind};
 use crate::lowargs::GlobalArgs;
 
 pub(crate) use file::keys;
+pub(crate) use seed::Seed;
 
 /// UDP port of `ares serve` where nobody chose another: fixed, so that a link stays valid when the daemon restarts.
 pub(crate) const DEFAULT_PORT: u16 = 4227;
@@ -101,6 +103,8 @@ pub(crate) struct Config {
     pub(crate) allow_other: bool,
     /// Which of the machine's addresses to use.
     pub(crate) lanes: LaneRules,
+    /// Peers that are asked about every release.
+    pub(crate) seeds: Vec<Seed>,
     /// What `ares set` may change while the daemon runs.
     pub(crate) settings: Settings,
     /// What is printed.
@@ -159,13 +163,14 @@ pub(crate) fn resolve(args: &GlobalArgs, env: &dyn Fn(&str) -> Option<std::ffi::
             exclude: given(&args.no_lane).or(file.lanes_exclude).unwrap_or_default(),
             weights: file.lanes_weight.unwrap_or_default(),
         },
+        seeds: given(&args.seed).or(file.seeds).unwrap_or_default(),
         settings,
         output,
     })
 }
 
 /// A flag that was given at all.
-fn given(flags: &[LanePattern]) -> Option<Vec<LanePattern>> {
+fn given<T: Clone>(flags: &[T]) -> Option<Vec<T>> {
     (!flags.is_empty()).then(|| flags.to_vec())
 }
 
@@ -199,6 +204,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ares_core::path::LanePattern;
 
     #[test]
     fn times_are_numbers_with_units() {
@@ -224,7 +230,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("c.toml");
         let lanes = "[lanes]\ninclude = [\"eth0\"]\nexclude = [\"wg0\"]\n";
-        let text = format!("state = \"/from-file\"\nlog = \"debug\"\n[node]\nshards = 3\n{lanes}");
+        let written = |n: u8| format!("{}@192.0.2.{n}:4227", "ab".repeat(32));
+        let seed = |n: u8| written(n).parse::<Seed>().unwrap();
+        let swarm = format!("[swarm]\nseeds = [\"{}\"]\n", written(1));
+        let text = format!("state = \"/from-file\"\nlog = \"debug\"\n[node]\nshards = 3\n{lanes}{swarm}");
         std::fs::write(&path, text).unwrap();
         let mut args = GlobalArgs {
             config: Some(path),
@@ -249,6 +258,10 @@ mod tests {
             "-v beats the file's log"
         );
         assert_eq!((config.lanes.include, config.lanes.exclude), (named("eth1"), named("wg0")));
+        assert_eq!(config.seeds, [seed(1)]);
+        args.seed = vec![seed(2)];
+        let config = resolve(&args, &no_env).unwrap();
+        assert_eq!(config.seeds, [seed(2)]);
         let config = resolve(&args, &|name| (name == "ARES_LOG").then(|| "trace".into())).unwrap();
         assert_eq!(config.log.as_deref(), Some("trace"));
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ares_core::link::Link;
 use ares_core::manifest::Root;
-use ares_node::api::{NodeConfig, PeerHint, Sink};
+use ares_node::api::{Mdns, NodeConfig, PeerHint, Sink};
 use ares_node::store::StoreError;
 use ares_node::{Handle, Node, StartError};
 
@@ -85,7 +85,11 @@ impl Daemon {
             stall_timeout: config.stall_timeout,
             admission: Default::default(),
             lanes: config.lanes.clone(),
-            mdns: Default::default(),
+            mdns: match role {
+                _ if !config.mdns => Mdns::Off,
+                Role::Serve => Mdns::Always,
+                Role::Mount | Role::Passing | Role::Discarding => Mdns::WhenSought,
+            },
             sink,
             settings: config.settings.clone(),
         })
@@ -172,7 +176,7 @@ impl Shared {
         mount_source(&self.handle)
     }
 
-    /// Tells the node who may have the release of a link: those it names, and whom the operator trusts to.
+    /// Tells the node who may have the release of a link: those it names, whom the operator trusts to, and who is found nearby.
     pub(crate) fn hint(&self, link: &Link) {
         let hints = link.peers.iter().map(|p| PeerHint {
             peer: p.peer,
@@ -180,6 +184,7 @@ impl Shared {
         });
         let hints = hints.chain(self.config.seeds.iter().map(Seed::hint));
         self.handle.add_hints(link.release, hints.collect());
+        self.handle.seek(link.release);
     }
 
     /// Takes part in a release from now on: what is held of it is served to peers that ask, also after a restart.

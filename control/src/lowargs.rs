@@ -47,6 +47,9 @@ pub(crate) struct GlobalArgs {
     /// Ask this peer about every release, PEER as `ares status` there shows it; may be given several times
     #[arg(long, value_name = "PEER@IP:PORT", global = true)]
     pub(crate) seed: Vec<Seed>,
+    /// Neither look for peers on the local network nor be found there
+    #[arg(long, global = true)]
+    pub(crate) no_mdns: bool,
     /// Print results and errors as JSON on stdout
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -242,7 +245,7 @@ mod tests {
             "ares --state /s serve --listen 10.0.0.1:4227 --listen [::1]:4227",
             "ares serve --state /s --json",
             "ares get --lane eth* --lane 10.0.0.0/8 --no-lane wg0 ares:abc out",
-            "ares mount a b --seed 76634e1668a1f2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b@[::1]:1",
+            "ares mount a b --no-mdns --seed 76634e1668a1f2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b@[::1]:1",
             "ares publish /srv/x --name v1 --json",
             "ares publish --serve --copy --skip-changed --b3 /srv/x",
             "ares get ares:abc out --force --no-progress",

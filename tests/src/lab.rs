@@ -44,6 +44,7 @@ pub struct Node {
     owner: String,
     user: Option<u32>,
     config: Option<PathBuf>,
+    finds_others: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -327,6 +328,7 @@ impl Node {
             owner: scratch.name().to_owned(),
             user: None,
             config: None,
+            finds_others: false,
         }
     }
 
@@ -424,6 +426,15 @@ impl Node {
         }
     }
 
+    /// The same machine, on whose network nodes find each other; else they know of nobody but whom they are told of, so that what a test
+    /// sees is what it has set up.
+    pub fn with_mdns(&self) -> Self {
+        Self {
+            finds_others: true,
+            ..self.clone()
+        }
+    }
+
     /// The same machine, used by this user (no groups but the one of the same number).
     pub fn as_user(&self, uid: u32) -> Self {
         Self {
@@ -464,7 +475,11 @@ impl Node {
     /// `ares --state S ARGS..` on this machine.
     pub fn ares<I: IntoIterator<Item: AsRef<OsStr>>>(&self, args: I) -> Command {
         let mut command = self.command(binary());
-        command.arg("--state").arg(&self.state).args(args);
+        command.arg("--state").arg(&self.state);
+        if !self.finds_others {
+            command.arg("--no-mdns");
+        }
+        command.args(args);
         command
     }
 

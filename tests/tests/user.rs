@@ -66,7 +66,13 @@ fn open_binary(lab: &Lab) -> PathBuf {
 fn as_user(node: &Node, user: u32, ares: &Path, state: &Path, args: &[&str]) -> Command {
     let mut command = node.command("setpriv");
     command.args([format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".into()]);
-    command.arg("--").arg(ares).arg("--state").arg(state).args(args);
+    command
+        .arg("--")
+        .arg(ares)
+        .arg("--state")
+        .arg(state)
+        .arg("--no-mdns")
+        .args(args);
     command
 }
 

@@ -122,6 +122,9 @@ fn in_background(context: &Context, args: &MountArgs, dir: &Path) -> Result<(), 
     for seed in &context.global.seed {
         child.arg(format!("--seed={seed}"));
     }
+    if context.global.no_mdns {
+        child.arg("--no-mdns");
+    }
     child.args(std::iter::repeat_n("-v", usize::from(context.global.verbose)));
     child.args(["mount", "--detached-child"]);
     if args.allow_other {

@@ -30,6 +30,7 @@ pub(crate) struct FileConfig {
     pub(crate) lanes_exclude: Option<Vec<LanePattern>>,
     pub(crate) lanes_weight: Option<Vec<(LanePattern, u32)>>,
     pub(crate) seeds: Option<Vec<Seed>>,
+    pub(crate) mdns: Option<bool>,
     /// Knobs, as `ares set` takes them.
     pub(crate) set: Vec<Setting>,
 }
@@ -45,7 +46,7 @@ pub(crate) fn keys() -> Vec<(String, &'static str)> {
 }
 
 /// Those of them that are no knobs: table, key and meaning.
-const KEYS: [(&str, &str); 13] = [
+const KEYS: [(&str, &str); 14] = [
     ("state", "directory of identity, store and admin socket"),
     ("listen", "addresses to serve on, [\"IP:PORT\", ..]"),
     ("log", "log filter, as in ARES_LOG"),
@@ -59,6 +60,7 @@ const KEYS: [(&str, &str); 13] = [
     ("lanes.exclude", "interfaces or addresses to leave alone"),
     ("lanes.weight", "which lanes `path-mode` standby prefers, { eth0 = 2 }"),
     ("swarm.seeds", "peers to ask about every release, [\"PEER@IP:PORT\", ..]"),
+    ("swarm.mdns", "find peers on the local network, and be found"),
 ];
 
 /// What is wrong with a config file.
@@ -182,6 +184,7 @@ impl Source<'_> {
             "lanes.exclude" => config.lanes_exclude = Some(self.patterns(key, value)?),
             "lanes.weight" => config.lanes_weight = Some(self.weights(key, value)?),
             "swarm.seeds" => config.seeds = Some(self.seeds(key, value)?),
+            "swarm.mdns" => config.mdns = Some(self.switch(key, value)?),
             _ => {
                 if let Some(knob) = key.strip_prefix(KNOBS).and_then(Knob::named) {
                     config.set.push(self.knob(key, knob, value)?);
@@ -320,7 +323,7 @@ mod tests {
         let text = "state = \"/s\"\nlisten = [\"0.0.0.0:1\", \"[::]:2\"]\nlog = \"debug\"\n[node]\nshards = 2\nworkers = 3\n\
                     dial_timeout = \"5s\"\nstall_timeout = \"500ms\"\n[mount]\npatience = \"1m\"\nallow_other = true\n\
                     [lanes]\ninclude = [\"eth*\"]\nexclude = [\"10.0.0.0/8\", \"wg0\"]\nweight = { eth0 = 2, \"eth0.7\" = 1000 }\n\
-                    [swarm]\nseeds = [\"{SEED}\"]\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n";
+                    [swarm]\nseeds = [\"{SEED}\"]\nmdns = false\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n";
         let config = parse(Path::new("f"), &text.replace("{SEED}", SEED)).unwrap();
         let pattern = |entry: &str| entry.parse().unwrap();
         let expect = FileConfig {
@@ -337,6 +340,7 @@ mod tests {
             lanes_exclude: Some(vec![pattern("10.0.0.0/8"), pattern("wg0")]),
             lanes_weight: Some(vec![(pattern("eth0"), 2), (pattern("eth0.7"), 1000)]),
             seeds: Some(vec![SEED.parse().unwrap()]),
+            mdns: Some(false),
             set: [(Knob::Congestion, "bbr"), (Knob::GetWindow, "8MiB")]
                 .map(|(knob, value)| Setting::parse(knob, value).unwrap())
                 .to_vec(),
@@ -420,6 +424,7 @@ mod tests {
         check_pattern("[lanes.weight]\n\"a b\" = 2", "line 2: `lanes.weight`", "`a b`");
         check("[swarm]\nseeds = \"a@b\"", 2, "swarm.seeds");
         check("[swarm]\nseeds = [\n7]", 3, "swarm.seeds");
+        check("[swarm]\nmdns = \"off\"", 2, "swarm.mdns");
         let said = fails(&format!("[swarm]\nseeds = [\"{SEED}\",\n\"here:4227\"]")).to_string();
         for word in ["line 3: `swarm.seeds`", "`here:4227`", "ares status", "@192.0.2.7:4227"] {
             assert!(said.contains(word), "{word}: {said}");

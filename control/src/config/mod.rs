@@ -105,6 +105,8 @@ pub(crate) struct Config {
     pub(crate) lanes: LaneRules,
     /// Peers that are asked about every release.
     pub(crate) seeds: Vec<Seed>,
+    /// Whether to find peers on the local network, and be found.
+    pub(crate) mdns: bool,
     /// What `ares set` may change while the daemon runs.
     pub(crate) settings: Settings,
     /// What is printed.
@@ -164,6 +166,7 @@ pub(crate) fn resolve(args: &GlobalArgs, env: &dyn Fn(&str) -> Option<std::ffi::
             weights: file.lanes_weight.unwrap_or_default(),
         },
         seeds: given(&args.seed).or(file.seeds).unwrap_or_default(),
+        mdns: !args.no_mdns && file.mdns.unwrap_or(true),
         settings,
         output,
     })
@@ -258,10 +261,11 @@ mod tests {
             "-v beats the file's log"
         );
         assert_eq!((config.lanes.include, config.lanes.exclude), (named("eth1"), named("wg0")));
-        assert_eq!(config.seeds, [seed(1)]);
+        assert_eq!((config.seeds, config.mdns), (vec![seed(1)], true));
         args.seed = vec![seed(2)];
+        args.no_mdns = true;
         let config = resolve(&args, &no_env).unwrap();
-        assert_eq!(config.seeds, [seed(2)]);
+        assert_eq!((config.seeds, config.mdns), (vec![seed(2)], false));
         let config = resolve(&args, &|name| (name == "ARES_LOG").then(|| "trace".into())).unwrap();
         assert_eq!(config.log.as_deref(), Some("trace"));
     }

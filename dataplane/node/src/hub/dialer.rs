@@ -34,8 +34,10 @@ const LIVED_MIN: Duration = Duration::from_secs(5);
 /// worth its handshake only when the old one is not coming back by itself.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
 
-/// Peers and addresses per peer that are remembered; more are ignored, oldest kept.
+/// Peers that are remembered. Whoever comes then takes the place of one that is of no use, else it is ignored.
 const PEERS_MAX: usize = 1024;
+
+/// Addresses per peer that are remembered; more are ignored, oldest kept.
 const ADDRS_MAX: usize = 16;
 
 /// The local address that the kernel would send to that one from.
@@ -177,9 +179,10 @@ impl Dialer {
         self.here.ends(&[]).settle(pair)
     }
 
-    /// A peer and where it may be reached. New addresses are tried at once.
-    pub(super) fn on_hint(&mut self, now: Instant, peer: PeerId, addrs: &[SocketAddr]) {
-        if self.peers.len() >= PEERS_MAX && !self.peers.contains_key(&peer) {
+    /// A peer and where it may be reached. New addresses are tried at once. `wanted` as in `poll`: none of those is forgotten for it.
+    pub(super) fn on_hint(&mut self, now: Instant, peer: PeerId, addrs: &[SocketAddr], wanted: impl Fn(&PeerId) -> bool) {
+        let is_full = self.peers.len() >= PEERS_MAX && !self.peers.contains_key(&peer);
+        if is_full && !self.forget_one(wanted) {
             return;
         }
         let target = self.peers.entry(peer).or_default();
@@ -193,6 +196,18 @@ impl Dialer {
                 target.further.on_change(now);
             }
         }
+    }
+
+    /// Forgets a peer that nobody wants and that is not in use, if possible one that was never met: anybody on the network may say that there
+    /// is a peer. Whether there was one.
+    fn forget_one(&mut self, wanted: impl Fn(&PeerId) -> bool) -> bool {
+        let useless = self
+            .peers
+            .iter()
+            .filter(|(peer, target)| target.is_at_rest() && !wanted(peer));
+        let least = useless.min_by_key(|(_, target)| !target.learned.is_empty());
+        let least = least.map(|(peer, _)| *peer);
+        least.is_some_and(|peer| self.peers.remove(&peer).is_some())
     }
 
     /// The hub has begun the dial asked for.
@@ -452,6 +467,12 @@ impl Target {
     /// Whether what is next is to try again what has failed.
     fn is_next_try(&self) -> bool {
         self.next == 0 && !self.failures.is_empty()
+    }
+
+    /// Whether there is neither a path nor an attempt, nor one to come that has not failed before.
+    fn is_at_rest(&self) -> bool {
+        let is_used = !self.paths_up.is_empty() || !self.attempts.is_empty();
+        !is_used && (self.is_next_try() || !self.has_next())
     }
 
     /// The kernel chooses the lane first, as long as that may do; then it is told.

@@ -105,6 +105,11 @@ fn mode_of(setting: Setting) -> Mode {
     Mode::ALL[setting.value() as usize]
 }
 
+/// Whether somebody waits for something that a peer may have.
+fn wanted<'a>(waiting: &'a Waiting, interests: &'a Interests, scheduler: &'a Scheduler) -> impl Fn(&PeerId) -> bool + use<'a> {
+    |peer| waiting.has_any() && interests.is_hinted(peer) && !scheduler.is_dropped(peer)
+}
+
 impl Hub {
     pub(crate) fn new(now: Instant, parts: Parts) -> Self {
         let config = swarm::SchedulerConfig {
@@ -161,7 +166,7 @@ impl Hub {
 
     /// When `act` has something to do though nobody said anything; `None` if never.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let dial = self.dialer.deadline(|peer| self.is_wanted(peer));
+        let dial = self.dialer.deadline(wanted(&self.waiting, &self.interests, &self.scheduler));
         let all = [
             self.scheduler.deadline(),
             dial,
@@ -315,10 +320,7 @@ impl Hub {
             }
         }
         loop {
-            let interests = &self.interests;
-            let waiting = &self.waiting;
-            let scheduler = &self.scheduler;
-            let wanted = |peer: &PeerId| waiting.has_any() && interests.is_hinted(peer) && !scheduler.is_dropped(peer);
+            let wanted = wanted(&self.waiting, &self.interests, &self.scheduler);
             match self.dialer.poll(now, wanted) {
                 Some(dialer::Action::Dial { peer, pair, purpose }) => self.dial(now, peer, pair, purpose),
                 Some(dialer::Action::GiveUp { path, why }) => self.give_up(now, path, why),
@@ -335,10 +337,6 @@ impl Hub {
                 .collect();
             up.into_iter().for_each(|path| self.tell_addresses(path));
         }
-    }
-
-    fn is_wanted(&self, peer: &PeerId) -> bool {
-        self.waiting.has_any() && self.interests.is_hinted(peer) && !self.scheduler.is_dropped(peer)
     }
 
     fn dial(&mut self, now: Instant, peer: PeerId, pair: Pair, purpose: Purpose) {
@@ -673,7 +671,8 @@ impl Hub {
         for hint in hints.iter().filter(|hint| hint.peer != own) {
             self.interests.on_hint(release, hint.peer);
             self.scheduler.on_hint(now, release, hint.peer);
-            self.dialer.on_hint(now, hint.peer, &hint.addrs);
+            let wanted = wanted(&self.waiting, &self.interests, &self.scheduler);
+            self.dialer.on_hint(now, hint.peer, &hint.addrs, wanted);
             for path in self.paths_up_of(hint.peer) {
                 self.tell_claim(path, release);
             }

@@ -19,7 +19,7 @@ fn addr(port: u16) -> SocketAddr {
 
 fn dialer(addrs: &[SocketAddr]) -> Dialer {
     let mut dialer = Dialer::new(PeerId::from_bytes([1; 32]), 4, TIMEOUT, route);
-    dialer.on_hint(Instant::ZERO, PEER, addrs);
+    dialer.on_hint(Instant::ZERO, PEER, addrs, |_| true);
     dialer
 }
 
@@ -270,7 +270,7 @@ fn dials(d: &mut Dialer, now: Instant, path: u64) -> Vec<(u32, SocketAddr)> {
 fn on_two_cables() -> Dialer {
     let mut d = Dialer::new(PeerId::from_bytes([1; 32]), 4, TIMEOUT, route);
     d.on_lanes(Instant::ZERO, &lanes(true));
-    d.on_hint(Instant::ZERO, PEER, &[at(1)]);
+    d.on_hint(Instant::ZERO, PEER, &[at(1)], |_| true);
     assert_eq!(dials(&mut d, Instant::ZERO, 1), [(0, at(1))]);
     d.on_up(Instant::ZERO, PEER, PathId(1));
     d.on_ports(Instant::ZERO, PEER, PathId(1), &[7411, 2]);
@@ -299,7 +299,7 @@ fn a_second_way_is_opened_without_demand_once_it_is_known_and_something_is_wante
     assert_eq!(dials(&mut d, at_ms(100_000), 3), []);
     // Addresses of the link serve as well.
     let mut d = on_two_cables();
-    d.on_hint(Instant::ZERO, PEER, &[at(2)]);
+    d.on_hint(Instant::ZERO, PEER, &[at(2)], |_| true);
     assert_eq!(dials(&mut d, Instant::ZERO, 2), [(2, at(2))]);
 }
 
@@ -497,7 +497,59 @@ fn a_peer_that_is_lost_is_looked_for_wherever_it_was_and_over_every_lane() {
     let far: SocketAddr = ([192, 0, 2, 7], 7411).into();
     let mut d = Dialer::new(PeerId::from_bytes([1; 32]), 4, TIMEOUT, route);
     d.on_lanes(Instant::ZERO, &lanes(true));
-    d.on_hint(Instant::ZERO, PEER, &[far]);
+    d.on_hint(Instant::ZERO, PEER, &[far], |_| true);
     assert_eq!(dials(&mut d, Instant::ZERO, 1), [(0, far)]);
     assert_eq!(dials(&mut d, Instant::ZERO + STAGGER, 2), [(2, far)]);
+}
+
+fn nth(n: usize) -> PeerId {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&n.to_be_bytes());
+    PeerId::from_bytes(bytes)
+}
+
+/// Anybody on the local network can tell of peers that are none. When as many were told of as are remembered, the peer that a link named
+/// then was never dialed.
+#[test]
+fn peers_that_are_of_no_use_make_room_for_one_that_is_wanted() {
+    let mut d = Dialer::new(PeerId::from_bytes([1; 32]), 4, TIMEOUT, route);
+    let now = Instant::ZERO;
+    for n in 0..PEERS_MAX {
+        d.on_hint(now, nth(n), &[addr(1)], |_| false);
+        let Some(Action::Dial { peer, pair, purpose }) = d.poll(now, |_| false) else {
+            panic!("peer {n} is not dialed")
+        };
+        d.on_started(now, peer, PathId(n as u64), pair, purpose);
+    }
+    let is_known = |d: &Dialer, peer: PeerId| d.peers.contains_key(&peer);
+    d.on_hint(now, PEER, &[addr(2)], |_| false);
+    assert!(!is_known(&d, PEER), "each may be there yet");
+    for n in 0..PEERS_MAX {
+        d.on_down(now, nth(n), PathId(n as u64), &because("nobody"));
+    }
+    d.on_hint(now, PEER, &[addr(2)], |_| true);
+    assert!(!is_known(&d, PEER), "each is wanted");
+    let wanted = |peer: &PeerId| *peer == PEER || *peer == nth(0);
+    d.on_hint(now, PEER, &[addr(2)], wanted);
+    assert_eq!(d.poll(now, wanted), first(addr(2)));
+    assert_eq!(d.peers.len(), PEERS_MAX);
+    assert!(is_known(&d, nth(0)), "it is wanted too");
+}
+
+#[test]
+fn who_was_met_is_remembered_longer_than_who_was_not() {
+    let mut d = dialer(&[addr(1)]);
+    let now = Instant::ZERO;
+    assert_eq!(d.poll(now, |_| true), first(addr(1)));
+    start(&mut d, now, addr(1), PathId(0));
+    d.on_up(now, PEER, PathId(0));
+    let come = |d: &mut Dialer, n: usize| {
+        d.on_hint(now, nth(n), &[], |_| false);
+        d.peers.contains_key(&nth(n))
+    };
+    assert!((1..2 * PEERS_MAX).all(|n| come(&mut d, n)));
+    assert!(d.peers.contains_key(&PEER), "there is a path to it");
+    d.on_down(now, PEER, PathId(0), &because("cut"));
+    assert!((1..2 * PEERS_MAX).all(|n| come(&mut d, n)));
+    assert!(d.peers.contains_key(&PEER), "it may come back");
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use ares_core::chunk::ReleaseId;
 use ares_core::knobs::{Setting, Settings};
 use ares_core::path::{LaneRules, Mode};
-use ares_core::peer::PeerId;
+use ares_core::peer::{PeerAt, PeerId};
 use ares_core::swarm::{FetchError, Want};
+use ares_core::wire::Peers;
 use ares_ring::SocketError;
 use bytes::Bytes;
 use crossbeam::channel::{RecvTimeoutError, Sender, bounded, unbounded};
@@ -94,6 +95,13 @@ impl Handle {
     /// Peers that may have a release; they are connected to at once.
     pub fn add_hints(&self, release: ReleaseId, hints: Vec<PeerHint>) {
         self.tell(ToHub::Hints { release, hints });
+    }
+
+    /// Peers of the local network that say they take part in a release: some of them are tried, and forgotten where there is nobody.
+    pub(crate) fn add_neighbours(&self, release: ReleaseId, hints: Vec<PeerHint>) {
+        let peers = hints.into_iter().map(|PeerHint { peer, addrs }| PeerAt { peer, addrs });
+        let peers = peers.collect();
+        self.tell(ToHub::Neighbours(Peers { release, peers }));
     }
 
     /// Looks for peers on the local network that may have a release, until all of it is held or many others were looked for since.

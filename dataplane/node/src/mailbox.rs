@@ -192,6 +192,8 @@ pub(crate) enum ToHub {
     CancelWant(WantId),
     /// Peers that may have a release.
     Hints { release: ReleaseId, hints: Vec<PeerHint> },
+    /// Peers of the local network that say they take part in a release.
+    Neighbours(Peers),
     /// What this node holds of a release has changed.
     Announce(ReleaseId),
     /// Tell how things are.

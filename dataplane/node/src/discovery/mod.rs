@@ -1,5 +1,5 @@
 //! Finds peers on the local network and lets them find this node, by multicast DNS (RFC 6762) service discovery (RFC 6763). A thread of its
-//! own that hands what it finds to the hub as hints: whoever answers there proves its key, so nothing else that is heard needs to be true.
+//! own that hands what it finds to the hub, which goes to some of them: whoever answers there proves its key, so nothing else that is heard needs to be true.
 //!
 //! A network that does not carry multicast, or a sandbox that forbids it, costs a line in the debug log and nothing else.
 
@@ -107,7 +107,7 @@ impl Discovery {
             self.next_look = Instant::now();
         }
         let hints = self.neighbours.on_sought(release);
-        self.handle.add_hints(release, hints);
+        self.handle.add_neighbours(release, hints);
     }
 
     fn on_changed(&mut self) {
@@ -122,7 +122,7 @@ impl Discovery {
             Heard::Neighbour { name, neighbour } => {
                 for (release, hint) in self.neighbours.on_heard(name, neighbour) {
                     tracing::debug!(peer = %hint.peer.short(), addrs = ?hint.addrs, %release, "found on the local network");
-                    self.handle.add_hints(release, vec![hint]);
+                    self.handle.add_neighbours(release, vec![hint]);
                 }
             }
             Heard::Gone { name } => self.neighbours.on_gone(&name),
@@ -147,7 +147,9 @@ impl Discovery {
     }
 
     fn look(&mut self) {
-        self.neighbours.on_tick();
+        for (release, hint) in self.neighbours.on_tick() {
+            self.handle.add_neighbours(release, vec![hint]);
+        }
         // Addresses may have changed; nothing is sent where they have not.
         self.is_stale = true;
         match &mut self.service {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Bound;
 
 use ares_core::chunk::ReleaseId;
 use ares_core::peer::PeerId;
@@ -14,9 +15,13 @@ use crate::lanes::is_link_local;
 /// Announcements that are remembered; more are not heard until some of these are gone.
 const HEARD_MAX: usize = 128;
 
-/// News that are listened to at once, and how many more each time `on_tick` is called: what anybody on the network can make us dial.
+/// News that are listened to at once, and how many more each time `on_tick` is called: with the reminders, what anybody on the network can
+/// make us dial.
 const NEWS_MAX: usize = HEARD_MAX;
 const NEWS_PER_TICK: usize = 8;
+
+/// Announcements that are repeated each time `on_tick` is called.
+const REMINDERS_PER_TICK: usize = 8;
 
 /// Releases looked for; the oldest is forgotten.
 const SOUGHT_MAX: usize = 256;
@@ -31,6 +36,8 @@ pub(super) struct Neighbours {
     /// By the name of the announcement.
     heard: BTreeMap<String, Neighbour>,
     news_left: usize,
+    /// The name of the announcement that was repeated last.
+    reminded: String,
 }
 
 /// One announcement.
@@ -74,6 +81,7 @@ impl Neighbours {
             sought: VecDeque::new(),
             heard: BTreeMap::new(),
             news_left: NEWS_MAX,
+            reminded: String::new(),
         }
     }
 
@@ -102,9 +110,7 @@ impl Neighbours {
             return Vec::new();
         }
         self.news_left -= 1;
-        let sought = self.sought.iter();
-        let sought = sought.filter(|(blinded, _)| neighbour.notice.releases.contains(blinded));
-        let hints = sought.map(|(_, release)| (*release, neighbour.hint())).collect();
+        let hints = self.hints_of(&neighbour);
         self.heard.insert(name, neighbour);
         hints
     }
@@ -119,9 +125,25 @@ impl Neighbours {
         self.heard.clear();
     }
 
-    /// Some time has passed.
-    pub(super) fn on_tick(&mut self) {
+    /// Some time has passed. What is old news of some of those heard, others each time: who could not be reached may be there by now, and
+    /// announces no news of it.
+    pub(super) fn on_tick(&mut self) -> Vec<(ReleaseId, PeerHint)> {
         self.news_left = (self.news_left + NEWS_PER_TICK).min(NEWS_MAX);
+        let last = std::mem::take(&mut self.reminded);
+        let last = last.as_str();
+        let behind = self.heard.range::<str, _>((Bound::Excluded(last), Bound::Unbounded));
+        let in_turn = behind.chain(self.heard.range::<str, _>((Bound::Unbounded, Bound::Included(last))));
+        let due: Vec<(&String, &Neighbour)> = in_turn.take(REMINDERS_PER_TICK).collect();
+        let hints = due.iter().flat_map(|(_, neighbour)| self.hints_of(neighbour)).collect();
+        self.reminded = due.last().map(|(name, _)| (*name).clone()).unwrap_or_default();
+        hints
+    }
+
+    /// Which of the releases looked for it may have.
+    fn hints_of(&self, neighbour: &Neighbour) -> Vec<(ReleaseId, PeerHint)> {
+        let sought = self.sought.iter();
+        let sought = sought.filter(|(blinded, _)| neighbour.notice.releases.contains(blinded));
+        sought.map(|(_, release)| (*release, neighbour.hint())).collect()
     }
 }
 
@@ -195,6 +217,34 @@ mod tests {
             neighbours.on_tick();
         }
         assert!(turns(&mut neighbours) <= NEWS_MAX);
+    }
+
+    #[test]
+    fn all_who_were_heard_are_tried_again_some_at_a_time() {
+        let mut neighbours = Neighbours::new(OWN);
+        assert_eq!(neighbours.on_tick(), []);
+        neighbours.on_sought(release(1));
+        for n in 1..=20 {
+            hears(&mut neighbours, n, &[1]);
+        }
+        let mut reminded: Vec<PeerId> = Vec::new();
+        for count in [8, 8, 8] {
+            let hints = neighbours.on_tick();
+            assert_eq!(hints.len(), count);
+            reminded.extend(hints.iter().map(|(_, hint)| hint.peer));
+        }
+        assert_eq!(reminded[..4], reminded[20..], "then it begins anew");
+        reminded.truncate(20);
+        reminded.sort_unstable();
+        assert_eq!(reminded, (1..=20).map(|n| neighbour(n, &[]).notice.peer).collect::<Vec<_>>());
+        (2..=20).for_each(|n| neighbours.on_gone(&format!("peer {n}")));
+        for _ in 0..2 {
+            assert_eq!(
+                neighbours.on_tick(),
+                [(release(1), neighbour(1, &[]).hint())],
+                "nobody is named twice"
+            );
+        }
     }
 
     #[test]

@@ -45,6 +45,11 @@ impl Interests {
         self.hinted.contains_key(release)
     }
 
+    /// Whether the release is said to be had from this peer.
+    pub(super) fn is_hinted_for(&self, release: &ReleaseId, peer: &PeerId) -> bool {
+        self.hinted.get(release).is_some_and(|peers| peers.contains(peer))
+    }
+
     /// Whether some release is said to be had from this peer.
     pub(super) fn is_hinted(&self, peer: &PeerId) -> bool {
         self.hinted.values().any(|peers| peers.contains(peer))

@@ -255,7 +255,13 @@ impl Hub {
                 }
                 self.scheduler.on_cancel(now, WantKey(id.0));
             }
-            ToHub::Hints { release, hints } => self.on_hints(now, release, &hints),
+            ToHub::Hints { release, hints } => {
+                for hint in &hints {
+                    self.sharing.on_named(&release, &hint.peer);
+                }
+                self.on_hints(now, release, &hints);
+            }
+            ToHub::Neighbours(found) => self.on_others(now, found),
             ToHub::Announce(release) => self.announce(release),
             ToHub::Status(reply) => {
                 // Whoever asked may have gone; that is theirs to know.
@@ -467,16 +473,31 @@ impl Hub {
     }
 
     /// A peer says who else takes part in a release.
-    fn on_told(&mut self, now: Instant, by: PeerId, mut told: Peers) {
-        let release = told.release;
-        let is_of_ours = self.interests.knows(&release) && self.sharing.is_member(&release, &by);
-        if is_of_ours && self.claim_of(release) == ClaimState::Partial {
-            let own = self.parts.identity;
-            told.peers
-                .retain(|told| told.peer != own && !self.scheduler.is_dropped(&told.peer));
-            let links = self.sharing.on_told(told);
-            self.go_to(now, release, links);
+    fn on_told(&mut self, now: Instant, by: PeerId, told: Peers) {
+        if self.interests.knows(&told.release) && self.sharing.is_member(&told.release, &by) {
+            self.on_others(now, told);
         }
+    }
+
+    /// Goes to some of those who are said to take part in a release, while not all of it is here. Whoever says so may lie: one that cannot be
+    /// reached is forgotten, unless a link names it.
+    fn on_others(&mut self, now: Instant, told: Peers) {
+        let Peers { release, mut peers } = told;
+        if self.claim_of(release) == ClaimState::Complete {
+            return;
+        }
+        peers.retain(|told| told.peer != self.parts.identity && !self.scheduler.is_dropped(&told.peer));
+        let is_known = |told: &PeerAt| self.interests.is_hinted_for(&release, &told.peer);
+        let (known, peers): (Vec<PeerAt>, _) = peers.into_iter().partition(is_known);
+        for PeerAt { peer, addrs } in known {
+            // It may be somewhere else than where it is looked for.
+            if !self.sharing.is_member(&release, &peer) {
+                let wanted = wanted(&self.waiting, &self.interests, &self.scheduler);
+                self.dialer.on_hint(now, peer, &addrs, wanted);
+            }
+        }
+        let links = self.sharing.on_told(Peers { release, peers });
+        self.go_to(now, release, links);
     }
 
     fn go_to(&mut self, now: Instant, release: ReleaseId, peers: Vec<PeerAt>) {

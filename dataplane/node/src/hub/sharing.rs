@@ -198,7 +198,15 @@ impl Sharing {
         told
     }
 
-    /// A peer says who else is there. Those of them that this node is to go to.
+    /// A link names the peer: this node goes to it on that account, whether or not it can be reached.
+    pub(super) fn on_named(&mut self, release: &ReleaseId, peer: &PeerId) {
+        if let Some(swarm) = self.releases.get_mut(release) {
+            swarm.links.remove(peer);
+            swarm.spare.retain(|spare| spare.peer != *peer);
+        }
+    }
+
+    /// Others say who else is there. Those of them that this node is to go to.
     pub(super) fn on_told(&mut self, told: Peers) -> Vec<PeerAt> {
         let swarm = self.releases.entry(told.release).or_default();
         for told in told.peers {
@@ -401,5 +409,26 @@ mod tests {
         assert_eq!((*of, others.len()), (release(), 1));
         assert!(!links.contains(&others[0]));
         assert!(sharing.on_unreached(&peer(5000)).is_empty());
+    }
+
+    #[test]
+    fn who_is_named_by_a_link_is_gone_to_whether_or_not_it_can_be_reached() {
+        let mut sharing = Sharing::default();
+        sharing.on_named(&release(), &peer(0));
+        let all = |count| Peers {
+            release: release(),
+            peers: (0..count).map(at).collect(),
+        };
+        let links = sharing.on_told(all(LINKS_MAX as u16 + 1));
+        let [named, spare] = [links[0].peer, peer(LINKS_MAX as u16)];
+        for peer in [named, spare] {
+            sharing.on_named(&release(), &peer);
+            assert_eq!(sharing.on_unreached(&peer), [], "it is nobody's word that was wrong");
+        }
+        let told = sharing.on_told(Peers {
+            release: release(),
+            peers: vec![at(1000), at(1001)],
+        });
+        assert_eq!(told, [at(1000)], "there is room for one more");
     }
 }

@@ -15,6 +15,11 @@ use crate::lanes::is_link_local;
 /// Announcements that are remembered; more are not heard until some of these are gone.
 const HEARD_MAX: usize = 128;
 
+/// Announcements that name one address, such as those of the nodes of one machine: it leaves room for other machines. Who sent them is not
+/// known, nor would it prove more.
+const HEARD_PER_IP_MAX: usize = 16;
+const _: () = assert!(HEARD_PER_IP_MAX <= HEARD_MAX / 4);
+
 /// News that are listened to at once, and how many more each time `on_tick` is called: with the reminders, what anybody on the network can
 /// make us dial.
 const NEWS_MAX: usize = HEARD_MAX;
@@ -65,6 +70,11 @@ impl Neighbour {
         (port != 0 && !addrs.is_empty()).then_some(Self { notice, addrs })
     }
 
+    fn shares_an_ip(&self, other: &Self) -> bool {
+        let has = |addr: &SocketAddr| other.addrs.iter().any(|other| other.ip() == addr.ip());
+        self.addrs.iter().any(has)
+    }
+
     fn hint(&self) -> PeerHint {
         PeerHint {
             peer: self.notice.peer,
@@ -104,7 +114,9 @@ impl Neighbours {
 
     /// Somebody was heard. Which of the releases looked for it may have, where that is news.
     pub(super) fn on_heard(&mut self, name: String, neighbour: Neighbour) -> Vec<(ReleaseId, PeerHint)> {
-        let is_full = self.heard.len() >= HEARD_MAX && !self.heard.contains_key(&name);
+        let others = || self.heard.iter().filter(|(known, _)| **known != name);
+        let of_its_machine = others().filter(|(_, other)| other.shares_an_ip(&neighbour));
+        let is_full = others().count() >= HEARD_MAX || of_its_machine.count() >= HEARD_PER_IP_MAX;
         let is_old = self.heard.get(&name) == Some(&neighbour);
         if neighbour.notice.peer == self.own || is_old || is_full || self.news_left == 0 {
             return Vec::new();
@@ -217,6 +229,28 @@ mod tests {
             neighbours.on_tick();
         }
         assert!(turns(&mut neighbours) <= NEWS_MAX);
+    }
+
+    #[test]
+    fn one_machine_leaves_room_for_others() {
+        let mut neighbours = Neighbours::new(OWN);
+        neighbours.on_sought(release(1));
+        let hears_at = |neighbours: &mut Neighbours, name: u8, ips: &[u8]| {
+            let notice = neighbour(name, &[1]).notice;
+            let ips = ips.iter().map(|n| [10, 0, 0, *n].into());
+            let neighbour = Neighbour::new(notice, ips, 4227).expect("it has an address");
+            neighbours.on_heard(format!("peer {name}"), neighbour).len()
+        };
+        let heard = (1..=100).map(|n| hears_at(&mut neighbours, n, &[n, 200])).sum::<usize>();
+        assert_eq!(heard, HEARD_PER_IP_MAX);
+        assert_eq!(
+            hears_at(&mut neighbours, 1, &[200]),
+            1,
+            "of those, one may say something else"
+        );
+        assert_eq!(hears_at(&mut neighbours, 101, &[201]), 1, "another machine");
+        neighbours.on_gone("peer 1");
+        assert_eq!(hears_at(&mut neighbours, 100, &[200]), 1);
     }
 
     #[test]

@@ -67,6 +67,22 @@ pub(crate) struct GlobalArgs {
     pub(crate) progress: bool,
 }
 
+impl GlobalArgs {
+    /// The flags given that are settings of a node: one that runs already keeps its own.
+    pub(crate) fn of_a_node(&self) -> Vec<&'static str> {
+        let given = [
+            ("--lane", !self.lane.is_empty()),
+            ("--no-lane", !self.no_lane.is_empty()),
+            ("--seed", !self.seed.is_empty()),
+            ("--no-mdns", self.no_mdns),
+        ];
+        given
+            .into_iter()
+            .filter_map(|(flag, is_given)| is_given.then_some(flag))
+            .collect()
+    }
+}
+
 /// The subcommands, in the order a new user meets them.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

@@ -234,6 +234,25 @@ fn a_question_to_no_daemon_is_told() {
 }
 
 #[test]
+fn flags_that_come_too_late_for_a_daemon_are_named() {
+    let lab = Lab::on_loopback("bad-late-flags", 1);
+    let node = lab.node(0).with_mdns();
+    let server = Daemon::serve(&node);
+    let seed = format!("{}@127.0.0.1:1", "ab".repeat(32));
+    let publish = |flags: &[&str]| {
+        let mut command = node.ares(["publish"]);
+        command.arg(lab::binary()).args(flags);
+        node.run(command).expect_ok().stderr
+    };
+    assert!(!publish(&[]).contains("ignored"), "nothing is");
+    let said = publish(&["--seed", &seed, "--no-mdns", "--lane", "eth0"]);
+    for word in ["ignored: --lane, --seed, --no-mdns.", "restart", "--state"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    drop(server);
+}
+
+#[test]
 fn what_cannot_be_published_is_named() {
     let lab = Lab::on_loopback("bad-publish", 1);
     let node = lab.node(0);

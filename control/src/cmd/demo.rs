@@ -19,6 +19,9 @@ use crate::render::{Bytes, Seconds, count, rate};
 /// How long a node may take to start, and a mount to answer.
 const START_MAX: Duration = Duration::from_secs(30);
 
+/// For nodes that do not listen on loopback alone: what is shown comes from this machine.
+const ALONE: &str = "--no-mdns";
+
 pub(super) fn run(context: &Context, args: DemoArgs) -> Result<(), Failure> {
     let stage = Stage::new()?;
     let start = Instant::now();
@@ -164,7 +167,7 @@ fn bring<'a>(context: &Context, stage: &Stage, reader: &'a steps::Node, link: &s
     let Some(obstacle) = obstacle() else {
         say(context, "4. mount the link on a second node with a store of its own");
         let begin = Instant::now();
-        let mut mount = Child::start(reader, &["mount", link, &target.to_string_lossy()])?;
+        let mut mount = Child::start(reader, &["mount", ALONE, link, &target.to_string_lossy()])?;
         mount.until_mounted(context, &target, START_MAX)?;
         say(
             context,
@@ -187,7 +190,11 @@ fn bring<'a>(context: &Context, stage: &Stage, reader: &'a steps::Node, link: &s
     say(context, &format!("4. this machine cannot mount: {obstacle}"));
     say(context, "5. so the second node gets a copy instead");
     let begin = Instant::now();
-    steps::run_json(context, reader, &["get".as_ref(), link.as_ref(), target.as_os_str()])?;
+    steps::run_json(
+        context,
+        reader,
+        &["get".as_ref(), ALONE.as_ref(), link.as_ref(), target.as_os_str()],
+    )?;
     Ok(Brought {
         way: "get",
         target,

@@ -164,11 +164,25 @@ fn raise_descriptor_limit() {
 impl Context {
     /// Runs one request by the daemon, or by one started here for it.
     fn run(&self, request: Request, role: Role) -> Result<Outcome, Failure> {
-        let mut session = Session::open(&self.config, role, &self.cancel)?;
+        let mut session = self.session(role)?;
         let result = session.run(&request, &self.sink(), &self.cancel);
         self.terminal.clear();
         session.close(&self.cancel);
         result
+    }
+
+    /// The daemon that runs, else one started here. Says so where flags come too late for it.
+    fn session(&self, role: Role) -> Result<Session, Failure> {
+        let session = Session::open(&self.config, role, &self.cancel)?;
+        let flags = self.global.of_a_node();
+        if session.is_remote() && !flags.is_empty() {
+            self.terminal.note(&format!(
+                "note: ignored: {}. A daemon runs on {} and keeps what it was started with: restart it with such flags, or name another --state",
+                flags.join(", "),
+                self.config.state.display(),
+            ));
+        }
+        Ok(session)
     }
 
     fn sink(&self) -> SharedSink {

@@ -15,7 +15,6 @@ use crate::daemon::Role;
 use crate::error::{Failure, Kind};
 use crate::lowargs::MountArgs;
 use crate::render;
-use crate::session::Session;
 use crate::unmount::{MOUNTINFO, fstype_at};
 
 pub(super) fn run(context: &Context, args: MountArgs) -> Result<(), Failure> {
@@ -52,7 +51,7 @@ fn request(context: &Context, args: &MountArgs, link: WireLink, dir: &Path, stay
 }
 
 fn in_foreground(context: &Context, request: Request, is_detached_child: bool) -> Result<(), Failure> {
-    let mut session = Session::open(&context.config, Role::Mount, &context.cancel)?;
+    let mut session = context.session(Role::Mount)?;
     let inner: SharedSink = match is_detached_child {
         true => Arc::new(ToParent),
         false => context.sink(),

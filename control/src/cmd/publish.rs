@@ -9,7 +9,6 @@ use crate::daemon::Role;
 use crate::error::{Failure, Kind};
 use crate::lowargs::PublishArgs;
 use crate::render::{Bytes, Seconds, count, rate};
-use crate::session::Session;
 
 pub(super) fn run(context: &Context, args: PublishArgs) -> Result<(), Failure> {
     let path = absolute(&args.path)?;
@@ -37,7 +36,7 @@ pub(super) fn run(context: &Context, args: PublishArgs) -> Result<(), Failure> {
         },
     };
     let role = if args.serve { Role::Serve } else { Role::Passing };
-    let mut session = Session::open(&context.config, role, &context.cancel)?;
+    let mut session = context.session(role)?;
     let result = session.run(&request, &context.sink(), &context.cancel);
     context.terminal.clear();
     let printed = result.and_then(|outcome| print(context, &outcome));

@@ -78,7 +78,6 @@ fn command(node: &Node) -> Result<Command, Failure> {
     command
         .arg("--config")
         .arg("/dev/null")
-        .arg("--no-mdns")
         .env_remove("ARES_LOG")
         .env_remove("NOTIFY_SOCKET");
     Ok(command)

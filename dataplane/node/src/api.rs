@@ -91,8 +91,12 @@ pub struct Status {
     pub listen: Vec<SocketAddr>,
     /// Seconds since start.
     pub uptime_s: f64,
-    /// Connected peers and their paths.
+    /// Connected peers and their paths, those first that most bytes went to and came from.
     pub peers: Vec<PeerStatus>,
+    /// Peers that this node was told of and has no path to.
+    pub away: Vec<AwayStatus>,
+    /// Peers that are not spoken to any more, the last one last.
+    pub dropped: Vec<DroppedStatus>,
     /// Releases this node knows.
     pub releases: Vec<ReleaseStatus>,
     /// Totals since start.
@@ -108,6 +112,76 @@ pub struct PeerStatus {
     pub peer: String,
     /// Its connections.
     pub paths: Vec<PathStatus>,
+    /// What came and went, also over paths that are gone.
+    #[serde(flatten)]
+    pub bytes: PeerBytes,
+    /// Releases that it says it has something of.
+    pub releases: Vec<ClaimStatus>,
+}
+
+/// Bytes to and from one peer since this node's start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct PeerBytes {
+    /// Verified chunk bytes that came from it.
+    pub fetched_bytes: u64,
+    /// Chunk bytes sent to it.
+    pub served_bytes: u64,
+    /// Bytes of UDP payload received and sent.
+    pub rx_bytes: u64,
+    /// See `rx_bytes`.
+    pub tx_bytes: u64,
+}
+
+/// How much of a release a peer says it has.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ClaimStatus {
+    /// 64 hex digits.
+    pub release: String,
+    /// All of it or some.
+    pub state: Claimed,
+    /// Chunks that it has named, where it has some. It leaves out what it knows to be here, so it has at least so many.
+    pub chunks_told: Option<u64>,
+    /// Verified chunk bytes of the release that came from it since this node's start.
+    pub fetched_bytes: u64,
+}
+
+/// What a peer says of a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Claimed {
+    /// It has every chunk.
+    Complete,
+    /// It takes part and has some chunks, or none yet.
+    Partial,
+}
+
+/// A peer without a path, as `status` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct AwayStatus {
+    /// Its identity, 64 hex digits.
+    pub peer: String,
+    /// Where it is said to be, and where it was met.
+    pub addrs: Vec<SocketAddr>,
+    /// What last became of dialing it, by address.
+    pub failures: Vec<DialFailure>,
+}
+
+/// Why a dial failed, or the path that came of it ended.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct DialFailure {
+    /// Where.
+    pub addr: SocketAddr,
+    /// In words.
+    pub why: String,
+}
+
+/// A peer that was dropped, as `status` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct DroppedStatus {
+    /// Its identity, 64 hex digits.
+    pub peer: String,
+    /// What it did.
+    pub why: String,
 }
 
 /// A path as `status` shows it.
@@ -184,6 +258,20 @@ pub struct ReleaseStatus {
     pub name: String,
     /// Whether every chunk is held.
     pub complete: bool,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Entries of all directories.
+    pub entries: u64,
+    /// Where not every chunk is held: how many are, as far as they came or were asked for since the node's start. So at least so many.
+    pub seen_chunks: Option<u64>,
+    /// Their bytes; manifest nodes count, so it may exceed `bytes`.
+    pub seen_bytes: Option<u64>,
+    /// Verified chunk bytes that came from peers since the node's start.
+    pub fetched_bytes: u64,
+    /// Connected peers that say they have all of it.
+    pub peers_complete: usize,
+    /// Connected peers that say they have a part.
+    pub peers_partial: usize,
 }
 
 /// Totals since start.

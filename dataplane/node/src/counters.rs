@@ -1,8 +1,15 @@
 //! Totals that any thread adds to and `status` reads.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::api::Counters;
+use ares_core::peer::PeerId;
+
+use crate::api::{Counters, PeerBytes};
+
+/// Peers whose bytes are remembered: as many as all shards may be connected to and more; the one met first is forgotten for a new one.
+const PEERS_MAX: usize = 1 << 16;
 
 /// Totals since the node's start. Relaxed: each is a figure of its own, read for people.
 #[derive(Debug, Default)]
@@ -14,6 +21,64 @@ pub(crate) struct Totals {
     pub(crate) failed_wants: AtomicU64,
     pub(crate) refused_connections: AtomicU64,
     pub(crate) evicted_connections: AtomicU64,
+    pub(crate) peers: PeerTotals,
+}
+
+/// Bytes to and from each peer since the node's start, over all its paths. Shards add about once a second and where a path ends, workers
+/// once a chunk.
+#[derive(Debug, Default)]
+pub(crate) struct PeerTotals(Mutex<ByPeer>);
+
+#[derive(Debug, Default)]
+struct ByPeer {
+    bytes: BTreeMap<PeerId, PeerBytes>,
+    /// As they were met.
+    order: VecDeque<PeerId>,
+}
+
+impl PeerBytes {
+    fn add(&mut self, more: &Self) {
+        self.fetched_bytes += more.fetched_bytes;
+        self.served_bytes += more.served_bytes;
+        self.rx_bytes += more.rx_bytes;
+        self.tx_bytes += more.tx_bytes;
+    }
+
+    /// How much more than that of earlier.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        Self {
+            fetched_bytes: self.fetched_bytes - earlier.fetched_bytes,
+            served_bytes: self.served_bytes - earlier.served_bytes,
+            rx_bytes: self.rx_bytes - earlier.rx_bytes,
+            tx_bytes: self.tx_bytes - earlier.tx_bytes,
+        }
+    }
+}
+
+impl PeerTotals {
+    /// So much more.
+    pub(crate) fn add(&self, peer: PeerId, more: PeerBytes) {
+        let mut by_peer = self.lock();
+        if !by_peer.bytes.contains_key(&peer) {
+            if by_peer.order.len() == PEERS_MAX
+                && let Some(first) = by_peer.order.pop_front()
+            {
+                by_peer.bytes.remove(&first);
+            }
+            by_peer.order.push_back(peer);
+        }
+        by_peer.bytes.entry(peer).or_default().add(&more);
+    }
+
+    /// So much so far.
+    pub(crate) fn of(&self, peer: &PeerId) -> PeerBytes {
+        self.lock().bytes.get(peer).copied().unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ByPeer> {
+        // Figures for people: each is one even where another was not added.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Adds to a total.
@@ -34,5 +99,40 @@ impl Totals {
             refused_connections: get(&self.refused_connections),
             evicted_connections: get(&self.evicted_connections),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(n: usize) -> PeerId {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&n.to_be_bytes());
+        PeerId::from_bytes(bytes)
+    }
+
+    #[test]
+    fn bytes_of_peers_add_up_and_who_was_met_first_is_forgotten() {
+        let totals = PeerTotals::default();
+        let more = PeerBytes {
+            fetched_bytes: 1,
+            served_bytes: 2,
+            rx_bytes: 3,
+            tx_bytes: 4,
+        };
+        (0..PEERS_MAX).for_each(|n| totals.add(peer(n), more));
+        totals.add(peer(0), more);
+        let twice = PeerBytes {
+            fetched_bytes: 2,
+            served_bytes: 4,
+            rx_bytes: 6,
+            tx_bytes: 8,
+        };
+        assert_eq!(totals.of(&peer(0)), twice);
+        totals.add(peer(PEERS_MAX), more);
+        assert_eq!(totals.of(&peer(0)), PeerBytes::default());
+        assert_eq!(totals.of(&peer(PEERS_MAX)), more);
+        assert_eq!(totals.lock().bytes.len(), PEERS_MAX);
     }
 }

@@ -101,6 +101,8 @@ impl End {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PathAsk {
     pub(crate) path: PathId,
+    /// Whom the path leads to.
+    pub(crate) peer: PeerId,
     pub(crate) ask: AskId,
     pub(crate) chunk: ChunkRef,
     pub(crate) place: Option<BlobPlace>,
@@ -171,7 +173,7 @@ pub(crate) enum ToHub {
     /// Fresh figures of a path.
     Stats { source: Source, stats: SourceStats },
     /// A chunk's hash is right; those who wait for it can have it before it is written.
-    Verified { chunk: ChunkId, bytes: Bytes },
+    Verified { peer: PeerId, chunk: ChunkId, bytes: Bytes },
     /// A chunk is in the store, at this place.
     Stored { chunk: ChunkId, place: Option<BlobPlace> },
     /// The bytes of an ask do not hash to its name.

@@ -7,7 +7,7 @@ use ares_core::swarm::{FetchError, Want};
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender};
 
-use crate::api::{Sink, WantId};
+use crate::api::{PeerBytes, Sink, WantId};
 use crate::counters::{Totals, add};
 use crate::hub::Waiter;
 use crate::mailbox::{Job, PathAsk, ToHub};
@@ -64,8 +64,14 @@ impl Worker {
         };
         add(&self.totals.fetched_bytes, verified.bytes().len() as u64);
         add(&self.totals.fetched_chunks, 1);
+        let fetched = PeerBytes {
+            fetched_bytes: verified.bytes().len() as u64,
+            ..PeerBytes::default()
+        };
+        self.totals.peers.add(ask.peer, fetched);
         let chunk = ask.chunk.id;
         self.tell(ToHub::Verified {
+            peer: ask.peer,
             chunk,
             bytes: verified.bytes().clone(),
         });

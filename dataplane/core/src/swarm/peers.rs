@@ -167,6 +167,19 @@ impl Peers {
         self.dropped.get(peer)
     }
 
+    /// All that were dropped and are remembered, the last one last.
+    pub(super) fn all_dropped(&self) -> impl Iterator<Item = (PeerId, &DropReason)> {
+        let why = |peer: &PeerId| Some((*peer, self.dropped.get(peer)?));
+        self.dropped_order.iter().filter_map(why)
+    }
+
+    /// The releases that the peer says it has something of.
+    pub(super) fn claims_of(&self, peer: &PeerId) -> impl Iterator<Item = (ReleaseId, ClaimState)> {
+        let claims = self.claims.get(peer).into_iter().flatten();
+        let claims = claims.map(|(release, state)| (*release, *state));
+        claims.filter(|(_, state)| *state != ClaimState::None)
+    }
+
     /// `None` for a peer that says it has nothing of the release, and for a stranger, which neither claimed any of it nor is named for it
     /// by a link: a question for a chunk tells its name, and the name of a release gives access to it.
     pub(super) fn likely(&self, release: ReleaseId, peer: PeerId) -> Option<Likely> {

@@ -267,13 +267,16 @@ impl Scheduler {
         }
     }
 
-    /// The peer, who claims a part of a release, says that it holds these chunks too; none, when it begins to say so.
-    pub fn on_have(&mut self, now: Instant, peer: PeerId, chunks: &[ChunkTag]) {
+    /// The peer, who claims a part of a release, says that it holds these chunks too; none, when it begins to say so. How many of them are
+    /// news.
+    pub fn on_have(&mut self, now: Instant, peer: PeerId, chunks: &[ChunkTag]) -> usize {
         if self.peers.dropped(&peer).is_some() {
-            return;
+            return 0;
         }
         let is_first = !self.haves.has_told(&peer);
-        for tag in self.haves.on_have(peer, chunks) {
+        let news = self.haves.on_have(peer, chunks);
+        let count = news.len();
+        for tag in news {
             let [first, last] = tag.names();
             let wanted: Vec<ChunkRef> = self.chunks.range(named(first, last)).map(|(chunk, _)| *chunk).collect();
             for chunk in wanted {
@@ -290,6 +293,7 @@ impl Scheduler {
             }
         }
         self.on_word(now, is_first);
+        count
     }
 
     /// Whether the peer has said that it holds the chunk.
@@ -439,6 +443,16 @@ impl Scheduler {
     /// Whether the peer was dropped: it is neither dialled nor let in.
     pub fn is_dropped(&self, peer: &PeerId) -> bool {
         self.peers.dropped(peer).is_some()
+    }
+
+    /// All that were dropped and are remembered, the last one last.
+    pub fn dropped(&self) -> impl Iterator<Item = (PeerId, &DropReason)> {
+        self.peers.all_dropped()
+    }
+
+    /// The releases that the peer says it has something of.
+    pub fn claims_of(&self, peer: &PeerId) -> impl Iterator<Item = (ReleaseId, ClaimState)> {
+        self.peers.claims_of(peer)
     }
 
     /// Bytes asked from a source and not yet come.

@@ -18,6 +18,7 @@ use ares_core::time::Instant;
 
 use super::further::{Further, View};
 use super::troubles::{HEAL_EVERY, Purpose};
+use crate::api::{AwayStatus, DialFailure};
 use crate::mailbox::End;
 
 /// How long after one address the next one is tried.
@@ -394,6 +395,27 @@ impl Dialer {
             [dial, further, attempt, target.silence_due()].into_iter().flatten().min()
         };
         self.peers.iter().filter_map(of_target).min()
+    }
+
+    /// Peers that no path leads to and that were not dropped, with where they may be and what last became of dialing them.
+    pub(super) fn away(&self, is_dropped: impl Fn(&PeerId) -> bool) -> Vec<AwayStatus> {
+        let away = self
+            .peers
+            .iter()
+            .filter(|(peer, target)| target.paths_up.is_empty() && !is_dropped(peer));
+        let status = |(peer, target): (&PeerId, &Target)| {
+            let learned = target.learned.iter().filter(|remote| !target.addrs.contains(remote));
+            let failure = |(addr, why): (&SocketAddr, &String)| DialFailure {
+                addr: *addr,
+                why: why.clone(),
+            };
+            AwayStatus {
+                peer: peer.to_string(),
+                addrs: target.addrs.iter().chain(learned).copied().collect(),
+                failures: target.failures.iter().map(failure).collect(),
+            }
+        };
+        away.map(status).collect()
     }
 
     /// What is known of the ways to these peers, for the reason of a failed want.

@@ -5,8 +5,10 @@ mod addresses;
 mod dialer;
 mod further;
 mod interest;
+mod ledger;
 mod path;
 mod sharing;
+mod status;
 mod troubles;
 mod waiting;
 
@@ -26,17 +28,18 @@ use ares_core::swarm::{self, Class, FetchError, Scheduler, Want, WantKey};
 use ares_core::time::Instant;
 use ares_core::wire::{ClaimState, CloseCode, Frame, Peers};
 use bytes::Bytes;
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 
 use self::addresses::Addresses;
 use self::dialer::{Dialer, Lapse, Round};
 use self::interest::Interests;
+use self::ledger::Ledger;
 use self::path::Path;
 use self::sharing::Sharing;
 use self::troubles::Purpose;
 pub(crate) use self::waiting::Waiter;
 use self::waiting::Waiting;
-use crate::api::{NodeConfig, PathFigures, PeerHint, PeerStatus, ReleaseStatus, Sink, Status, StoreStatus, WantId};
+use crate::api::{NodeConfig, PeerHint, Sink, WantId};
 use crate::clock::Clock;
 use crate::counters::{Totals, add};
 use crate::lanes::Routes;
@@ -49,9 +52,6 @@ const BATCH_MAX: usize = 256;
 
 /// The longest sleep; every deadline that matters is earlier.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
-
-/// How long a shard may take to answer for its paths before `status` goes on without it.
-const SHARD_REPLY_MAX: Duration = Duration::from_millis(500);
 
 /// Held chunks checked at a time on the word of peers.
 const CHECKS_MAX: usize = 4;
@@ -83,6 +83,7 @@ pub(crate) struct Hub {
     interests: Interests,
     waiting: Waiting,
     sharing: Sharing,
+    ledger: Ledger,
     /// Verified bytes on their way to the disk; bounded by the scheduler's in-flight bytes, which count until they are stored.
     landing: HashMap<ChunkId, Landing>,
     checking: BTreeSet<ChunkId>,
@@ -127,6 +128,7 @@ impl Hub {
             interests: Interests::default(),
             waiting: Waiting::default(),
             sharing: Sharing::default(),
+            ledger: Ledger::default(),
             landing: HashMap::new(),
             checking: BTreeSet::new(),
             paths: BTreeMap::new(),
@@ -208,7 +210,8 @@ impl Hub {
             }
             ToHub::Have { peer, have } => {
                 if self.sharing.has_part(&have.release, &peer) {
-                    self.scheduler.on_have(now, peer, &have.chunks);
+                    let news = self.scheduler.on_have(now, peer, &have.chunks);
+                    self.sharing.on_chunks_told(&have.release, &peer, news);
                 }
             }
             ToHub::Peers { by, told } => self.on_told(now, by, told),
@@ -220,10 +223,11 @@ impl Hub {
             ToHub::AskFailed { ask, why } => self.scheduler.on_failed(now, ask, why),
             ToHub::Pulse { source, pulse } => self.on_pulse(now, source, pulse),
             ToHub::Stats { source, stats } => self.scheduler.on_source_stats(now, source, stats),
-            ToHub::Verified { chunk, bytes } => self.on_verified(chunk, bytes),
+            ToHub::Verified { peer, chunk, bytes } => self.on_verified(peer, chunk, bytes),
             ToHub::Stored { chunk, place } => {
-                for release in self.landing.remove(&chunk).into_iter().flat_map(|landed| landed.releases) {
-                    self.on_held(now, release, chunk);
+                if let Some(Landing { bytes, releases }) = self.landing.remove(&chunk) {
+                    let held = |release| self.on_held(now, release, chunk, bytes.len() as u64);
+                    releases.into_iter().for_each(held);
                 }
                 self.scheduler.on_verified(now, chunk);
                 for fill in self.waiting.on_stored(chunk, place) {
@@ -305,6 +309,7 @@ impl Hub {
                     }
                     let ask = |path| PathAsk {
                         path,
+                        peer: source.peer,
                         ask,
                         chunk,
                         place,
@@ -507,9 +512,9 @@ impl Hub {
     }
 
     /// A chunk of the release is in the store.
-    fn on_held(&mut self, now: Instant, release: ReleaseId, chunk: ChunkId) {
+    fn on_held(&mut self, now: Instant, release: ReleaseId, chunk: ChunkId, bytes: u64) {
         if self.parts.config.sink == Sink::Store && self.claim_of(release) == ClaimState::Partial {
-            self.sharing.on_held(now, release, chunk.into());
+            self.sharing.on_held(now, release, chunk.into(), bytes);
         }
     }
 
@@ -624,7 +629,7 @@ impl Hub {
         if !self.parts.store.has(&want.chunk.id) {
             return self.want(now, id, want, waiter);
         }
-        self.on_held(now, want.release, want.chunk.id);
+        self.on_held(now, want.release, want.chunk.id, want.chunk.len.into());
         match want.place {
             _ if waiter.wants_bytes() => self.send_job(Job::Read { id, want, waiter }),
             Some(place) if !self.parts.store.has_at(&place, &want.chunk) => {
@@ -646,8 +651,12 @@ impl Hub {
         self.scheduler.on_want(now, WantKey(id.0), want);
     }
 
-    fn on_verified(&mut self, chunk: ChunkId, bytes: Bytes) {
+    fn on_verified(&mut self, peer: PeerId, chunk: ChunkId, bytes: Bytes) {
         let releases = self.waiting.releases_of(&chunk);
+        // A chunk of several releases counts once, so that they add up.
+        if let Some(release) = releases.first() {
+            self.ledger.on_fetched(*release, peer, bytes.len() as u64);
+        }
         for waiter in self.waiting.take_byte_waiters(chunk) {
             waiter.give(bytes.clone());
         }
@@ -749,43 +758,5 @@ impl Hub {
     fn send_job(&self, job: Job) {
         // Workers outlive the hub: they end when it tells them to.
         let _ = self.parts.jobs.send(job);
-    }
-
-    fn status(&self, now: Instant) -> Status {
-        let mut peers: BTreeMap<PeerId, Vec<PathFigures>> = BTreeMap::new();
-        for shard in &self.parts.shards {
-            let (reply, paths) = bounded(1);
-            shard.send(ToShard::Paths(reply));
-            for (peer, path) in paths.recv_timeout(SHARD_REPLY_MAX).unwrap_or_default() {
-                peers.entry(peer).or_default().push(path);
-            }
-        }
-        let peer_status = |(peer, paths): (PeerId, Vec<PathFigures>)| PeerStatus {
-            peer: peer.to_string(),
-            paths: path::statuses(now, paths, &self.paths, &self.lanes),
-        };
-        let totals = self.parts.store.totals();
-        let releases = self.parts.store.releases();
-        Status {
-            peer: self.parts.identity.to_string(),
-            listen: self.parts.listen.clone(),
-            uptime_s: self.parts.clock.uptime().as_secs_f64(),
-            peers: peers.into_iter().map(peer_status).collect(),
-            releases: releases
-                .into_iter()
-                .map(|known| ReleaseStatus {
-                    release: known.release.to_string(),
-                    name: known.name,
-                    complete: known.state == ReleaseState::Complete,
-                })
-                .collect(),
-            counters: self.parts.totals.snapshot(),
-            store: StoreStatus {
-                chunks: totals.chunks,
-                bytes: totals.own_bytes + totals.in_place_bytes,
-                in_place_bytes: totals.in_place_bytes,
-                intake_stopped: totals.intake_stopped,
-            },
-        }
     }
 }

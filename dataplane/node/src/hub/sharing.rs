@@ -39,6 +39,8 @@ struct Swarm {
     /// What is held here, in the order in which it came; empty once all is.
     log: Vec<ChunkTag>,
     held: BTreeSet<ChunkTag>,
+    /// Of those in the log.
+    held_bytes: u64,
     members: BTreeMap<PeerId, Member>,
     /// Whom this node goes to because others told of them.
     links: BTreeSet<PeerId>,
@@ -48,6 +50,8 @@ struct Swarm {
 /// A peer that has some of the release.
 struct Member {
     state: ClaimState,
+    /// Chunks that it has said it holds.
+    chunks_told: u64,
     /// How much of the log it was told; `None` before the first word.
     told: Option<usize>,
     /// The last of the others that it was told of.
@@ -70,6 +74,7 @@ impl Sharing {
             self.rounds.insert((now, release, peer));
             Member {
                 state,
+                chunks_told: 0,
                 told: None,
                 told_of: peer,
                 round_at: now,
@@ -111,11 +116,32 @@ impl Sharing {
         member.is_some_and(|member| member.state == ClaimState::Partial)
     }
 
-    /// A chunk of the release is held here.
-    pub(super) fn on_held(&mut self, now: Instant, release: ReleaseId, chunk: ChunkTag) {
+    /// A peer with a part has said that it holds so many more chunks.
+    pub(super) fn on_chunks_told(&mut self, release: &ReleaseId, peer: &PeerId, chunks: usize) {
+        let members = self.releases.get_mut(release).map(|swarm| &mut swarm.members);
+        if let Some(member) = members.and_then(|members| members.get_mut(peer)) {
+            member.chunks_told += chunks as u64;
+        }
+    }
+
+    /// How many chunks of the release the peer has said it holds.
+    pub(super) fn chunks_told_by(&self, release: &ReleaseId, peer: &PeerId) -> u64 {
+        let member = self.releases.get(release).and_then(|swarm| swarm.members.get(peer));
+        member.map_or(0, |member| member.chunks_told)
+    }
+
+    /// Chunks of the release that were found to be held here, and their bytes; `None` where none was, or all are.
+    pub(super) fn held(&self, release: &ReleaseId) -> Option<(u64, u64)> {
+        let swarm = self.releases.get(release).filter(|swarm| !swarm.log.is_empty())?;
+        Some((swarm.log.len() as u64, swarm.held_bytes))
+    }
+
+    /// A chunk of the release, so long (0 where that is not known), is held here.
+    pub(super) fn on_held(&mut self, now: Instant, release: ReleaseId, chunk: ChunkTag, bytes: u64) {
         let swarm = self.releases.entry(release).or_default();
         if swarm.held.insert(chunk) {
             swarm.log.push(chunk);
+            swarm.held_bytes += bytes;
             self.have_at.get_or_insert(now + HAVE_EVERY);
         }
     }
@@ -123,7 +149,7 @@ impl Sharing {
     /// All of the release is held here, and everybody was told so.
     pub(super) fn on_complete(&mut self, release: &ReleaseId) {
         if let Some(swarm) = self.releases.get_mut(release) {
-            (swarm.log, swarm.held) = (Vec::new(), BTreeSet::new());
+            (swarm.log, swarm.held, swarm.held_bytes) = (Vec::new(), BTreeSet::new(), 0);
             swarm.spare.clear();
             // Should some of it be lost, the log begins anew.
             swarm.members.values_mut().for_each(|member| member.told = None);
@@ -304,7 +330,7 @@ mod tests {
         sharing.on_claim(ms(0), release(), peer(1), ClaimState::Partial);
         assert_eq!(said(&mut sharing, ms(0)), [vec![]]);
         for n in [1, 2, 2, 9] {
-            sharing.on_held(ms(10), release(), tag(n));
+            sharing.on_held(ms(10), release(), tag(n), 1);
         }
         assert_eq!(sharing.have_at, Some(ms(10) + HAVE_EVERY));
         assert_eq!(said(&mut sharing, ms(11)), [[]; 0], "more may come");
@@ -317,7 +343,7 @@ mod tests {
             "it may have been lost with the path"
         );
         sharing.on_peer_gone(&peer(1));
-        sharing.on_held(ms(300), release(), tag(3));
+        sharing.on_held(ms(300), release(), tag(3), 1);
         assert_eq!(said(&mut sharing, ms(400)), [[]; 0]);
     }
 
@@ -325,7 +351,7 @@ mod tests {
     fn much_is_said_in_pieces() {
         let mut sharing = Sharing::default();
         let count = 3 * HAVE_CHUNKS_MAX as u64 - 1;
-        (0..count).for_each(|n| sharing.on_held(ms(0), release(), tag(n)));
+        (0..count).for_each(|n| sharing.on_held(ms(0), release(), tag(n), 1));
         sharing.on_claim(ms(0), release(), peer(1), ClaimState::Partial);
         let mut said = Vec::new();
         while let Some(now) = sharing.have_at {
@@ -379,15 +405,32 @@ mod tests {
     #[test]
     fn a_release_that_was_whole_and_lost_something_is_told_of_from_the_start() {
         let mut sharing = Sharing::default();
-        (0..9).for_each(|n| sharing.on_held(ms(0), release(), tag(n)));
+        assert_eq!(sharing.held(&release()), None);
+        (0..9).chain([3]).for_each(|n| sharing.on_held(ms(0), release(), tag(n), 5));
+        assert_eq!(sharing.held(&release()), Some((9, 45)));
         sharing.on_claim(ms(0), release(), peer(1), ClaimState::Partial);
         assert_eq!(sharing.poll_have(ms(0), |_| true, |_, _| false).len(), 1);
         sharing.on_complete(&release());
-        sharing.on_held(ms(100), release(), tag(3));
+        assert_eq!(sharing.held(&release()), None);
+        sharing.on_held(ms(100), release(), tag(3), 1);
         let said = sharing.poll_have(ms(200), |_| true, |_, _| false);
         let chunks = vec![tag(3)];
         let release = release();
         assert_eq!(said, [(peer(1), Have { release, chunks })]);
+    }
+
+    #[test]
+    fn what_a_peer_has_told_counts_as_long_as_it_takes_part() {
+        let mut sharing = Sharing::default();
+        sharing.on_chunks_told(&release(), &peer(1), 7);
+        assert_eq!(sharing.chunks_told_by(&release(), &peer(1)), 0, "it takes no part");
+        sharing.on_claim(ms(0), release(), peer(1), ClaimState::Partial);
+        sharing.on_chunks_told(&release(), &peer(1), 7);
+        sharing.on_chunks_told(&release(), &peer(1), 2);
+        assert_eq!(sharing.chunks_told_by(&release(), &peer(1)), 9);
+        assert_eq!(sharing.chunks_told_by(&release(), &peer(2)), 0);
+        sharing.on_peer_gone(&peer(1));
+        assert_eq!(sharing.chunks_told_by(&release(), &peer(1)), 0);
     }
 
     #[test]

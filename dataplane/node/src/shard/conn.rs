@@ -22,7 +22,7 @@ use quinn_proto::{
 use super::asking::{Asking, Outcome};
 use super::meter::{Carried, Meter};
 use super::serving::Serving;
-use crate::api::PathFigures;
+use crate::api::{PathFigures, PeerBytes};
 use crate::clock::Clock;
 use crate::mailbox::{End, PathAsk};
 use crate::quic::Precedence;
@@ -42,6 +42,9 @@ pub(super) struct Conn {
     /// Where its datagrams come to.
     local: Option<IpAddr>,
     meter: Meter,
+    /// What `take_moved` has told of.
+    told: PeerBytes,
+    served_bytes: u64,
     exchange: Exchange,
     control: Option<StreamId>,
     control_out: Bytes,
@@ -117,6 +120,8 @@ impl Conn {
             remote: quic.remote_address(),
             local: quic.local_ip(),
             meter: Meter::default(),
+            told: PeerBytes::default(),
+            served_bytes: 0,
             quic,
             lane,
             asking: Asking::default(),
@@ -154,12 +159,27 @@ impl Conn {
         self.local = local.or(self.local);
     }
 
-    /// Looks, once in a while, at how much it carries.
-    pub(super) fn measure(&mut self, now: Instant) {
-        if self.meter.is_due(now) {
+    /// Looks, once in a while, at how much it carries. Whether it has looked now.
+    pub(super) fn measure(&mut self, now: Instant) -> bool {
+        let is_due = self.meter.is_due(now);
+        if is_due {
             let total = self.carried();
             self.meter.on_mark(now, total);
         }
+        is_due
+    }
+
+    /// What it has carried since this was last asked, but for what was fetched: that is known once it is verified.
+    pub(super) fn take_moved(&mut self) -> PeerBytes {
+        let Carried { rx_bytes, tx_bytes } = self.carried();
+        let total = PeerBytes {
+            fetched_bytes: 0,
+            served_bytes: self.served_bytes,
+            rx_bytes,
+            tx_bytes,
+        };
+        let told = std::mem::replace(&mut self.told, total);
+        total.since(&told)
     }
 
     fn carried(&self) -> Carried {
@@ -185,6 +205,7 @@ impl Conn {
         if bytes > 0 {
             self.used_at = now;
         }
+        self.served_bytes += bytes;
         bytes
     }
 

@@ -482,6 +482,7 @@ impl<S: Submit> Shard<S> {
             }
             ToShard::Close { path, why } => self.close(now, path, &why),
             ToShard::Paths(reply) => {
+                self.conns.values_mut().for_each(|conn| count_moved(&self.parts, conn));
                 let up = self.conns.values().filter(|conn| conn.is_up());
                 let paths = up
                     .filter_map(|conn| Some((conn.peer()?, conn.figures(now, self.parts.index))))
@@ -670,7 +671,8 @@ impl<S: Submit> Shard<S> {
     fn forget(&mut self, handle: usize) {
         self.set_timer(handle, None);
         self.shares.note(handle, false);
-        if let Some(conn) = self.conns.remove(&handle) {
+        if let Some(mut conn) = self.conns.remove(&handle) {
+            count_moved(&self.parts, &mut conn);
             self.by_path.remove(&conn.path);
             self.admission.on_gone(conn.path);
             if conn.is_sought() {
@@ -684,7 +686,11 @@ impl<S: Submit> Shard<S> {
             return;
         }
         self.next_stats = now + STATS_INTERVAL;
-        self.conns.values_mut().for_each(|conn| conn.measure(now));
+        for conn in self.conns.values_mut() {
+            if conn.measure(now) {
+                count_moved(&self.parts, conn);
+            }
+        }
         for conn in self.conns.values_mut().filter(|conn| conn.is_up() && conn.is_sought()) {
             let Some(peer) = conn.peer() else { continue };
             let source = Source { peer, path: conn.path };
@@ -697,6 +703,13 @@ impl<S: Submit> Shard<S> {
     fn tell(&self, message: ToHub) {
         // The hub outlives the shards: it ends only after telling them to stop.
         let _ = self.parts.hub.send(message);
+    }
+}
+
+/// Adds what a connection has carried to what its peer's others have.
+fn count_moved(parts: &Parts, conn: &mut Conn) {
+    if let Some(peer) = conn.peer() {
+        parts.totals.peers.add(peer, conn.take_moved());
     }
 }
 

@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId, VerifiedChunk};
-use ares_core::store::{BlobRef, Guard, Record, ReleaseInfo, ReleaseState};
+use ares_core::store::{BlobRef, Guard, ObjectKind, Record, ReleaseInfo, ReleaseState};
 use ares_core::swarm::BlobPlace;
 
 mod error;
@@ -54,7 +54,7 @@ use shared::Shared;
 /// Longest name of a release that is kept, in bytes: it is for people only.
 const RELEASE_NAME_BYTES_MAX: usize = 1024;
 
-/// Chunks on disk and what is known about them. `Send + Sync`. `has`, `has_at`, `releases` and `totals` answer from memory; everything else may
+/// Chunks on disk and what is known about them. `Send + Sync`. `has`, `kept`, `has_at`, `releases` and `totals` answer from memory; everything else may
 /// wait for the disk.
 pub struct Store {
     shared: Arc<Shared>,
@@ -70,6 +70,15 @@ pub struct Dest<'a> {
     pub name: &'a OsStr,
     /// The path by which both are known: where the file is found later, and for errors.
     pub path: &'a Path,
+}
+
+/// In what sort of file a chunk is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// One of the store's own.
+    Own,
+    /// One of the publisher's, served where it is.
+    InPlace,
 }
 
 /// What became of `take_blob`.
@@ -147,6 +156,16 @@ impl Store {
     /// Whether the chunk is held anywhere (an in-place file that vanished unnoticed counts until it is read).
     pub fn has(&self, chunk: &ChunkId) -> bool {
         self.shared.index().lookup(chunk).is_some()
+    }
+
+    /// As `has`, and in what sort of file it would be read.
+    pub fn kept(&self, chunk: &ChunkId) -> Option<Kept> {
+        let index = self.shared.index();
+        let object = index.object(index.lookup(chunk)?.object)?;
+        Some(match object.kind {
+            ObjectKind::InPlace { .. } => Kept::InPlace,
+            ObjectKind::Pack { .. } | ObjectKind::Blob { .. } | ObjectKind::Gone => Kept::Own,
+        })
     }
 
     /// Whether the bytes at this place of the blob are held in a file of the blob's own: its backing file, or an in-place file that is the

@@ -103,6 +103,28 @@ fn a_silent_address_is_given_up_and_tried_again_only_while_wanted() {
 }
 
 #[test]
+fn who_has_no_path_is_away_with_what_became_of_dialing_it() {
+    let mut d = dialer(&[addr(1), addr(2)]);
+    let _ = d.poll(Instant::ZERO, |_| true);
+    start(&mut d, Instant::ZERO, addr(1), PathId(1));
+    d.on_down(Instant::ZERO, PEER, PathId(1), &because("no answer"));
+    let away = AwayStatus {
+        peer: PEER.to_string(),
+        addrs: vec![addr(1), addr(2)],
+        failures: vec![DialFailure {
+            addr: addr(1),
+            why: "no answer".to_owned(),
+        }],
+    };
+    assert_eq!(d.away(|_| false), [away]);
+    assert_eq!(d.away(|peer| *peer == PEER), [], "it was dropped");
+    let _ = d.poll(Instant::ZERO, |_| true);
+    start(&mut d, Instant::ZERO, addr(2), PathId(2));
+    d.on_up(Instant::ZERO, PEER, PathId(2));
+    assert_eq!(d.away(|_| false), [], "it is there");
+}
+
+#[test]
 fn a_path_that_is_up_ends_the_other_attempts() {
     let mut d = dialer(&[addr(1), addr(2)]);
     for path in [1, 2] {

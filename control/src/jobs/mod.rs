@@ -4,6 +4,7 @@
 mod cat;
 mod discard;
 mod get;
+mod lists;
 mod ls;
 mod mount;
 mod progress;

@@ -1,42 +1,34 @@
 //! What is going on: the node's status with what only control knows. Its lists are bounded, so that it fits a reply whatever there is of
 //! peers, releases and mounts: what is left out is counted.
 
+use ares_node::api::Status;
 use serde_json::{Map, Value, json};
 
+use super::lists::{self, Keep, List};
 use crate::admin::codec::REPLY_BYTES_MAX;
 use crate::admin::proto::{Outcome, Raw};
 use crate::daemon::Shared;
 use crate::error::{Failure, Kind};
 
-/// Bytes of a list as JSON: some thousand releases, or some hundred peers with a path each.
-const LIST_BYTES_MAX: usize = 200 << 10;
-
-/// The lists, and which of their entries are kept.
-const LISTS: [(&str, Keep); 4] = [
-    ("listen", Keep::First),
-    ("releases", Keep::Last),
-    ("mounts", Keep::First),
-    ("peers", Keep::First),
+/// The lists, which of their entries are kept, and bytes of each as JSON: some thousand releases, some hundred peers with a path each.
+const LISTS: [List; 6] = [
+    List::new("listen", Keep::First, 40 << 10),
+    List::new("releases", Keep::Last, 180 << 10),
+    List::new("mounts", Keep::First, 200 << 10),
+    List::new("peers", Keep::First, 360 << 10),
+    List::new("away", Keep::First, 60 << 10),
+    List::new("dropped", Keep::Last, 60 << 10),
 ];
 
-// The rest is numbers and two paths.
-const _: () = assert!(LISTS.len() * LIST_BYTES_MAX + (100 << 10) < REPLY_BYTES_MAX);
+/// Of what one peer says it has, so that a few that have much do not take the place of all others.
+const CLAIMS: List = List::new("releases", Keep::First, 16 << 10);
 
-/// Which end of a list matters more.
-#[derive(Clone, Copy)]
-enum Keep {
-    First,
-    /// What came last is what somebody asks about.
-    Last,
-}
+// The rest is numbers and two paths.
+const _: () = assert!(List::bytes_max_of(&LISTS) + (100 << 10) < REPLY_BYTES_MAX);
 
 pub(super) fn run(daemon: &Shared) -> Result<Outcome, Failure> {
     let failed = |e: serde_json::Error| Failure::new(Kind::Failed, format!("the status cannot be written as JSON: {e}"));
-    let answer = daemon
-        .handle
-        .status()
-        .map_err(|e| Failure::new(Kind::Interrupted, e.to_string()))?;
-    let mut status = serde_json::to_value(answer).map_err(failed)?;
+    let mut status = serde_json::to_value(look(daemon)?).map_err(failed)?;
     let mounts: Vec<Value> = daemon
         .mounts
         .list()
@@ -53,35 +45,20 @@ pub(super) fn run(daemon: &Shared) -> Result<Outcome, Failure> {
     Ok(Outcome::Status { status })
 }
 
-/// Cuts the lists to their bytes and says under `left_out` how many entries of each are missing.
-fn bound(status: &mut Map<String, Value>) {
-    let mut left_out = Map::new();
-    for (name, keep) in LISTS {
-        if let Some(Value::Array(list)) = status.get_mut(name) {
-            left_out.insert(name.into(), cut(list, keep).into());
-        }
-    }
-    status.insert("left_out".into(), left_out.into());
+/// The node's own status.
+pub(super) fn look(daemon: &Shared) -> Result<Status, Failure> {
+    let status = daemon.handle.status();
+    status.map_err(|e| Failure::new(Kind::Interrupted, e.to_string()))
 }
 
-/// Says how many it took away.
-fn cut(list: &mut Vec<Value>, keep: Keep) -> usize {
-    let mut room = LIST_BYTES_MAX;
-    let mut fits = |entry: &Value| {
-        // With the comma.
-        let bytes = entry.to_string().len() + 1;
-        room.checked_sub(bytes).map(|rest| room = rest).is_some()
-    };
-    let kept = match keep {
-        Keep::First => list.iter().take_while(|entry| fits(entry)).count(),
-        Keep::Last => list.iter().rev().take_while(|entry| fits(entry)).count(),
-    };
-    let gone = list.len() - kept;
-    match keep {
-        Keep::First => list.truncate(kept),
-        Keep::Last => drop(list.drain(..gone)),
+/// Cuts what is listed so that it fits a reply.
+fn bound(status: &mut Map<String, Value>) {
+    for peer in status.get_mut("peers").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Value::Object(peer) = peer {
+            lists::bound(peer, &[CLAIMS]);
+        }
     }
-    gone
+    lists::bound(status, &LISTS);
 }
 
 #[cfg(test)]

@@ -106,6 +106,19 @@ pub(crate) enum Command {
     Status,
     /// The network paths of the daemon: state, round trip, rate, loss, share
     Paths,
+    /// The peers of the daemon: paths, rates, bytes to and from each, what each says it holds
+    #[command(
+        long_about = "Who is connected, how it fares, and what it says it holds.\n\n\
+            Each peer has two lines: its paths by state, the round trip of the best one, what comes and goes over all of them now (UDP payload), \
+            and the chunk bytes fetched from it and served to it since the daemon's start; below, where it is and what it says it has of \
+            releases. Of one that has a part, the chunks are counted that it has named: as it leaves out those that it knows to be here, \
+            it has at least so many. Peers that were dropped come last, each with the reason.",
+        after_long_help = "Examples:\n  ares peers\n  ares peers --json | jq '.peers[] | {peer, fetched_bytes, served_bytes, releases}'\n  \
+            ares peers --json | jq '.away'"
+    )]
+    Peers,
+    /// The releases of the daemon: how much of each is held, and who else has some
+    Content(ContentArgs),
     /// Show what can be tuned in the running daemon, and tune it
     Set(SetArgs),
     /// Check this machine: kernel, limits, FUSE, disk, port
@@ -218,6 +231,23 @@ pub(crate) struct CatArgs {
     pub(crate) link: OsString,
 }
 
+/// `ares content`
+#[derive(Debug, Args)]
+#[command(
+    long_about = "What the store has of releases, and who else has some.\n\n\
+        Without RELEASE it lists all. Of one that is not complete, HELD is what has come since the daemon's start or was asked for and found \
+        to be here, manifest included: there may be more. With RELEASE it looks through that release's manifest, as far as it is here, and \
+        says exactly which of its chunks are, each counted once: how many bytes in the store's own files, how many in place in the \
+        publisher's, how many are missing.\n\n\
+        FETCHED is what came from peers since the daemon's start. What was served is not told apart by release, for peers ask by chunk.",
+    after_long_help = "Examples:\n  ares content\n  ares content 65f4a17319\n  \
+        ares content ares:... --json | jq '{held_bytes, missing_bytes, peers}'"
+)]
+pub(crate) struct ContentArgs {
+    /// A release by the first digits of its hash, by its name or by its link
+    pub(crate) release: Option<OsString>,
+}
+
 /// `ares set`
 #[derive(Debug, Args)]
 #[command(
@@ -272,6 +302,10 @@ mod tests {
             "ares cat ares:abc/file -vv",
             "ares status --json",
             "ares paths --json",
+            "ares peers",
+            "ares peers --json",
+            "ares content",
+            "ares content 65f4a17319 --json",
             "ares set",
             "ares set congestion --json",
             "ares set get-window 8MiB",
@@ -302,6 +336,8 @@ mod tests {
         check("ares get ares:abc", E::MissingRequiredArgument);
         check("ares get a b c", E::UnknownArgument);
         check("ares set a b c", E::UnknownArgument);
+        check("ares peers a", E::UnknownArgument);
+        check("ares content a b", E::UnknownArgument);
         check("ares set get-window -1", E::UnknownArgument);
         check("ares get a b --discard", E::ArgumentConflict);
         check("ares get a --discard --force", E::ArgumentConflict);

@@ -16,6 +16,7 @@ mod notify;
 mod render;
 mod session;
 mod signals;
+mod survey;
 mod tree;
 mod unmount;
 

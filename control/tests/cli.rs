@@ -89,7 +89,9 @@ fn what_cannot_be_meant_ends_with_2_and_says_why() {
 #[test]
 fn what_is_not_there_ends_with_3() {
     let dir = tempfile::tempdir().expect("a directory");
-    check(dir.path(), &["status"], 3, &["no daemon runs on", "ares serve"]);
+    for of_daemon in [&["status"][..], &["paths"], &["peers"], &["content"], &["content", "ab"]] {
+        check(dir.path(), of_daemon, 3, &["no daemon runs on", "ares serve"]);
+    }
     check(dir.path(), &["publish", "missing"], 3, &["missing", "No such file"]);
     std::fs::create_dir(dir.path().join("plain")).expect("a directory");
     check(dir.path(), &["umount", "plain"], 3, &["not a mount point"]);

@@ -167,6 +167,8 @@ pub(crate) struct ImportHow {
 pub(crate) enum Request {
     /// What is going on.
     Status,
+    /// What is held of a release, given by its name or the first digits of its hash.
+    Content { release: String },
     /// Take a file or directory into the store and make a link.
     Publish {
         path: Raw,
@@ -210,6 +212,7 @@ impl Request {
     pub(crate) const fn name(&self) -> &'static str {
         match self {
             Request::Status => "status",
+            Request::Content { .. } => "content",
             Request::Publish { .. } => "publish",
             Request::Get { .. } => "get",
             Request::Mount { .. } => "mount",
@@ -324,6 +327,10 @@ pub(crate) enum Outcome {
     /// The daemon's status, as `ares status --json` prints it.
     Status {
         status: serde_json::Value,
+    },
+    /// What `ares content RELEASE --json` prints.
+    Content {
+        content: serde_json::Value,
     },
     Published {
         link: String,

@@ -2,6 +2,7 @@
 //! file and turns the end into an exit code.
 
 mod cat;
+mod content;
 mod demo;
 mod doctor;
 mod get;
@@ -9,6 +10,7 @@ mod help;
 mod ls;
 mod mount;
 mod paths;
+mod peers;
 mod publish;
 mod serve;
 mod set;
@@ -138,6 +140,8 @@ fn run(args: LowArgs) -> Result<(), End> {
         Command::Cat(args) => cat::run(&context, args),
         Command::Status => status::run(&context),
         Command::Paths => paths::run(&context),
+        Command::Peers => peers::run(&context),
+        Command::Content(args) => content::run(&context, args),
         Command::Set(args) => set::run(&context, args),
         Command::Doctor => doctor::run(&context),
         Command::Help(args) => help::run(&args),

@@ -2,6 +2,7 @@
 //! process or behind the admin socket, so a command works alike in both.
 
 mod cat;
+mod content;
 mod discard;
 mod get;
 mod lists;
@@ -36,6 +37,7 @@ pub(crate) fn run(
     let name = request.name();
     let result = match request {
         Request::Status => status::run(daemon),
+        Request::Content { release } => content::run(daemon, &release, cancel),
         Request::Publish { path, name, options } => {
             let path = path.to_path();
             publish::run(daemon, publish::Ask { path, name, options }, &sink, cancel)

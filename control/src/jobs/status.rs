@@ -104,6 +104,19 @@ mod tests {
         decoder.on_bytes(&encode_reply(&reply).0);
         assert_eq!(decoder.reply(), Ok(Some(reply)));
 
+        let claims: Vec<Value> = (0..512).map(release).collect();
+        let Value::Object(mut fields) = json!({"peers": [{"peer": "aa", "releases": claims}, {"peer": "bb"}]}) else {
+            panic!("an object")
+        };
+        bound(&mut fields);
+        let greedy = fields["peers"][0].as_object().expect("an object");
+        let (listed, left_out) = count(greedy, "releases");
+        assert!(
+            listed > 0 && left_out > 0 && listed + left_out == 512,
+            "{listed} and {left_out}"
+        );
+        assert_eq!(count(&fields, "peers"), (2, 0), "it takes nobody's place");
+
         let Value::Object(mut few) = json!({"listen": [], "releases": [release(1)], "mounts": [], "peers": []}) else {
             panic!("an object")
         };

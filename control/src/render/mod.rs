@@ -1,8 +1,10 @@
 //! What the user sees: results on stdout, everything else on stderr. Nothing here decides what happens.
 
 mod bars;
+mod content;
 mod knobs;
 mod paths;
+mod peers;
 mod plain;
 mod status;
 mod units;
@@ -10,8 +12,10 @@ mod units;
 use std::io::{self, Write as _};
 
 pub(crate) use bars::{Listing, Terminal};
+pub(crate) use content::{contents, one_content};
 pub(crate) use knobs::{knob_value, knobs};
 pub(crate) use paths::paths;
+pub(crate) use peers::peers;
 pub(crate) use status::status;
 pub(crate) use units::{Bytes, Seconds, count, rate};
 
@@ -25,6 +29,31 @@ pub(crate) fn result(output: Output, text: &str, json: &serde_json::Value) -> Re
         Format::Json => json.to_string(),
     };
     stdout(format!("{}\n", line.trim_end_matches('\n')).as_bytes()).map(|_open| ())
+}
+
+/// Columns of a line of a table; what is longer is cut.
+const COLUMNS_MAX: usize = 100;
+
+fn cut(line: String) -> String {
+    shortened(line, COLUMNS_MAX)
+}
+
+/// So many characters at most.
+fn shortened(text: String, chars_max: usize) -> String {
+    if text.chars().count() <= chars_max {
+        return text;
+    }
+    text.chars().take(chars_max - 1).chain(['…']).collect()
+}
+
+/// What is missing is shown as such: an older daemon may not tell it.
+fn text(value: &serde_json::Value) -> String {
+    value.as_str().unwrap_or("?").to_owned()
+}
+
+/// The first ten digits of a hash or key.
+fn short(value: &serde_json::Value) -> String {
+    text(value).chars().take(10).collect()
 }
 
 /// Whether anybody reads stdout.

@@ -2,10 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Bytes, Seconds};
-
-/// Columns of a line; what is longer is cut.
-const COLUMNS_MAX: usize = 100;
+use super::{Bytes, Seconds, cut, text};
 
 /// The paths as a table.
 pub(crate) fn paths(paths: &[Value]) -> String {
@@ -51,18 +48,6 @@ fn row([peer, path, state, rtt, rate, loss, inflight, share, age]: [String; 9]) 
     cut(line)
 }
 
-fn cut(line: String) -> String {
-    if line.chars().count() <= COLUMNS_MAX {
-        return line;
-    }
-    line.chars().take(COLUMNS_MAX - 1).chain(['…']).collect()
-}
-
-/// What is missing is shown as such: an older daemon may not tell it.
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or("?").to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -93,6 +78,9 @@ PEER         PATH STATE           RTT        RATE    LOSS IN FLIGHT  SHARE      
         });
         let text = paths(&[wide, Value::Null]);
         assert_eq!(text.lines().count(), 5);
-        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS_MAX), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= crate::render::COLUMNS_MAX),
+            "{text}"
+        );
     }
 }

@@ -2,15 +2,13 @@
 
 use serde_json::Value;
 
-use super::{Bytes, Seconds, count};
+use super::{Bytes, Seconds, count, short, text};
 
 /// The status object as a few lines.
 pub(crate) fn status(status: &Value) -> String {
     let mut lines = Vec::new();
-    let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
     let number = |value: &Value| value.as_u64().unwrap_or(0);
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let short = |value: &Value| text(value).chars().take(10).collect::<String>();
 
     let listen: Vec<String> = list(&status["listen"]).iter().map(text).collect();
     let uptime = Seconds(status["uptime_s"].as_f64().unwrap_or(0.0));

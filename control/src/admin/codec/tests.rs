@@ -10,6 +10,9 @@ fn requests() -> Vec<Request> {
     };
     vec![
         Request::Status,
+        Request::Content {
+            release: "65f4a17319".into(),
+        },
         Request::Publish {
             path: Raw(b"/srv/\xfe\x00x".to_vec()),
             name: None,

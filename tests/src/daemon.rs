@@ -72,6 +72,16 @@ impl Daemon {
         self.node.run(self.node.ares(["status", "--json"])).expect_ok().json()
     }
 
+    /// What `ares ARGS --json` prints.
+    ///
+    /// # Panics
+    /// Where the daemon does not answer, or refuses.
+    pub fn tell(&self, args: &[&str]) -> Value {
+        let mut command = self.node.ares(args.iter().copied());
+        command.arg("--json");
+        self.node.run(command).expect_ok().json()
+    }
+
     /// One of the totals since its start, such as `served_bytes`.
     ///
     /// # Panics

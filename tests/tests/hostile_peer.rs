@@ -9,6 +9,7 @@ use ares_core::link::Link;
 use ares_tests::hostile::{Crowd, Hostile, MISDEEDS, Misdeed};
 use ares_tests::mount::{self, Mounted};
 use ares_tests::{Daemon, Lab, Node, Outcome, compare, daemon, procfs, tree, wait};
+use serde_json::json;
 
 /// Longest a transfer may take with a peer that does its worst.
 const BOUND: Duration = Duration::from_secs(75);
@@ -123,6 +124,27 @@ fn a_hostile_peer_alone_is_told_by_name() {
             "{misdeed:?}: nobody asked the hostile peer"
         );
     });
+}
+
+#[test]
+fn a_dropped_peer_is_shown_with_the_reason() {
+    let scene = scene("hostile-shown", 1);
+    let reader = scene.lab.node(1);
+    let daemon = Daemon::serve(reader);
+    let hostile = Hostile::start(scene.lab.node(2).listen(), Misdeed::Noise, &scene.honest);
+    let mut link = scene.honest.clone();
+    link.peers = vec![hostile.hint()];
+    let name = hostile.peer.short();
+    fetch(reader, &link, &reader.dir().join("dest")).0.expect_error(&[&name]);
+    let told = daemon.tell(&["peers"]);
+    let dropped = told["dropped"].as_array().expect("a list");
+    let [dropped] = &dropped[..] else {
+        panic!("one was dropped: {told}")
+    };
+    assert_eq!(dropped["peer"], hostile.peer.to_string());
+    assert!(told["away"] == json!([]), "who was dropped is not away: {told}");
+    let shown = reader.run(reader.ares(["peers"])).expect_ok().text();
+    assert!(shown.contains(&format!("dropped {name}: it sent wrong bytes")), "{shown}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ares_tests::{Daemon, Lab, Node, Running, compare, daemon, tree, wait};
+use serde_json::Value;
 
 const BYTES: u64 = 24 << 20;
 
@@ -66,6 +67,62 @@ fn those_who_fetch_serve_each_other() {
     swarm.finish();
     let copies = swarm.copies();
     assert!(copies < 2.0, "four have it, and {copies:.2} copies have left the publisher");
+}
+
+#[test]
+fn who_has_what_and_what_came_from_whom_is_told_while_it_moves() {
+    let Some(mut swarm) = Swarm::new("swarm-told", 200, 84) else {
+        return;
+    };
+    let ids: Vec<Value> = swarm.daemons.iter().map(|daemon| daemon.status()["peer"].clone()).collect();
+    let bytes = |of: &Value, name: &str| of[name].as_u64().unwrap_or(0);
+    let reader = &swarm.daemons[1];
+    wait::until(PATIENCE, "a picture of who sends what to whom", || {
+        let told = reader.tell(&["peers"]);
+        let peer = |id: &Value| {
+            told["peers"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .find(|peer| peer["peer"] == *id)
+        };
+        let publisher = peer(&ids[0])?;
+        let has_all = publisher["releases"][0]["state"] == "complete" && bytes(&publisher["releases"][0], "fetched_bytes") > 0;
+        let others = || ids[2..].iter().filter_map(peer);
+        let has_part = |other: &Value| {
+            let claim = &other["releases"][0];
+            claim["state"] == "partial" && bytes(claim, "chunks_told") > 0
+        };
+        let gives_and_takes = |other: &Value| bytes(other, "fetched_bytes") > 0 && bytes(other, "served_bytes") > 0;
+        (told["peer"] == ids[1] && has_all && others().any(has_part) && others().any(gives_and_takes)).then_some(())
+    });
+    let release = reader.tell(&["content"])["releases"][0].clone();
+    assert!(release["complete"] == false && bytes(&release, "seen_bytes") > 0, "{release}");
+    assert!(
+        bytes(&release, "peers_complete") > 0 && bytes(&release, "peers_partial") > 0,
+        "{release}"
+    );
+    let name = release["release"].as_str().expect("a release has a hash").to_owned();
+    let part = reader.tell(&["content", &name[..10]]);
+    assert!(part["complete"] == false && bytes(&part, "missing_bytes") > 0, "{part}");
+    let peers = part["peers"].as_array().expect("a list");
+    assert!(
+        peers.iter().any(|peer| peer["peer"] == ids[0] && peer["state"] == "complete"),
+        "{part}"
+    );
+
+    swarm.finish();
+    for daemon in &swarm.daemons {
+        let whole = daemon.tell(&["content", "file"]);
+        assert!(whole["complete"] == true && bytes(&whole, "missing_chunks") == 0, "{whole}");
+        // A published file and one that `get` has put in its place are served from there.
+        assert!(bytes(&whole, "in_place_bytes") == BYTES, "{whole}");
+    }
+    let whole = swarm.daemons[1].tell(&["content"])["releases"][0].clone();
+    assert!(
+        whole["complete"] == true && bytes(&whole, "fetched_bytes") >= BYTES,
+        "{whole}"
+    );
 }
 
 #[test]

@@ -11,10 +11,10 @@ use crate::rng::Rng;
 pub(super) enum Line {
     /// It was asked before and is needed from another source; goes first.
     Again = 0,
-    /// It was not asked before, and nobody with a part of the release is known to hold it; goes before what others can give, so that it
+    /// It was not asked before, or was left to others, and nobody with a part of the release is known to hold it; goes before what others can give, so that it
     /// comes among them. What somebody waits for stands here, too: it goes in the order in which it was wanted.
     Fresh = 1,
-    /// It was not asked before, and somebody with a part of the release holds it.
+    /// The same, and somebody with a part of the release holds it.
     Held = 2,
 }
 

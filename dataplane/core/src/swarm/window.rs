@@ -124,13 +124,12 @@ impl Window {
     /// The window, in bytes.
     fn bytes(&self, config: &SchedulerConfig) -> u64 {
         let delay = self.rtt_min.max(SERVICE).as_nanos();
-        let floor = match self.known_rate() {
-            Some(rate) => (rate / QUEUES_PER_S).max(CHUNKS_MIN * self.chunk_bytes),
-            None => config.window_bytes_min,
+        let (rate, floor) = match self.known_rate() {
+            Some(rate) => (rate, (rate / QUEUES_PER_S).max(CHUNKS_MIN * self.chunk_bytes)),
+            None => (RATE_NEW, config.window_bytes_min),
         };
-        let rate = self.known_rate().unwrap_or(RATE_NEW);
         let wanted = u64::try_from(2 * u128::from(rate) * delay / 1_000_000_000).unwrap_or(u64::MAX);
-        wanted.max(floor.min(config.window_bytes_min)).min(config.window_bytes_max)
+        wanted.clamp(floor.min(config.window_bytes_min), config.window_bytes_max)
     }
 
     /// How long until `bytes` more would be here: half a round trip, and everything outstanding before them.

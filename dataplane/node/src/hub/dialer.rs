@@ -404,14 +404,13 @@ impl Dialer {
             .iter()
             .filter(|(peer, target)| target.paths_up.is_empty() && !is_dropped(peer));
         let status = |(peer, target): (&PeerId, &Target)| {
-            let learned = target.learned.iter().filter(|remote| !target.addrs.contains(remote));
             let failure = |(addr, why): (&SocketAddr, &String)| DialFailure {
                 addr: *addr,
                 why: why.clone(),
             };
             AwayStatus {
                 peer: peer.to_string(),
-                addrs: target.addrs.iter().chain(learned).copied().collect(),
+                addrs: target.remotes(),
                 failures: target.failures.iter().map(failure).collect(),
             }
         };
@@ -497,11 +496,16 @@ impl Target {
         !is_used && (self.is_next_try() || !self.has_next())
     }
 
+    /// Where it may be, best first.
+    fn remotes(&self) -> Vec<SocketAddr> {
+        let learned = self.learned.iter().filter(|remote| !self.addrs.contains(remote));
+        self.addrs.iter().chain(learned).copied().collect()
+    }
+
     /// The kernel chooses the lane first, as long as that may do; then it is told.
     fn next_of_round(&mut self, now: Instant, here: &Here) -> Pair {
         if self.next == 0 {
-            let learned = self.learned.iter().filter(|remote| !self.addrs.contains(remote));
-            let remotes: Vec<SocketAddr> = self.addrs.iter().chain(learned).copied().collect();
+            let remotes = self.remotes();
             let at = |remote: &SocketAddr| Address {
                 ip: remote.ip(),
                 ports: vec![remote.port()],

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ares_core::link::Link;
 use ares_core::manifest::Root;
-use ares_node::api::{Mdns, NodeConfig, PeerHint, Sink};
+use ares_node::api::{Mdns, NodeConfig, Sink};
 use ares_node::store::StoreError;
 use ares_node::{Handle, Node, StartError};
 
@@ -178,11 +178,7 @@ impl Shared {
 
     /// Tells the node who may have the release of a link: those it names, whom the operator trusts to, and who is found nearby.
     pub(crate) fn hint(&self, link: &Link) {
-        let hints = link.peers.iter().map(|p| PeerHint {
-            peer: p.peer,
-            addrs: p.addrs.clone(),
-        });
-        let hints = hints.chain(self.config.seeds.iter().map(Seed::hint));
+        let hints = link.peers.iter().cloned().chain(self.config.seeds.iter().map(Seed::hint));
         self.handle.add_hints(link.release, hints.collect());
         self.handle.seek(link.release);
     }

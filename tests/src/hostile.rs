@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ares_core::link::{Link, LinkPeer};
+use ares_core::link::Link;
+use ares_core::peer::PeerAt;
 use ares_core::peer::PeerId;
 use ares_core::wire::{AnswerHead, Ask, AskReader, ClaimState, Frame};
 use quinn::{Connection, Endpoint, RecvStream, SendStream, VarInt};
@@ -146,8 +147,8 @@ impl Hostile {
     }
 
     /// Itself in a link.
-    pub fn hint(&self) -> LinkPeer {
-        LinkPeer {
+    pub fn hint(&self) -> PeerAt {
+        PeerAt {
             peer: self.peer,
             addrs: vec![self.address],
         }

@@ -8,10 +8,11 @@ use std::fs;
 use std::path::PathBuf;
 
 use ares_core::chunk::{ChunkId, ChunkRef, CutterId, ReleaseId, VerifiedChunk};
-use ares_core::link::{Link, LinkPeer};
+use ares_core::link::Link;
 use ares_core::manifest::{
     Content, DirBuilder, DirNode, Entry, EntryKind, File, ListBuilder, ListNode, Meta, Mtime, Name, Root, Top, Xattr,
 };
+use ares_core::peer::PeerAt;
 use ares_core::peer::{Address, PeerId};
 use ares_core::time::Instant;
 use ares_core::wire::{AnswerHead, Ask, AskItem, AskReader, ClaimState, Event, Exchange, ExchangeLimits, Frame, Hello};
@@ -67,7 +68,7 @@ fn id(seed: u8) -> ChunkId {
 
 #[test]
 fn links_keep_their_text() {
-    let peer = |seed: u8, addrs: &[&str]| LinkPeer {
+    let peer = |seed: u8, addrs: &[&str]| PeerAt {
         peer: PeerId::from_bytes([seed; 32]),
         addrs: addrs.iter().map(|a| a.parse().expect("an address")).collect(),
     };

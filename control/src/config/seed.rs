@@ -4,8 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use ares_core::peer::PeerId;
-use ares_node::api::PeerHint;
+use ares_core::peer::{PeerAt, PeerId};
 
 /// A peer that is asked about every release.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +31,8 @@ const EXAMPLE: &str = "76634e1668a1f2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f70
 
 impl Seed {
     /// As the node takes it.
-    pub(crate) fn hint(&self) -> PeerHint {
-        PeerHint {
+    pub(crate) fn hint(&self) -> PeerAt {
+        PeerAt {
             peer: self.peer,
             addrs: vec![self.addr],
         }

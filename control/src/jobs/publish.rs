@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use ares_core::link::{Link, LinkPeer};
+use ares_core::link::Link;
+use ares_core::peer::PeerAt;
 use ares_node::import::{self, ImportProgress, PublishOptions};
 
 use super::progress::sampled;
@@ -91,7 +92,7 @@ pub(super) fn run(daemon: &Shared, ask: Ask, sink: &SharedSink, cancel: &Cancel)
     let link = Link {
         release: published.release,
         name: name.clone(),
-        peers: vec![LinkPeer {
+        peers: vec![PeerAt {
             peer: daemon.handle.peer_id(),
             addrs: addrs.clone(),
         }],

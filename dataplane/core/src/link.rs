@@ -15,7 +15,7 @@ use std::str::FromStr;
 use crate::chunk::{ChunkId, ReleaseId};
 use crate::limits::{LINK_ADDRS_MAX, LINK_PEERS_MAX, NAME_BYTES_MAX};
 use crate::manifest::Name;
-use crate::peer::PeerId;
+use crate::peer::{PeerAt, PeerId};
 
 const SCHEME: &str = "ares:";
 const VERSION: u8 = 1;
@@ -28,19 +28,11 @@ pub struct Link {
     pub release: ReleaseId,
     /// What people call it: a file name as `name_from` makes it, or empty. What goes beyond 255 bytes is not written.
     pub name: String,
-    /// Who has it, best first. What goes beyond `LINK_PEERS_MAX`, and `LINK_ADDRS_MAX` each, is not written.
-    pub peers: Vec<LinkPeer>,
+    /// Who has it, best first. What goes beyond `LINK_PEERS_MAX`, and `LINK_ADDRS_MAX` each, is not written; nor
+    /// are IPv6 scopes and flow labels, which mean nothing on another machine.
+    pub peers: Vec<PeerAt>,
     /// Names below the top, joined by `/`; empty for the whole release.
     pub inside: Vec<u8>,
-}
-
-/// A peer that has the release.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LinkPeer {
-    /// The key it must prove.
-    pub peer: PeerId,
-    /// Where to dial, best first. IPv6 scopes and flow labels mean nothing on another machine and are not written.
-    pub addrs: Vec<SocketAddr>,
 }
 
 /// Why a text is no link. The guilty is who typed or copied it.
@@ -158,7 +150,7 @@ impl Link {
         out.extend_from_slice(name.as_bytes());
         let peers = &self.peers[..self.peers.len().min(LINK_PEERS_MAX)];
         out.push(peers.len() as u8);
-        for LinkPeer { peer, addrs } in peers {
+        for PeerAt { peer, addrs } in peers {
             out.extend_from_slice(peer.as_bytes());
             let addrs = &addrs[..addrs.len().min(LINK_ADDRS_MAX)];
             out.push(addrs.len() as u8);
@@ -268,7 +260,7 @@ fn parse_parts(parts: &mut Parts<'_>) -> Result<Link, LinkError> {
             };
             addrs.push(SocketAddr::new(ip, u16::from_be_bytes(parts.array()?)));
         }
-        peers.push(LinkPeer { peer, addrs });
+        peers.push(PeerAt { peer, addrs });
     }
     // A family that never was hides where the rest lies: the checksum, which then fails, is the better judge.
     let name = name.map_err(|_| LinkError::Malformed {

@@ -53,9 +53,9 @@ pub struct Address {
 /// A peer and where it was met or said to be, best first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerAt {
-    /// Its key.
+    /// The key it must prove.
     pub peer: PeerId,
-    /// Its addresses.
+    /// Where to dial.
     pub addrs: Vec<SocketAddr>,
 }
 

@@ -8,7 +8,6 @@ use ares_core::admission::AdmissionLimits;
 use ares_core::chunk::ReleaseId;
 use ares_core::knobs::Settings;
 use ares_core::path::LaneRules;
-use ares_core::peer::PeerId;
 use ares_core::swarm::FetchError;
 use bytes::Bytes;
 
@@ -61,15 +60,6 @@ pub enum Mdns {
     WhenSought,
     /// From the start.
     Always,
-}
-
-/// Where a release may be had: a peer and its addresses, best first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerHint {
-    /// The key it must prove.
-    pub peer: PeerId,
-    /// Where to dial.
-    pub addrs: Vec<SocketAddr>,
 }
 
 /// Called once with the chunk's verified bytes or the reason there are none; from a node thread, so it must not block.

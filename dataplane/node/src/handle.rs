@@ -14,7 +14,7 @@ use ares_ring::SocketError;
 use bytes::Bytes;
 use crossbeam::channel::{RecvTimeoutError, Sender, bounded, unbounded};
 
-use crate::api::{Done, Held, PeerHint, Sink, Status, WantId};
+use crate::api::{Done, Held, Sink, Status, WantId};
 use crate::discovery::ToDiscovery;
 use crate::hub::Waiter;
 use crate::lanes;
@@ -93,14 +93,12 @@ impl Handle {
     }
 
     /// Peers that may have a release; they are connected to at once.
-    pub fn add_hints(&self, release: ReleaseId, hints: Vec<PeerHint>) {
+    pub fn add_hints(&self, release: ReleaseId, hints: Vec<PeerAt>) {
         self.tell(ToHub::Hints { release, hints });
     }
 
     /// Peers of the local network that say they take part in a release: some of them are tried, and forgotten where there is nobody.
-    pub(crate) fn add_neighbours(&self, release: ReleaseId, hints: Vec<PeerHint>) {
-        let peers = hints.into_iter().map(|PeerHint { peer, addrs }| PeerAt { peer, addrs });
-        let peers = peers.collect();
+    pub(crate) fn add_neighbours(&self, release: ReleaseId, peers: Vec<PeerAt>) {
         self.tell(ToHub::Neighbours(Peers { release, peers }));
     }
 

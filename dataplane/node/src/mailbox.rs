@@ -12,14 +12,14 @@ use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId};
 use ares_core::knobs::Setting;
 use ares_core::path::health::Pulse;
 use ares_core::path::{Lane, LaneLost, Mode};
-use ares_core::peer::{Address, PathId, PeerId, Source};
+use ares_core::peer::{Address, PathId, PeerAt, PeerId, Source};
 use ares_core::swarm::{AskId, BlobPlace, FetchError, Refusal, SourceStats, Want};
 use ares_core::wire::{ClaimState, CloseCode, Frame, Have, Peers, WireError};
 use ares_ring::{SocketError, Waker};
 use bytes::Bytes;
 use crossbeam::channel::Sender;
 
-use crate::api::{PathFigures, PeerHint, Status, WantId};
+use crate::api::{PathFigures, Status, WantId};
 use crate::hub::Waiter;
 
 /// Messages a mailbox holds before its senders wait.
@@ -193,7 +193,7 @@ pub(crate) enum ToHub {
     /// Nobody waits for that want any more.
     CancelWant(WantId),
     /// Peers that may have a release.
-    Hints { release: ReleaseId, hints: Vec<PeerHint> },
+    Hints { release: ReleaseId, hints: Vec<PeerAt> },
     /// Peers of the local network that say they take part in a release.
     Neighbours(Peers),
     /// What this node holds of a release has changed.

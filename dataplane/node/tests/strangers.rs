@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use ares_core::admission::AdmissionLimits;
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId, VerifiedChunk};
+use ares_core::peer::PeerAt;
 use ares_core::swarm::{Class, FetchError, Unreached, Want};
 use ares_node::Node;
-use ares_node::api::{Counters, NodeConfig, PeerHint, Sink};
+use ares_node::api::{Counters, NodeConfig, Sink};
 use bytes::Bytes;
 
 const FEW: AdmissionLimits = AdmissionLimits {
@@ -71,7 +72,7 @@ impl Scene {
 
     fn get(&self, reader: &Node, patience: Duration) -> Result<Bytes, FetchError> {
         let release = ReleaseId(self.chunk.id());
-        let hint = PeerHint {
+        let hint = PeerAt {
             peer: self.server.handle().peer_id(),
             addrs: self.server.handle().listen_addrs(),
         };

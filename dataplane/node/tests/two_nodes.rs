@@ -9,9 +9,9 @@ use std::time::Duration;
 use ares_core::chunk::{ChunkId, ChunkRef, CutterId, ReleaseId, VerifiedChunk};
 use ares_core::knobs::{Knob, Setting};
 use ares_core::manifest::{ListBuilder, Meta, Mtime, Root, Top, Walk};
-use ares_core::peer::PeerId;
+use ares_core::peer::{PeerAt, PeerId};
 use ares_core::swarm::FetchError;
-use ares_node::api::{NodeConfig, PeerHint, Sink};
+use ares_node::api::{NodeConfig, Sink};
 use ares_node::download::{self, DownloadError, DownloadJob, DownloadProgress, NODES_AHEAD, fetch_root};
 use ares_node::store::StoreWriter;
 use ares_node::{Handle, Node, TuneError};
@@ -96,8 +96,8 @@ fn publish(handle: &Handle, chunks: u64, chunk_len: usize) -> ReleaseId {
     root.release()
 }
 
-fn hint(handle: &Handle) -> PeerHint {
-    PeerHint {
+fn hint(handle: &Handle) -> PeerAt {
+    PeerAt {
         peer: handle.peer_id(),
         addrs: handle.listen_addrs(),
     }
@@ -175,11 +175,11 @@ fn what_nobody_has_ends_in_time_with_the_reason() {
     let patience = Duration::from_secs(1);
     let release = ReleaseId(ChunkId::of(b"nobody has this"));
     let right = hint(&seeder.handle());
-    let wrong_key = PeerHint {
+    let wrong_key = PeerAt {
         peer: PeerId::from_bytes([9; 32]),
         addrs: right.addrs.clone(),
     };
-    let silent = PeerHint {
+    let silent = PeerAt {
         peer: PeerId::from_bytes([8; 32]),
         addrs: vec![SocketAddr::from(([127, 0, 0, 1], 9))],
     };

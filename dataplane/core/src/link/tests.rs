@@ -7,11 +7,11 @@ fn link() -> Link {
         release: ReleaseId(ChunkId::of(b"release")),
         name: "rust-1.95".to_owned(),
         peers: vec![
-            LinkPeer {
+            PeerAt {
                 peer: PeerId::from_bytes([7; 32]),
                 addrs: vec!["192.0.2.1:4433".parse().unwrap(), "[2001:db8::1]:9".parse().unwrap()],
             },
-            LinkPeer {
+            PeerAt {
                 peer: PeerId::from_bytes([8; 32]),
                 addrs: Vec::new(),
             },

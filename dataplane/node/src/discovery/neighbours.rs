@@ -6,10 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Bound;
 
 use ares_core::chunk::ReleaseId;
-use ares_core::peer::PeerId;
+use ares_core::peer::{PeerAt, PeerId};
 
 use super::notice::{Blinded, Notice};
-use crate::api::PeerHint;
 use crate::lanes::is_link_local;
 
 /// Announcements that are remembered; more are not heard until some of these are gone.
@@ -75,8 +74,8 @@ impl Neighbour {
         self.addrs.iter().any(has)
     }
 
-    fn hint(&self) -> PeerHint {
-        PeerHint {
+    fn hint(&self) -> PeerAt {
+        PeerAt {
             peer: self.notice.peer,
             addrs: self.addrs.clone(),
         }
@@ -96,7 +95,7 @@ impl Neighbours {
     }
 
     /// A release is looked for. Who has said to take part in it.
-    pub(super) fn on_sought(&mut self, release: ReleaseId) -> Vec<PeerHint> {
+    pub(super) fn on_sought(&mut self, release: ReleaseId) -> Vec<PeerAt> {
         let blinded = Blinded::of(release);
         self.sought.retain(|(_, known)| *known != release);
         self.sought.push_back((blinded, release));
@@ -113,7 +112,7 @@ impl Neighbours {
     }
 
     /// Somebody was heard. Which of the releases looked for it may have, where that is news.
-    pub(super) fn on_heard(&mut self, name: String, neighbour: Neighbour) -> Vec<(ReleaseId, PeerHint)> {
+    pub(super) fn on_heard(&mut self, name: String, neighbour: Neighbour) -> Vec<(ReleaseId, PeerAt)> {
         let others = || self.heard.iter().filter(|(known, _)| **known != name);
         let of_its_machine = others().filter(|(_, other)| other.shares_an_ip(&neighbour));
         let is_full = others().count() >= HEARD_MAX || of_its_machine.count() >= HEARD_PER_IP_MAX;
@@ -139,7 +138,7 @@ impl Neighbours {
 
     /// Some time has passed. What is old news of some of those heard, others each time: who could not be reached may be there by now, and
     /// announces no news of it.
-    pub(super) fn on_tick(&mut self) -> Vec<(ReleaseId, PeerHint)> {
+    pub(super) fn on_tick(&mut self) -> Vec<(ReleaseId, PeerAt)> {
         self.news_left = (self.news_left + NEWS_PER_TICK).min(NEWS_MAX);
         let last = std::mem::take(&mut self.reminded);
         let last = last.as_str();
@@ -152,7 +151,7 @@ impl Neighbours {
     }
 
     /// Which of the releases looked for it may have.
-    fn hints_of(&self, neighbour: &Neighbour) -> Vec<(ReleaseId, PeerHint)> {
+    fn hints_of(&self, neighbour: &Neighbour) -> Vec<(ReleaseId, PeerAt)> {
         let sought = self.sought.iter();
         let sought = sought.filter(|(blinded, _)| neighbour.notice.releases.contains(blinded));
         sought.map(|(_, release)| (*release, neighbour.hint())).collect()
@@ -179,7 +178,7 @@ mod tests {
         Neighbour::new(notice, [[10, 0, 0, n].into()], 4227).expect("it has an address")
     }
 
-    fn hears(neighbours: &mut Neighbours, n: u8, releases: &[u8]) -> Vec<(ReleaseId, PeerHint)> {
+    fn hears(neighbours: &mut Neighbours, n: u8, releases: &[u8]) -> Vec<(ReleaseId, PeerAt)> {
         neighbours.on_heard(format!("peer {n}"), neighbour(n, releases))
     }
 

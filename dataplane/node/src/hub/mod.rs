@@ -39,7 +39,7 @@ use self::sharing::Sharing;
 use self::troubles::Purpose;
 pub(crate) use self::waiting::Waiter;
 use self::waiting::Waiting;
-use crate::api::{NodeConfig, PeerHint, Sink, WantId};
+use crate::api::{NodeConfig, Sink, WantId};
 use crate::clock::Clock;
 use crate::counters::{Totals, add};
 use crate::lanes::Routes;
@@ -472,7 +472,7 @@ impl Hub {
             for (release, others) in self.sharing.on_unreached(&peer) {
                 self.interests.forget_hint(&release, &peer);
                 self.scheduler.on_hint_gone(release, peer);
-                self.go_to(now, release, others);
+                self.on_hints(now, release, &others);
             }
         }
     }
@@ -502,13 +502,7 @@ impl Hub {
             }
         }
         let links = self.sharing.on_told(Peers { release, peers });
-        self.go_to(now, release, links);
-    }
-
-    fn go_to(&mut self, now: Instant, release: ReleaseId, peers: Vec<PeerAt>) {
-        let hint = |PeerAt { peer, addrs }| PeerHint { peer, addrs };
-        let hints: Vec<PeerHint> = peers.into_iter().map(hint).collect();
-        self.on_hints(now, release, &hints);
+        self.on_hints(now, release, &links);
     }
 
     /// A chunk of the release is in the store.
@@ -696,7 +690,7 @@ impl Hub {
         });
     }
 
-    fn on_hints(&mut self, now: Instant, release: ReleaseId, hints: &[PeerHint]) {
+    fn on_hints(&mut self, now: Instant, release: ReleaseId, hints: &[PeerAt]) {
         let own = self.parts.identity;
         for hint in hints.iter().filter(|hint| hint.peer != own) {
             self.interests.on_hint(release, hint.peer);

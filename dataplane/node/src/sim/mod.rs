@@ -31,9 +31,9 @@ use crossbeam::channel::{Receiver, Sender, unbounded};
 
 use self::link::{Link, LinkSpec};
 use self::net::{Event, Net};
-use self::node::{Node, NodeSpec, PORT, READER_HOST, ip_of};
+use self::node::{Node, NodeSpec, READER_HOST, ip_of};
 use self::record::Record;
-use crate::api::{PeerHint, Sink, WantId};
+use crate::api::{Sink, WantId};
 use crate::clock::Clock;
 use crate::hub::Waiter;
 use crate::mailbox::ToHub;
@@ -195,11 +195,7 @@ impl World {
 
     /// Tells the reader of the first address of each server; the others are for it to find out.
     fn hint(&mut self) {
-        let hint = |server: &Node| PeerHint {
-            peer: server.peer,
-            addrs: vec![(server.ips[0], PORT).into()],
-        };
-        let hints = self.nodes[1..].iter().map(hint).collect();
+        let hints = self.nodes[1..].iter().map(Node::at).collect();
         self.nodes[READER].tell(ToHub::Hints {
             release: self.release,
             hints,
@@ -288,7 +284,7 @@ impl World {
             }
             Event::AtSwitch(datagram) => self.net.switch(self.now, datagram),
             Event::Wake(node) => {
-                if self.nodes[node].wake.take_if(|at| *at <= self.now).is_some() {
+                if self.nodes[node].is_woken(self.now) {
                     self.turn(node);
                 }
             }
@@ -308,11 +304,7 @@ impl World {
                 break;
             }
         }
-        let next = self.nodes[node].deadline(self.now);
-        if self.nodes[node].wake.is_none_or(|wake| next < wake) {
-            self.nodes[node].wake = Some(next);
-            self.net.plan(next, Event::Wake(node));
-        }
+        self.nodes[node].plan_wake(self.now, node, &mut self.net);
     }
 
     /// Takes what has ended and hands in new wants. Whether there are any.

@@ -73,21 +73,19 @@ impl Net {
     pub(super) fn send(&mut self, now: Instant, mut datagram: Datagram) {
         let outside = self.nats.get(&datagram.from.ip()).copied().unwrap_or(0);
         datagram.from.set_port(datagram.from.port() + outside);
-        if let Some([up, _]) = self.at_switch.get_mut(&datagram.from.ip()) {
-            let fate = up.send(now, datagram.bytes.len(), &mut self.rng);
-            self.note(now, &datagram, fate);
-            if let Fate::Arrives(at) = fate {
-                self.plan(at, Event::AtSwitch(datagram));
-            }
-            return;
-        }
-        let fate = match self.links.get_mut(&(datagram.from.ip(), datagram.to.ip())) {
-            Some(link) => link.send(now, datagram.bytes.len(), &mut self.rng),
-            None => Fate::Cut,
+        let (link, event): (_, fn(Datagram) -> Event) = match self.at_switch.get_mut(&datagram.from.ip()) {
+            Some([up, _]) => (Some(up), Event::AtSwitch),
+            None => (self.links.get_mut(&(datagram.from.ip(), datagram.to.ip())), Event::Arrive),
         };
+        let fate = link.map_or(Fate::Cut, |link| link.send(now, datagram.bytes.len(), &mut self.rng));
+        self.follow(now, datagram, fate, event);
+    }
+
+    /// What becomes of a datagram that was put on a link.
+    fn follow(&mut self, now: Instant, datagram: Datagram, fate: Fate, event: fn(Datagram) -> Event) {
         self.note(now, &datagram, fate);
         if let Fate::Arrives(at) = fate {
-            self.plan(at, Event::Arrive(datagram));
+            self.plan(at, event(datagram));
         }
     }
 
@@ -96,14 +94,9 @@ impl Net {
         if let Some([up, _]) = self.at_switch.get_mut(&datagram.from.ip()) {
             up.arrive(now, datagram.bytes.len());
         }
-        let fate = match self.at_switch.get_mut(&datagram.to.ip()) {
-            Some([_, down]) => down.send(now, datagram.bytes.len(), &mut self.rng),
-            None => Fate::Cut,
-        };
-        self.note(now, &datagram, fate);
-        if let Fate::Arrives(at) = fate {
-            self.plan(at, Event::Arrive(datagram));
-        }
+        let down = self.at_switch.get_mut(&datagram.to.ip()).map(|[_, down]| down);
+        let fate = down.map_or(Fate::Cut, |down| down.send(now, datagram.bytes.len(), &mut self.rng));
+        self.follow(now, datagram, fate, Event::Arrive);
     }
 
     /// A datagram is at the end of its link. What comes out of it, with the address that its receiver knows as its own.

@@ -7,14 +7,14 @@ use std::time;
 
 use ares_core::knobs::Settings;
 use ares_core::path::{Lane, LaneRules};
-use ares_core::peer::PeerId;
+use ares_core::peer::{PeerAt, PeerId};
 use ares_core::time::Instant;
 use ares_ring::{Completion, Datagrams, Op, Outcome, Target, Waker};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use bytes::BytesMut;
 use crossbeam::channel::{Receiver, Sender, unbounded};
 
-use super::net::{Datagram, Net};
+use super::net::{Datagram, Event, Net};
 use crate::api::{NodeConfig, PathFigures, Sink};
 use crate::clock::Clock;
 use crate::hub::{self, Hub};
@@ -73,7 +73,7 @@ pub(super) struct Node {
     to_shard: Sender<ToShard>,
     said: Sender<ToHub>,
     /// For when it is to be woken.
-    pub(super) wake: Option<Instant>,
+    wake: Option<Instant>,
     /// Goes last.
     _dir: TempDir,
 }
@@ -200,6 +200,14 @@ impl Node {
         }
     }
 
+    /// Where others are told that it is.
+    pub(super) fn at(&self) -> PeerAt {
+        PeerAt {
+            peer: self.peer,
+            addrs: vec![(self.ips[0], PORT).into()],
+        }
+    }
+
     /// As by `Handle`.
     pub(super) fn tell(&self, message: ToHub) {
         self.said.send(message).expect("the node has the other end");
@@ -246,10 +254,19 @@ impl Node {
         panic!("at {now:?} it finds no rest");
     }
 
-    /// When it has something to do though nothing comes.
-    pub(super) fn deadline(&self, now: Instant) -> Instant {
+    /// Sees to it that this node, the `number`th, is woken when it has something to do though nothing comes.
+    pub(super) fn plan_wake(&mut self, now: Instant, number: usize, net: &mut Net) {
         let shard = now + self.shard.next_wake(self.clock.instant(now));
-        self.hub.deadline().map_or(shard, |hub| hub.max(now).min(shard))
+        let next = self.hub.deadline().map_or(shard, |hub| hub.max(now).min(shard));
+        if self.wake.is_none_or(|wake| next < wake) {
+            self.wake = Some(next);
+            net.plan(next, Event::Wake(number));
+        }
+    }
+
+    /// A wake that was planned is due. Whether it still counts: an earlier one may have taken its place.
+    pub(super) fn is_woken(&mut self, now: Instant) -> bool {
+        self.wake.take_if(|at| *at <= now).is_some()
     }
 
     /// Its paths, as `ares paths` has them.

@@ -1,10 +1,16 @@
 //! Chunks waiting to be asked: one queue per class and release, so that no choice looks at more than the head of a few.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::Class;
 use crate::chunk::{ChunkId, ChunkRef, ReleaseId};
 use crate::rng::Rng;
+use crate::time::Instant;
+
+/// What becomes urgent within so long of one another goes in the order of the file: the kernel reads ahead in several requests at once, which
+/// reach us by several threads, and the reader waits for the first.
+const AT_ONCE: Duration = Duration::from_millis(16);
 
 /// Which of a queue's lines a chunk stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +29,21 @@ pub(super) enum Line {
 pub(super) struct Ticket {
     pub(super) class: Class,
     pub(super) line: Line,
+    place: Place,
+}
+
+/// Where in its line; a lower one is asked first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    /// When it became urgent, in units of `AT_ONCE`; 0 where nobody waits for it.
+    moment: u64,
+    /// Its offset in the file; 0 where that does not matter.
+    offset: u64,
     seq: u64,
 }
 
 #[derive(Debug, Default)]
-struct Queue([BTreeMap<u64, ChunkRef>; 3]);
+struct Queue([BTreeMap<Place, ChunkRef>; 3]);
 
 #[derive(Debug, Default)]
 pub(super) struct Queues {
@@ -36,25 +52,31 @@ pub(super) struct Queues {
 }
 
 impl Queues {
-    /// A ticket behind all others of its class and line.
-    pub(super) fn ticket(&mut self, class: Class, line: Line) -> Ticket {
+    /// A ticket behind all others of its class and line; in the line of what somebody waits for, by when it became urgent and by its offset
+    /// in the file.
+    pub(super) fn ticket(&mut self, class: Class, line: Line, urgent_at: Instant, offset: u64) -> Ticket {
         self.next_seq += 1;
+        let (moment, offset) = match class {
+            Class::Deadline => (urgent_at.as_nanos() / AT_ONCE.as_nanos() as u64, offset),
+            Class::Bulk | Class::Heal => (0, 0),
+        };
+        let seq = self.next_seq;
         Ticket {
             class,
             line,
-            seq: self.next_seq,
+            place: Place { moment, offset, seq },
         }
     }
 
     pub(super) fn insert(&mut self, ticket: Ticket, release: ReleaseId, chunk: ChunkRef) {
         let queue = self.queues.entry((ticket.class, release)).or_default();
-        queue.0[ticket.line as usize].insert(ticket.seq, chunk);
+        queue.0[ticket.line as usize].insert(ticket.place, chunk);
     }
 
     pub(super) fn remove(&mut self, ticket: Ticket, release: ReleaseId) {
         let key = (ticket.class, release);
         if let Some(queue) = self.queues.get_mut(&key) {
-            queue.0[ticket.line as usize].remove(&ticket.seq);
+            queue.0[ticket.line as usize].remove(&ticket.place);
             if queue.0.iter().all(BTreeMap::is_empty) {
                 self.queues.remove(&key);
             }
@@ -78,7 +100,7 @@ impl Queues {
         releases
     }
 
-    /// Some chunks of a line, up to `count`, at random and some of them twice.
+    /// Some chunks of a line that nobody waits for, up to `count`, at random and some of them twice.
     pub(super) fn sample(&self, class: Class, release: ReleaseId, line: Line, count: usize, rng: &mut Rng) -> Vec<ChunkRef> {
         let Some(line) = self.queues.get(&(class, release)).map(|queue| &queue.0[line as usize]) else {
             return Vec::new();
@@ -87,8 +109,11 @@ impl Queues {
             return line.values().copied().collect();
         }
         let [first, last] = [line.first_key_value(), line.last_key_value()].map(|end| *end.expect("it is long").0);
-        let mut at = || first + rng.next() % (last - first + 1);
-        let chunk = |seq| line.range(seq..).next().map(|(_, chunk)| *chunk);
+        let mut at = || Place {
+            seq: first.seq + rng.next() % (last.seq - first.seq + 1),
+            ..first
+        };
+        let chunk = |place| line.range(place..).next().map(|(_, chunk)| *chunk);
         (0..count).filter_map(|_| chunk(at())).collect()
     }
 
@@ -101,5 +126,33 @@ impl Queues {
             .take(count)
             .copied()
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbered(n: u8) -> ChunkRef {
+        let id = ChunkId::from_bytes([n; 32]);
+        ChunkRef { id, len: 1 }
+    }
+
+    #[test]
+    fn what_becomes_urgent_at_once_goes_in_the_order_of_the_file_and_nothing_overtakes_what_waits_longer() {
+        let release = ReleaseId(numbered(0).id);
+        // When each became urgent, in ms, and its offset.
+        let wants = [(32, 7), (33, 9), (40, 1), (47, 2), (48, 0), (100, 0), (64, 5)];
+        let order_of = |class: Class| -> Vec<u8> {
+            let mut queues = Queues::default();
+            for (n, (ms, offset)) in (0..).zip(wants) {
+                let ticket = queues.ticket(class, Line::Fresh, Instant::ZERO + Duration::from_millis(ms), offset);
+                queues.insert(ticket, release, numbered(n));
+            }
+            let head = queues.head(class, release, Line::Fresh, wants.len());
+            head.iter().map(|chunk| chunk.id.as_bytes()[0]).collect()
+        };
+        assert_eq!(order_of(Class::Deadline), [2, 3, 0, 1, 4, 6, 5]);
+        assert_eq!(order_of(Class::Bulk), [0, 1, 2, 3, 4, 5, 6]);
     }
 }

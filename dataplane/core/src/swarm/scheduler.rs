@@ -98,6 +98,8 @@ struct WantState {
 struct ChunkState {
     place: Option<BlobPlace>,
     class: Class,
+    /// Since when it is wanted by its class.
+    urgent_at: Instant,
     wants: BTreeSet<WantKey>,
     releases: Vec<ReleaseId>,
     asks: Vec<AskId>,
@@ -201,6 +203,7 @@ impl Scheduler {
         let chunk = self.chunks.entry(want.chunk).or_insert_with(|| ChunkState {
             place: want.place,
             class: want.class,
+            urgent_at: now,
             wants: BTreeSet::new(),
             releases: Vec::new(),
             asks: Vec::new(),
@@ -214,7 +217,7 @@ impl Scheduler {
             chunk.releases.push(want.release);
             self.enqueue(want.chunk, Line::Fresh);
         } else if want.class < chunk.class || !chunk.releases.contains(&want.release) {
-            self.promote(want.chunk, want.class, want.release);
+            self.promote(now, want.chunk, want.class, want.release);
         }
         if want.unreached == Unreached::GiveUp && self.peers.are_out_of_reach(now, want.release, now, want.patience) {
             self.give_up(now);

@@ -22,7 +22,8 @@ impl Scheduler {
             Line::Fresh | Line::Held if is_held => Line::Held,
             Line::Fresh | Line::Held => Line::Fresh,
         };
-        let ticket = self.queues.ticket(state.class, line);
+        let offset = state.place.map_or(0, |place| place.offset);
+        let ticket = self.queues.ticket(state.class, line, state.urgent_at, offset);
         state.spot = Spot::Queued(ticket);
         for release in &state.releases {
             self.queues.insert(ticket, *release, chunk);
@@ -32,12 +33,15 @@ impl Scheduler {
     }
 
     /// A chunk that is wanted already is wanted more urgently, or for one more release.
-    pub(super) fn promote(&mut self, chunk: ChunkRef, class: Class, release: ReleaseId) {
+    pub(super) fn promote(&mut self, now: Instant, chunk: ChunkRef, class: Class, release: ReleaseId) {
         let line = self.leave_spot(chunk);
         let Some(state) = self.chunks.get_mut(&chunk) else {
             return;
         };
-        state.class = state.class.min(class);
+        if class < state.class {
+            state.class = class;
+            state.urgent_at = now;
+        }
         if !state.releases.contains(&release) {
             state.releases.push(release);
         }

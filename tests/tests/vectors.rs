@@ -15,7 +15,7 @@ use ares_core::manifest::{
 use ares_core::peer::PeerAt;
 use ares_core::peer::{Address, PeerId};
 use ares_core::time::Instant;
-use ares_core::wire::{AnswerHead, Ask, AskItem, AskReader, ClaimState, Event, Exchange, ExchangeLimits, Frame, Hello};
+use ares_core::wire::{AnswerHead, Ask, AskItem, AskReader, ClaimState, Event, Exchange, ExchangeLimits, Frame, Hello, Load};
 use ares_tests::rng::Rng;
 use ares_tests::scratch::Scratch;
 use ares_tests::{Lab, daemon, tree};
@@ -121,9 +121,6 @@ fn the_wire_keeps_its_bytes() {
             release: ReleaseId(id(6)),
             state: ClaimState::None,
         },
-        Frame::Load {
-            queued_bytes: 123_456_789,
-        },
         Frame::Bad { chunk: id(7) },
         Frame::Addresses(vec![
             Address {
@@ -135,13 +132,20 @@ fn the_wire_keeps_its_bytes() {
                 ports: vec![63],
             },
         ]),
+        Frame::Load(Load {
+            queued_bytes: 123_456_789,
+            peers: 3,
+            bytes_per_s: 25_000_000,
+        }),
         Frame::Bye {
             code: 8,
             reason: "enough".to_owned(),
         },
     ];
+    // A load as it was drawn first. It is skipped.
+    let retired = row("retired", "0502875bcd15");
     let mut speaker = Exchange::new(Instant::ZERO, ExchangeLimits::default(), hello.clone());
-    let mut made = vec![row("hello", hex(&speaker.take_output(usize::MAX)))];
+    let mut made = vec![row("hello", hex(&speaker.take_output(usize::MAX))), retired];
     for frame in &frames {
         speaker.send(frame);
         made.push(row("frame", hex(&speaker.take_output(usize::MAX))));
@@ -177,7 +181,7 @@ fn the_wire_keeps_its_bytes() {
     let golden = golden("wire.txt");
     let control: Vec<u8> = golden
         .iter()
-        .filter(|(k, _)| k == "hello" || k == "frame")
+        .filter(|(k, _)| ["hello", "retired", "frame"].contains(&k.as_str()))
         .flat_map(|(_, v)| unhex(v))
         .collect();
     let mut listener = Exchange::new(Instant::ZERO, ExchangeLimits::default(), hello.clone());

@@ -3,6 +3,7 @@
 mod action;
 mod backoff;
 mod haves;
+mod load;
 mod peers;
 mod queue;
 mod scheduler;
@@ -13,6 +14,7 @@ mod want;
 mod window;
 
 pub use action::{Action, AskId, DropReason, Refusal, SchedulerConfig, SourceStats, WantKey};
+pub use load::LoadTeller;
 pub use scheduler::Scheduler;
 pub use spread::Spread;
 pub use want::{BlobPlace, Class, FetchError, Unreached, Want};

@@ -28,6 +28,7 @@ use std::time::Duration;
 use self::ways::Ways;
 use super::backoff::{Backoffs, Trouble};
 use super::haves::Haves;
+use super::load::ToldLoad;
 use super::peers::Peers;
 use super::queue::{Line, Queues, Ticket};
 use super::source::SourceState;
@@ -40,7 +41,7 @@ use crate::limits::CHUNK_BYTES_MAX;
 use crate::peer::{PathId, PeerId, Source};
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::wire::{ClaimState, WireError};
+use crate::wire::{ClaimState, Load, WireError};
 
 /// Simultaneous asks for one chunk: more is a flood.
 const ASKS_PER_CHUNK_MAX: usize = 3;
@@ -70,6 +71,8 @@ pub struct Scheduler {
     sources: BTreeMap<Source, SourceState>,
     peers: Peers,
     haves: Haves,
+    /// How busy with others each peer said it is, of those that there are paths to.
+    loads: BTreeMap<PeerId, ToldLoad>,
     ways: Ways,
     timers: Timers,
     actions: VecDeque<Action>,
@@ -170,6 +173,7 @@ impl Scheduler {
             sources: BTreeMap::new(),
             peers: Peers::default(),
             haves: Haves::default(),
+            loads: BTreeMap::new(),
             ways: Ways::default(),
             timers: Timers::default(),
             actions: VecDeque::new(),
@@ -260,6 +264,13 @@ impl Scheduler {
     pub fn on_source_stats(&mut self, now: Instant, source: Source, stats: SourceStats) {
         self.at_source(now, source, |state| state.window.on_stats(stats));
         self.judge_ways(now, source.peer);
+    }
+
+    /// The peer says how busy it is with others.
+    pub fn on_load(&mut self, now: Instant, peer: PeerId, load: Load) {
+        if self.sources_of(peer).next().is_some() {
+            self.loads.insert(peer, ToldLoad::new(now, load));
+        }
     }
 
     /// The peer says how much of a release it holds.
@@ -519,6 +530,7 @@ impl Scheduler {
         if self.sources_of(source.peer).next().is_none() {
             self.peers.on_gone(&source.peer);
             self.haves.on_gone(&source.peer);
+            self.loads.remove(&source.peer);
         }
     }
 

@@ -132,7 +132,12 @@ impl Window {
         wanted.clamp(floor.min(config.window_bytes_min), config.window_bytes_max)
     }
 
-    /// How long until `bytes` more would be here: half a round trip, and everything outstanding before them.
+    /// What comes at most, as far as was seen, in bytes per second; zero before anything was.
+    pub(super) fn rate(&self) -> u64 {
+        self.known_rate().unwrap_or_default()
+    }
+
+    /// How long until `bytes` more would be here, were the peer there for us alone: half a round trip, and everything outstanding before them.
     pub(super) fn estimated_finish(&self, bytes: u64) -> Duration {
         let rate = self.known_rate().unwrap_or(RATE_UNKNOWN).max(1);
         let nanos = u128::from(self.outstanding + bytes) * 1_000_000_000 / u128::from(rate);

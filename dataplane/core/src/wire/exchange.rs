@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::frame::{ClaimState, Frame, Have, Hello, PROTOCOL_VERSION, Peers};
+use super::frame::{ClaimState, Frame, Have, Hello, Load, PROTOCOL_VERSION, Peers};
 use super::{WireError, varint};
 use crate::chunk::{ChunkId, ReleaseId};
 use crate::limits::FRAME_BYTES_MAX;
@@ -55,11 +55,8 @@ pub enum Event {
         /// How much of it.
         state: ClaimState,
     },
-    /// It has this much to send, in bytes, to all its peers.
-    Load {
-        /// In bytes.
-        queued_bytes: u64,
-    },
+    /// It is so busy with others.
+    Load(Load),
     /// It says that our bytes did not hash to this name: re-check the chunk before serving it again.
     Bad {
         /// The name they were asked by.
@@ -220,7 +217,7 @@ impl Exchange {
                 Event::Ready(hello)
             }
             Frame::Claim { release, state } => Event::Claim { release, state },
-            Frame::Load { queued_bytes } => Event::Load { queued_bytes },
+            Frame::Load(load) => Event::Load(load),
             Frame::Bad { chunk } => Event::Bad { chunk },
             Frame::Addresses(addresses) => {
                 self.addresses_in_interval += 1;

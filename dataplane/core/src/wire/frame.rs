@@ -63,6 +63,17 @@ pub struct Peers {
     pub peers: Vec<PeerAt>,
 }
 
+/// What others than the receiver have asked of the sender, over whichever connection, and how it copes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// What it has not sent yet of that, in bytes.
+    pub queued_bytes: u64,
+    /// How many peers wait for it.
+    pub peers: u64,
+    /// What it sends altogether, to the receiver too, in bytes per second.
+    pub bytes_per_s: u64,
+}
+
 /// One message of the control stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
@@ -75,11 +86,7 @@ pub enum Frame {
         /// How much of it.
         state: ClaimState,
     },
-    /// Type 2. The sender has this much asked of it and not yet sent.
-    Load {
-        /// In bytes.
-        queued_bytes: u64,
-    },
+    // Type 2 was a load of one number, which nobody ever sent.
     /// Type 3. The receiver served bytes that do not hash to this name.
     Bad {
         /// The name they were asked by.
@@ -99,6 +106,8 @@ pub enum Frame {
     Have(Have),
     /// Type 7.
     Peers(Peers),
+    /// Type 8.
+    Load(Load),
 }
 
 impl Frame {
@@ -120,7 +129,9 @@ impl Frame {
                 body.extend_from_slice(release.0.as_bytes());
                 varint::put(&mut body, *state as u64);
             }
-            Self::Load { queued_bytes } => varint::put(&mut body, (*queued_bytes).min(varint::VARINT_MAX)),
+            Self::Load(load) => [load.queued_bytes, load.peers, load.bytes_per_s]
+                .iter()
+                .for_each(|number| varint::put(&mut body, (*number).min(varint::VARINT_MAX))),
             Self::Bad { chunk } => body.extend_from_slice(chunk.as_bytes()),
             Self::Bye { code, reason } => {
                 varint::put(&mut body, (*code).min(varint::VARINT_MAX));
@@ -167,12 +178,12 @@ impl Frame {
         match self {
             Self::Hello(_) => 0,
             Self::Claim { .. } => 1,
-            Self::Load { .. } => 2,
             Self::Bad { .. } => 3,
             Self::Bye { .. } => 4,
             Self::Addresses(_) => 5,
             Self::Have(_) => 6,
             Self::Peers(_) => 7,
+            Self::Load(_) => 8,
         }
     }
 
@@ -194,9 +205,6 @@ impl Frame {
                 release: ReleaseId(body.id()?),
                 state: body.claim()?,
             },
-            2 => Self::Load {
-                queued_bytes: body.varint()?,
-            },
             3 => Self::Bad { chunk: body.id()? },
             4 => Self::Bye {
                 code: body.varint()?,
@@ -211,6 +219,11 @@ impl Frame {
                 release: ReleaseId(body.id()?),
                 peers: body.list(0..=TOLD_PEERS_MAX, "more than 32 peers", Body::peer)?,
             }),
+            8 => Self::Load(Load {
+                queued_bytes: body.varint()?,
+                peers: body.varint()?,
+                bytes_per_s: body.varint()?,
+            }),
             _ => return Ok(None),
         };
         // A hello may grow in later versions; the others have their exact shape.
@@ -222,7 +235,17 @@ impl Frame {
 }
 
 /// Names by type, for errors.
-const NAMES: [&str; 8] = ["hello", "claim", "load", "bad", "bye", "addresses", "have", "peers"];
+const NAMES: [&str; 9] = [
+    "hello",
+    "claim",
+    "unknown",
+    "bad",
+    "bye",
+    "addresses",
+    "have",
+    "peers",
+    "load",
+];
 
 fn put_text(out: &mut BytesMut, text: &str) {
     let text = &text[..text.floor_char_boundary(TEXT_BYTES_MAX)];

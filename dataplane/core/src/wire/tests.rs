@@ -72,12 +72,13 @@ fn frames_have_these_bytes() {
             Event::Claim { release, state },
         );
     }
-    check(Frame::Load { queued_bytes: 63 }, "02 02 3f", Event::Load { queued_bytes: 63 });
-    check(
-        Frame::Load { queued_bytes: 1 << 20 },
-        "05 02 80100000",
-        Event::Load { queued_bytes: 1 << 20 },
-    );
+    let busy = Load {
+        queued_bytes: 1 << 20,
+        peers: 2,
+        bytes_per_s: 64,
+    };
+    check(Frame::Load(Load::default()), "04 08 00 00 00", Event::Load(Load::default()));
+    check(Frame::Load(busy), "08 08 80100000 02 4040", Event::Load(busy));
     check(Frame::Bad { chunk: id(0xbb) }, "21 03 bb*32", Event::Bad { chunk: id(0xbb) });
     let reason = "so long".to_owned();
     check(
@@ -287,7 +288,7 @@ fn a_broken_control_stream_is_a_violation_and_the_last_event() {
         let events = events(&mut exchange);
         assert_eq!(events.last(), Some(&Event::Violation(expect)), "{bytes}");
         assert_eq!(events.iter().filter(|event| matches!(event, Event::Violation(_))).count(), 1);
-        exchange.send(&Frame::Load { queued_bytes: 1 });
+        exchange.send(&Frame::Load(Load::default()));
         assert!(exchange.take_output(100).is_empty(), "nothing is said any more");
     };
     let malformed = |frame, why| WireError::FrameMalformed { frame, why };
@@ -315,7 +316,7 @@ fn a_broken_control_stream_is_a_violation_and_the_last_event() {
     check(&after_hello("22 01 aa*32 03"), malformed("claim", "an unknown claim state"));
     check(&after_hello("20 03 aa*31"), malformed("bad", "it ends within a hash"));
     check(&after_hello("22 03 aa*32 00"), malformed("bad", "bytes past its end"));
-    check(&after_hello("03 02 01 01"), malformed("load", "bytes past its end"));
+    check(&after_hello("05 08 01 01 01 00"), malformed("load", "bytes past its end"));
     check(&after_hello("05 04 00 07 6162"), malformed("bye", "it ends within a text"));
     let addresses = |why| malformed("addresses", why);
     check(&after_hello("02 05 11"), addresses("more than 16 addresses"));
@@ -355,10 +356,10 @@ fn a_broken_control_stream_is_a_violation_and_the_last_event() {
 fn unknown_frames_and_longer_hellos_are_of_a_later_version_and_skipped() {
     let mut exchange = exchange();
     exchange.on_bytes(Instant::ZERO, &hex("08 00 01 00 00 00 00 ffff"));
-    exchange.on_bytes(Instant::ZERO, &hex("03 3f aabb  02 02 07"));
+    exchange.on_bytes(Instant::ZERO, &hex("03 3f aabb  02 02 07  04 08 07 00 00"));
     let events = events(&mut exchange);
     assert!(
-        matches!(&events[..], [Event::Ready(_), Event::Load { queued_bytes: 7 }]),
+        matches!(&events[..], [Event::Ready(_), Event::Load(Load { queued_bytes: 7, .. })]),
         "{events:?}"
     );
 }
@@ -386,10 +387,10 @@ fn a_flood_of_frames_is_a_violation_and_the_same_number_over_time_is_not() {
         });
         assert_eq!(last == Some(flood), is_flood, "{frame} every {gap_ms} ms: {last:?}");
     };
-    check("02 02 07", 0, true);
+    check("04 08 07 00 00", 0, true);
     check("01 3f", 0, true);
-    check("02 02 07", 9, true);
-    check("02 02 07", 11, false);
+    check("04 08 07 00 00", 9, true);
+    check("04 08 07 00 00", 11, false);
     check("02 05 00", 49, true);
     check("02 05 00", 51, false);
 }
@@ -410,7 +411,7 @@ fn a_peer_that_reads_nothing_is_a_violation_once_the_queue_is_full() {
 fn output_comes_in_order_whatever_is_taken_at_a_time() {
     for step in [1, 7, 1000] {
         let mut exchange = exchange();
-        exchange.send(&Frame::Load { queued_bytes: 63 });
+        exchange.send(&Frame::Load(Load::default()));
         let mut all = Vec::new();
         loop {
             let part = exchange.take_output(step);
@@ -420,7 +421,7 @@ fn output_comes_in_order_whatever_is_taken_at_a_time() {
             }
             all.extend_from_slice(&part);
         }
-        assert_eq!(all, hex(&format!("{HELLO_HEX} 02 02 3f")));
+        assert_eq!(all, hex(&format!("{HELLO_HEX} 04 08 00 00 00")));
     }
 }
 
@@ -592,7 +593,7 @@ fn mutated(rng: &mut Rng, sound: &[u8]) -> Vec<Vec<u8>> {
 #[test]
 fn no_input_panics_and_every_ask_that_is_parsed_is_sound() {
     let control = hex(&format!(
-        "{HELLO_HEX} 22 01 aa*32 00 02 02 3f 21 03 bb*32 04 3f aabbcc 1c 05 02 04 0a000102 01 3f 06 fd00 00*13 02 01 3f 05 04 02 02 6869"
+        "{HELLO_HEX} 22 01 aa*32 00 04 08 3f 01 3f 21 03 bb*32 04 3f aabbcc 1c 05 02 04 0a000102 01 3f 06 fd00 00*13 02 01 3f 05 04 02 02 6869"
     ));
     let items = |count: u8| {
         (0..count)

@@ -116,7 +116,7 @@ impl Scheduler {
         let mut open: Vec<(Duration, Source)> = open
             .map(|c| (c.source, &self.sources[&c.source]))
             .filter(|(_, state)| !state.is_doubtful())
-            .map(|(source, state)| (state.window.estimated_finish(0), source))
+            .map(|(source, _)| (self.estimated_finish(now, &source, 0), source))
             .collect();
         open.sort_unstable();
         for (_, source) in open {
@@ -258,7 +258,7 @@ impl Scheduler {
                     at.is_doubtful(),
                     state.asks.iter().any(|ask| owes(&self.asks[ask])),
                     having,
-                    at.window.estimated_finish(chunk.len.into()),
+                    self.estimated_finish(now, &source, chunk.len.into()),
                 );
                 open.push((rank, source));
             }
@@ -270,6 +270,21 @@ impl Scheduler {
         open.retain(|(rank, _)| *rank <= worst);
         let tie = if open.len() > 1 { self.rng.below(open.len()) } else { 0 };
         Choice::Ask(open[tie].1)
+    }
+
+    /// How long until `bytes` more would be here from the source, if they were asked now.
+    pub(super) fn estimated_finish(&self, now: Instant, source: &Source, bytes: u64) -> Duration {
+        let finish = self.sources[source].window.estimated_finish(bytes);
+        let Some(told) = self.loads.get(&source.peer) else {
+            return finish;
+        };
+        let (mut own_bytes, mut own_rate) = (bytes, 0);
+        for (_, state) in self.sources_of(source.peer) {
+            own_bytes += state.window.outstanding();
+            own_rate += state.window.rate();
+        }
+        // All paths to a peer are as much later, so which of them is the best does not change.
+        finish + told.delay(now, own_bytes, own_rate)
     }
 
     pub(super) fn ask(&mut self, now: Instant, chunk: ChunkRef, source: Source) {

@@ -37,8 +37,8 @@ impl Scheduler {
         let Choice::Ask(other) = self.choose(now, class, &candidates, chunk) else {
             return false;
         };
-        let to = &self.sources[&other];
-        if to.is_doubtful() || to.window.estimated_finish(chunk.len.into()) * SOONER + GAIN_MIN > finish {
+        let sooner = self.estimated_finish(now, &other, chunk.len.into());
+        if self.sources[&other].is_doubtful() || sooner * SOONER + GAIN_MIN > finish {
             return false;
         }
         // What has begun may still win; its loser costs a part of one chunk per slow source.

@@ -1,6 +1,7 @@
 //! Joins core and ring: shards that drive QUIC from io_uring, the hub that owns the scheduler, the store on disk, import.
 
 pub mod api;
+mod backlog;
 mod clock;
 mod congestion;
 mod counters;

@@ -14,7 +14,7 @@ use ares_core::path::health::Pulse;
 use ares_core::path::{Lane, LaneLost, Mode};
 use ares_core::peer::{Address, PathId, PeerAt, PeerId, Source};
 use ares_core::swarm::{AskId, BlobPlace, FetchError, Refusal, SourceStats, Want};
-use ares_core::wire::{ClaimState, CloseCode, Frame, Have, Peers, WireError};
+use ares_core::wire::{ClaimState, CloseCode, Frame, Have, Load, Peers, WireError};
 use ares_ring::{SocketError, Waker};
 use bytes::Bytes;
 use crossbeam::channel::Sender;
@@ -156,6 +156,8 @@ pub(crate) enum ToHub {
     },
     /// A peer told which chunks of a release it has too.
     Have { peer: PeerId, have: Have },
+    /// A peer told how busy it is with others.
+    Load { peer: PeerId, load: Load },
     /// A peer told who else takes part in a release.
     Peers { by: PeerId, told: Peers },
     /// A peer found bytes of ours wrong.

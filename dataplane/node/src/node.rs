@@ -11,6 +11,7 @@ use ares_ring::{Ring, RingConfig, RingError, SocketError, SocketOptions, UdpSock
 use crossbeam::channel::{bounded, unbounded};
 
 use crate::api::NodeConfig;
+use crate::backlog::Backlog;
 use crate::clock::Clock;
 use crate::counters::Totals;
 use crate::discovery::{self, Discovery, ToDiscovery};
@@ -115,6 +116,7 @@ impl Node {
         }
         let mut shards = Vec::new();
         let spread: Arc<Mutex<Spread>> = Arc::default();
+        let backlog: Arc<Backlog> = Arc::default();
         for (index, sockets) in sockets.into_iter().enumerate() {
             let (queue, inbox) = bounded::<ToShard>(MAILBOX_MAX);
             let shard = shard::Parts {
@@ -128,6 +130,7 @@ impl Node {
                 store: parts.store.clone(),
                 spread: spread.clone(),
                 totals: parts.totals.clone(),
+                backlog: backlog.clone(),
                 tls: parts.tls.clone(),
                 nonce: parts.nonce,
                 reset_secret: parts.reset_secret,

@@ -214,6 +214,7 @@ impl Hub {
                     self.sharing.on_chunks_told(&have.release, &peer, news);
                 }
             }
+            ToHub::Load { peer, load } => self.scheduler.on_load(now, peer, load),
             ToHub::Peers { by, told } => self.on_told(now, by, told),
             ToHub::PeerSawBad { peer, chunk } => self.check(peer, chunk),
             ToHub::Checked(chunk) => drop(self.checking.remove(&chunk)),

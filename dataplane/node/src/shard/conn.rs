@@ -2,6 +2,8 @@
 //! machines' and tells the shard what came of it; owns no socket and no ring.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ares_core::admission::{Admission, TurnedAway};
@@ -10,9 +12,11 @@ use ares_core::knobs::Congestion;
 use ares_core::path::Lane;
 use ares_core::path::health::{self, Health, Pulse};
 use ares_core::peer::{Address, PathId, PeerId, SocketId};
-use ares_core::swarm::SourceStats;
+use ares_core::swarm::{LoadTeller, SourceStats};
 use ares_core::time;
-use ares_core::wire::{self, AskItem, ClaimState, CloseCode, Exchange, ExchangeLimits, Frame, Have, Hello, Peers, WireError};
+use ares_core::wire::{
+    self, AskItem, ClaimState, CloseCode, Exchange, ExchangeLimits, Frame, Have, Hello, Load, Peers, WireError,
+};
 use bytes::Bytes;
 use quinn_proto::{
     Connection, ConnectionError, ConnectionHandle, Dir, Event, ReadError, Side, StreamEvent, StreamId, TransportErrorCode,
@@ -23,6 +27,7 @@ use super::asking::{Asking, Outcome};
 use super::meter::{Carried, Meter};
 use super::serving::Serving;
 use crate::api::{PathFigures, PeerBytes};
+use crate::backlog::{Backlog, Part};
 use crate::clock::Clock;
 use crate::mailbox::{End, PathAsk};
 use crate::quic::Precedence;
@@ -36,6 +41,9 @@ pub(super) struct Conn {
     pub(super) quic: Connection,
     pub(super) asking: Asking,
     pub(super) serving: Serving,
+    /// What waits here for the peer, as others are told of it; from when its key is proven.
+    part: Option<Part>,
+    teller: LoadTeller,
     remote: SocketAddr,
     /// Where all its datagrams leave from, if not from where the kernel says.
     lane: Option<Lane>,
@@ -91,6 +99,8 @@ pub(super) enum Said {
     },
     /// The peer told which chunks it has too.
     Have { peer: PeerId, have: Have },
+    /// The peer told how busy it is with others.
+    Load { peer: PeerId, load: Load },
     /// The peer told who else takes part in a release.
     Peers { by: PeerId, told: Peers },
     /// The peer found our bytes wrong.
@@ -126,6 +136,8 @@ impl Conn {
             lane,
             asking: Asking::default(),
             serving: Serving::default(),
+            part: None,
+            teller: LoadTeller::default(),
             exchange: Exchange::new(now, ExchangeLimits::default(), hello),
             control: None,
             control_out: Bytes::new(),
@@ -241,6 +253,25 @@ impl Conn {
     pub(super) fn bound_send_window(&mut self, share_bytes: u64) {
         let window = quic::send_window(self.congestion_window(), share_bytes);
         self.quic.set_send_window(window);
+    }
+
+    /// Counts what waits here for the peer, and tells it, where it waits for something, how busy the node is with others. `served_bytes`: what has gone out
+    /// to all of them since the node began.
+    pub(super) fn tell_load(&mut self, now: time::Instant, backlog: &Arc<Backlog>, served_bytes: &AtomicU64) {
+        let Some(peer) = self.peer.filter(|_| self.phase == Phase::Up) else {
+            self.part = None;
+            return;
+        };
+        let part = self.part.get_or_insert_with(|| backlog.join(peer));
+        part.set(self.serving.queued_bytes());
+        if !self.serving.is_answering() {
+            return;
+        }
+        let load = || part.others(now, served_bytes.load(Ordering::Relaxed));
+        if let Some(load) = self.teller.on_turn(now, load) {
+            self.exchange.send(&Frame::Load(load));
+            self.write_control();
+        }
     }
 
     /// Judges by what came whether the path still works. Whether the peer is to be pinged now.
@@ -456,7 +487,7 @@ impl Conn {
                 wire::Event::Claim { release, state } => said.push(Said::Claim { peer, release, state }),
                 wire::Event::Have(have) => said.push(Said::Have { peer, have }),
                 wire::Event::Peers(told) => said.push(Said::Peers { by: peer, told }),
-                wire::Event::Load { .. } => {}
+                wire::Event::Load(load) => said.push(Said::Load { peer, load }),
                 wire::Event::Addresses(addresses) => said.push(Said::Addresses { peer, addresses }),
                 wire::Event::Bad { chunk } => said.push(Said::SawBad { peer, chunk }),
                 wire::Event::Bye { reason, .. } => {

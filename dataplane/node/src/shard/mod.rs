@@ -34,6 +34,7 @@ use self::sends::Sends;
 use self::shares::Shares;
 use self::sought::Sought;
 pub(crate) use self::submit::Submit;
+use crate::backlog::Backlog;
 use crate::clock::Clock;
 use crate::congestion::Chosen;
 use crate::counters::{Totals, add};
@@ -70,6 +71,7 @@ pub(crate) struct Parts {
     pub(crate) store: Arc<Store>,
     pub(crate) spread: Arc<Mutex<Spread>>,
     pub(crate) totals: Arc<Totals>,
+    pub(crate) backlog: Arc<Backlog>,
     pub(crate) tls: Tls,
     pub(crate) nonce: u64,
     /// Lets a restarted node tell peers at once that their connections are gone (RFC 9000 section 10.3).
@@ -635,10 +637,10 @@ impl<S: Submit> Shard<S> {
             tell_all(&self.parts, conn, &mut said);
         }
         self.shares.note(handle, conn.serving.is_answering());
-        add(
-            &self.parts.totals.served_bytes,
-            conn.take_served_bytes(self.parts.clock.at(now)),
-        );
+        let clock_now = self.parts.clock.at(now);
+        let served_bytes = &self.parts.totals.served_bytes;
+        add(served_bytes, conn.take_served_bytes(clock_now));
+        conn.tell_load(clock_now, &self.parts.backlog, served_bytes);
         let socket = &self.sockets[usize::from(conn.socket.0)].socket;
         if conn.check_health(now, &self.parts.clock, &mut said) {
             // Two packets: the second is acknowledged at once.
@@ -747,6 +749,7 @@ fn tell_all(parts: &Parts, conn: &Conn, said: &mut Vec<Said>) {
                 state,
             },
             Said::Have { peer, have } => ToHub::Have { peer, have },
+            Said::Load { peer, load } => ToHub::Load { peer, load },
             Said::Peers { by, told } => ToHub::Peers { by, told },
             Said::SawBad { peer, chunk } => ToHub::PeerSawBad { peer, chunk },
             Said::Pulse { peer, pulse } => ToHub::Pulse {

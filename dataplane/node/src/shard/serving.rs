@@ -35,6 +35,8 @@ pub(super) struct Serving {
     writing: VecDeque<StreamId>,
     loaded_bytes: u64,
     served_bytes: u64,
+    /// Asked and not yet handed to QUIC whole.
+    queued_bytes: u64,
 }
 
 /// An ask and how far its answer is. One chunk of it at a time is loaded and written; other streams overlap with it.
@@ -43,6 +45,8 @@ struct Answer {
     asked: bool,
     is_of_anyone: bool,
     items: VecDeque<AskItem>,
+    /// Of those and of the one at hand.
+    queued_bytes: u64,
     step: Step,
 }
 
@@ -64,6 +68,7 @@ impl Serving {
             asked: false,
             is_of_anyone: false,
             items: VecDeque::new(),
+            queued_bytes: 0,
             step: Step::Idle,
         };
         self.streams.insert(id, answer);
@@ -84,6 +89,8 @@ impl Serving {
                         answer.asked = true;
                         answer.is_of_anyone = ask.is_of_anyone();
                         answer.items = ask.items().iter().copied().collect();
+                        answer.queued_bytes = ask.items().iter().map(bytes_of).sum();
+                        self.queued_bytes += answer.queued_bytes;
                         self.waiting.push_back(id);
                     }
                     Ok(None) => {}
@@ -146,6 +153,11 @@ impl Serving {
         !self.streams.is_empty()
     }
 
+    /// Chunk bytes asked and not yet handed to QUIC, in whole chunks.
+    pub(super) fn queued_bytes(&self) -> u64 {
+        self.queued_bytes
+    }
+
     /// Chunk bytes handed to QUIC since this was last asked.
     pub(super) fn take_served_bytes(&mut self) -> u64 {
         std::mem::take(&mut self.served_bytes)
@@ -178,6 +190,8 @@ impl Serving {
             }
         }
         self.loaded_bytes -= *loaded_bytes;
+        self.queued_bytes -= *loaded_bytes;
+        answer.queued_bytes -= *loaded_bytes;
         self.writing.retain(|writing| *writing != id);
         answer.step = Step::Idle;
         if answer.items.is_empty() {
@@ -210,6 +224,7 @@ impl Serving {
         let Some(answer) = self.streams.remove(&id) else {
             return false;
         };
+        self.queued_bytes -= answer.queued_bytes;
         match answer.step {
             Step::Writing { loaded_bytes, .. } => {
                 self.loaded_bytes -= loaded_bytes;

@@ -8,6 +8,8 @@
 //!          10.0.1.2 ──── way 1 ──── 10.0.1.3 second server ..
 //! ```
 //!
+//! Other readers are beside it on way 1, each of one server, who may have a link that all it sends on way 1 must pass.
+//!
 //! Threads are infinitely fast here, and so are disks: what is seen is what the network and our machines do to each other.
 
 mod link;
@@ -16,30 +18,29 @@ mod node;
 mod record;
 mod swarm;
 mod tests;
+mod wants;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId};
 use ares_core::knobs::{Knob, Setting, Settings};
 use ares_core::path::Mode;
-use ares_core::swarm::{Class, FetchError, Unreached, Want};
+use ares_core::swarm::Class;
 use ares_core::time::Instant;
-use bytes::Bytes;
-use crossbeam::channel::{Receiver, Sender, unbounded};
 
 use self::link::{Link, LinkSpec};
 use self::net::{Event, Net};
 use self::node::{Node, NodeSpec, READER_HOST, ip_of};
 use self::record::Record;
-use crate::api::{Sink, WantId};
+use self::wants::Wants;
+use crate::api::Sink;
 use crate::clock::Clock;
-use crate::hub::Waiter;
 use crate::mailbox::ToHub;
 use crate::store::testing::{chunk, named};
 
-/// Chunks of the one release, wanted one after the other and again from the first: what has come is not kept.
+/// Chunks of the one release.
 const CHUNKS: usize = 32;
 const CHUNK_BYTES: usize = 256 << 10;
 
@@ -53,6 +54,9 @@ const SPINS_MAX: usize = 10_000;
 
 /// Hosts of the servers; the reader is between them.
 const SERVER_HOSTS: [u8; 2] = [1, 3];
+
+/// Hosts of other readers.
+const OTHER_HOSTS: [u8; 6] = [5, 6, 7, 8, 9, 10];
 
 const READER: usize = 0;
 
@@ -85,6 +89,10 @@ struct Setup {
     servers: usize,
     /// Chunks that the reader wants at once: so many fill every window, few leave a path or a peer with all that is asked.
     wants_max: usize,
+    /// What all that a server sends on way 1 must pass.
+    uplink: Option<LinkSpec>,
+    /// The server that each other reader knows.
+    others: Vec<usize>,
 }
 
 impl Setup {
@@ -96,33 +104,28 @@ impl Setup {
             ways: ways.to_vec(),
             servers: 1,
             wants_max: WANTS_MAX,
+            uplink: None,
+            others: Vec::new(),
         }
     }
 }
-
-/// A want and what became of it.
-type Ended = (WantId, Result<Bytes, FetchError>);
 
 /// The reader, its servers and what lies between.
 struct World {
     now: Instant,
     net: Net,
-    /// The reader first.
+    /// The reader first, then servers, then other readers.
     nodes: Vec<Node>,
     release: ReleaseId,
-    /// Those of them that nobody wants now, longest first.
-    unwanted: VecDeque<ChunkRef>,
     record: Record,
-    /// Wants that are still to be handed in, that wait, and that there ever were.
-    to_want: u64,
-    waiting: BTreeMap<WantId, ChunkRef>,
-    wants_ever: u64,
-    wants_max: usize,
-    ended: (Sender<Ended>, Receiver<Ended>),
+    /// Of each node that is a reader.
+    wants: BTreeMap<usize, Wants>,
     /// Events at this very moment so far.
     spins: usize,
     /// The reader's shard cries wolf and nobody hears it.
     is_deaf: bool,
+    /// Nor does anybody hear how busy the servers are.
+    is_deaf_to_load: bool,
 }
 
 impl World {
@@ -130,15 +133,16 @@ impl World {
         let clock = Clock::new();
         let mut settings = Settings::default();
         settings.set(Setting::parse(Knob::PathMode, setup.mode.name()).expect("one of its words"));
-        let hosts = [&[READER_HOST], &SERVER_HOSTS[..setup.servers]].concat();
+        let others = &OTHER_HOSTS[..setup.others.len()];
+        let hosts = [&[READER_HOST], &SERVER_HOSTS[..setup.servers], others].concat();
         let node = |host: &u8| {
             let spec = NodeSpec {
                 host: *host,
-                ways: setup.ways.len() as u8,
+                ways: if others.contains(host) { 1 } else { setup.ways.len() as u8 },
                 settings: settings.clone(),
                 seed: setup.seed,
                 sink: Sink::Discard,
-                knows_lanes: true,
+                knows_lanes: !others.contains(host),
             };
             Node::new(clock, spec)
         };
@@ -147,43 +151,63 @@ impl World {
             net: Net::new(setup.seed),
             nodes: hosts.iter().map(node).collect(),
             release: ReleaseId(ChunkId::of(b"release")),
-            unwanted: VecDeque::new(),
             record: Record::default(),
-            to_want: 0,
-            waiting: BTreeMap::new(),
-            wants_ever: 0,
-            wants_max: setup.wants_max.min(WANTS_MAX),
-            ended: unbounded(),
+            wants: BTreeMap::new(),
             spins: 0,
             is_deaf: false,
+            is_deaf_to_load: false,
         };
         world.lay_links(setup);
-        world.stock();
-        world.hint();
+        let chunks = world.stock(setup.servers);
+        let servers: Vec<usize> = (0..setup.servers).collect();
+        let wants_max = setup.wants_max.min(WANTS_MAX);
+        world
+            .wants
+            .insert(READER, Wants::new(world.release, &chunks, Class::Bulk, wants_max));
+        world.hint(READER, &servers);
+        for (other, server) in (1 + setup.servers..).zip(&setup.others) {
+            // In bulk one would be left to the others, who keep nothing.
+            world
+                .wants
+                .insert(other, Wants::new(world.release, &chunks, Class::Deadline, WANTS_MAX));
+            world.hint(other, &[*server]);
+        }
         world
     }
 
     fn lay_links(&mut self, setup: &Setup) {
         for (way, spec) in (1..).zip(&setup.ways) {
             for host in &SERVER_HOSTS[..setup.servers] {
-                for ends in [(READER_HOST, *host), (*host, READER_HOST)] {
-                    let ends = (ip_of(way, ends.0), ip_of(way, ends.1));
-                    self.net.links.insert(ends, Link::new(*spec));
-                }
+                self.lay_link(way, READER_HOST, *host, *spec);
             }
+        }
+        for (host, server) in OTHER_HOSTS.iter().zip(&setup.others) {
+            self.lay_link(1, *host, SERVER_HOSTS[*server], setup.ways[0]);
+        }
+        for (host, spec) in SERVER_HOSTS.iter().zip(setup.uplink.iter().cycle()) {
+            self.net.uplinks.insert(ip_of(1, *host), Link::new(*spec));
+        }
+    }
+
+    fn lay_link(&mut self, way: u8, host: u8, server: u8, spec: LinkSpec) {
+        for ends in [(host, server), (server, host)] {
+            let ends = (ip_of(way, ends.0), ip_of(way, ends.1));
+            self.net.links.insert(ends, Link::new(spec));
         }
     }
 
     /// Gives all chunks to each server.
-    fn stock(&mut self) {
+    fn stock(&mut self, servers: usize) -> Vec<ChunkRef> {
+        let servers = &self.nodes[1..=servers];
+        let mut chunks = Vec::new();
         for seed in 0..CHUNKS {
             let chunk = chunk(seed as u64, CHUNK_BYTES);
-            for server in &self.nodes[1..] {
+            for server in servers {
                 server.store.writer().put(&chunk, None).expect("there is room");
             }
-            self.unwanted.push_back(named(&chunk));
+            chunks.push(named(&chunk));
         }
-        for server in &self.nodes[1..] {
+        for server in servers {
             let bytes = (CHUNKS * CHUNK_BYTES) as u64;
             server
                 .store
@@ -191,12 +215,13 @@ impl World {
                 .expect("a good disk");
             server.store.mark_complete(self.release).expect("a good disk");
         }
+        chunks
     }
 
-    /// Tells the reader of the first address of each server; the others are for it to find out.
-    fn hint(&mut self) {
-        let hints = self.nodes[1..].iter().map(Node::at).collect();
-        self.nodes[READER].tell(ToHub::Hints {
+    /// Tells a reader of the first address of these servers; the others are for it to find out.
+    fn hint(&self, reader: usize, servers: &[usize]) {
+        let hints = servers.iter().map(|server| self.nodes[1 + server].at()).collect();
+        self.nodes[reader].tell(ToHub::Hints {
             release: self.release,
             hints,
         });
@@ -229,10 +254,20 @@ impl World {
         self.net.rebind(ip_of(way as u8 + 1, READER_HOST));
     }
 
-    /// The reader wants so many more chunks.
+    /// The reader wants so many chunks beside those that wait.
     fn want(&mut self, chunks: u64) {
-        self.to_want += chunks;
-        self.turn(READER);
+        self.want_at(READER, chunks);
+    }
+
+    fn want_at(&mut self, reader: usize, chunks: u64) {
+        self.wants.get_mut(&reader).expect("it is a reader").to_want = chunks;
+        self.turn(reader);
+    }
+
+    /// All other readers want chunks without end.
+    fn others_want_all(&mut self) {
+        let others: Vec<usize> = self.wants.keys().copied().filter(|reader| *reader != READER).collect();
+        others.into_iter().for_each(|other| self.want_at(other, u64::MAX));
     }
 
     /// The reader wants chunks without end.
@@ -242,11 +277,12 @@ impl World {
 
     /// What waits is still to come.
     fn want_no_more(&mut self) {
-        self.to_want = 0;
+        self.want_at(READER, 0);
     }
 
     fn is_done(&self) -> bool {
-        self.to_want == 0 && self.waiting.is_empty()
+        let wants = &self.wants[&READER];
+        wants.to_want == 0 && wants.waiting.is_empty()
     }
 
     fn run_for(&mut self, time: Duration) {
@@ -293,50 +329,29 @@ impl World {
 
     fn turn(&mut self, node: usize) {
         loop {
-            let (now, is_deaf, record) = (self.now, self.is_deaf, &mut self.record);
+            let (now, is_deaf, is_deaf_to_load, record) = (self.now, self.is_deaf, self.is_deaf_to_load, &mut self.record);
             self.nodes[node].turn(now, &mut self.net, |message| {
                 if node == READER {
                     record.on_message(now, message);
                 }
-                !(is_deaf && matches!(message, ToHub::Pulse { .. }))
+                let is_unheard = match message {
+                    ToHub::Pulse { .. } => is_deaf,
+                    ToHub::Load { .. } => is_deaf_to_load,
+                    _ => false,
+                };
+                !is_unheard
             });
-            if node != READER || !self.want_more() {
+            let Some(wants) = self.wants.get_mut(&node) else { break };
+            let has_more = wants.go_on(&self.nodes[node], |result| {
+                if node == READER {
+                    record.on_chunk(now, result);
+                }
+            });
+            if !has_more {
                 break;
             }
         }
         self.nodes[node].plan_wake(self.now, node, &mut self.net);
-    }
-
-    /// Takes what has ended and hands in new wants. Whether there are any.
-    fn want_more(&mut self) -> bool {
-        while let Ok((want, result)) = self.ended.1.try_recv() {
-            self.record.on_chunk(self.now, &result);
-            self.unwanted.extend(self.waiting.remove(&want));
-        }
-        let before = self.wants_ever;
-        while self.to_want > 0 && self.waiting.len() < self.wants_max {
-            let chunk = self.unwanted.pop_front().expect("there are more than are wanted at once");
-            let ended = self.ended.0.clone();
-            let id = WantId(self.wants_ever);
-            let done = move |result| ended.send((id, result)).expect("the world has the other end");
-            let want = Want {
-                chunk,
-                place: None,
-                class: Class::Bulk,
-                release: self.release,
-                patience: Duration::from_secs(3600),
-                unreached: Unreached::Wait,
-            };
-            self.nodes[READER].tell(ToHub::Fetch {
-                id,
-                want,
-                waiter: Waiter::for_bytes(Box::new(done)),
-            });
-            self.to_want -= 1;
-            self.waiting.insert(id, chunk);
-            self.wants_ever += 1;
-        }
-        self.wants_ever > before
     }
 
     /// Bytes of the chunks that the first server was asked for over a way and that have not come whole.

@@ -34,6 +34,8 @@ pub(super) struct Net {
     pub(super) links: BTreeMap<(IpAddr, IpAddr), Link>,
     /// Machines on the switch: their links to it and from it. Among them no pair has a link of its own.
     pub(super) at_switch: BTreeMap<IpAddr, [Link; 2]>,
+    /// What all that leaves from an address passes first.
+    pub(super) uplinks: BTreeMap<IpAddr, Link>,
     /// Addresses behind a NAT: how far their ports are from those that others see.
     nats: BTreeMap<IpAddr, u16>,
     /// By time, and at one time in the order in which they were thought of.
@@ -48,6 +50,7 @@ impl Net {
         Self {
             links: BTreeMap::new(),
             at_switch: BTreeMap::new(),
+            uplinks: BTreeMap::new(),
             nats: BTreeMap::new(),
             events: BTreeMap::new(),
             events_ever: 0,
@@ -77,7 +80,13 @@ impl Net {
             Some([up, _]) => (Some(up), Event::AtSwitch),
             None => (self.links.get_mut(&(datagram.from.ip(), datagram.to.ip())), Event::Arrive),
         };
-        let fate = link.map_or(Fate::Cut, |link| link.send(now, datagram.bytes.len(), &mut self.rng));
+        let uplink = self.uplinks.get_mut(&datagram.from.ip());
+        let uplink = uplink.map_or(Fate::Arrives(now), |link| link.send(now, datagram.bytes.len(), &mut self.rng));
+        let fate = match (uplink, link) {
+            (Fate::Arrives(at), Some(link)) => link.send(at, datagram.bytes.len(), &mut self.rng),
+            (Fate::Arrives(_), None) => Fate::Cut,
+            (lost, _) => lost,
+        };
         self.follow(now, datagram, fate, event);
     }
 

@@ -137,6 +137,7 @@ impl Node {
             store: store.clone(),
             spread: Arc::default(),
             totals: Arc::default(),
+            backlog: Arc::default(),
             tls: Tls::new(&identity).expect("a key"),
             nonce: spec.host.into(),
             reset_secret: [spec.host; 32],

@@ -1,6 +1,7 @@
 //! What a transfer must survive, and how well.
 
 mod cuts;
+mod loads;
 mod quiet;
 mod rates;
 mod sound;

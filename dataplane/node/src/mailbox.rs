@@ -5,6 +5,7 @@
 //! for the hub. So the mailboxes of shards and workers are bounded queues, and the hub's is not; what is in it is bounded by what
 //! its senders may have under way: asks by credit, wants by their callers, frames by the conversation's limits.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -73,6 +74,23 @@ pub(crate) enum CloseReason {
     LaneLost(LaneLost),
     /// The peer sent wrong bytes or broke the protocol.
     Misbehaved { code: CloseCode, why: String },
+}
+
+impl CloseReason {
+    /// What the peer is told.
+    pub(crate) fn for_peer(&self) -> (CloseCode, Cow<'_, str>) {
+        match self {
+            Self::Stopping => (CloseCode::Goodbye, "the node is stopping".into()),
+            Self::Redundant => (CloseCode::Goodbye, "another path is used".into()),
+            Self::Lapsed => (CloseCode::Goodbye, "nothing comes over this path any more".into()),
+            Self::Idle => (
+                CloseCode::Goodbye,
+                "nothing was asked for long, and others want the place".into(),
+            ),
+            Self::LaneLost(lost) => (CloseCode::Goodbye, lost.to_string().into()),
+            Self::Misbehaved { code, why } => (*code, why.into()),
+        }
+    }
 }
 
 /// How a path, or the attempt to open one, ended.

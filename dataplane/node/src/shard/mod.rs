@@ -11,7 +11,6 @@ mod shares;
 mod sought;
 mod submit;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +21,7 @@ use ares_core::knobs::{Congestion, Knob, Setting, Settings};
 use ares_core::path::{Lane, LaneLost};
 use ares_core::peer::{PathId, PeerId, SocketId, Source};
 use ares_core::swarm::Spread;
-use ares_core::wire::{AskItem, CloseCode, Hello, PROTOCOL_VERSION};
+use ares_core::wire::{AskItem, Hello, PROTOCOL_VERSION};
 use ares_ring::{Buffer, Completion, Datagrams, Op, OpError, Outcome, Ring, SocketError, Target, UdpSocket};
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use quinn_proto::{ClientConfig, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint, Incoming, ServerConfig, Side};
@@ -777,21 +776,4 @@ fn tell_all(parts: &Parts, conn: &Conn, said: &mut Vec<Said>) {
 /// Whether a socket bound to `local` can send to `remote` at all.
 fn reaches(local: SocketAddr, remote: SocketAddr) -> bool {
     local.ip().is_unspecified() || local.ip().is_loopback() == remote.ip().is_loopback()
-}
-
-impl CloseReason {
-    /// What the peer is told.
-    fn for_peer(&self) -> (CloseCode, Cow<'_, str>) {
-        match self {
-            Self::Stopping => (CloseCode::Goodbye, "the node is stopping".into()),
-            Self::Redundant => (CloseCode::Goodbye, "another path is used".into()),
-            Self::Lapsed => (CloseCode::Goodbye, "nothing comes over this path any more".into()),
-            Self::Idle => (
-                CloseCode::Goodbye,
-                "nothing was asked for long, and others want the place".into(),
-            ),
-            Self::LaneLost(lost) => (CloseCode::Goodbye, lost.to_string().into()),
-            Self::Misbehaved { code, why } => (*code, why.into()),
-        }
-    }
 }

@@ -1,15 +1,15 @@
 //! What this node says to those who take part in a release with it: which chunks it holds while it has not all of them, and who else is
-//! there. Decides what is said to whom and when; the hub says it.
+//! there. Decides what is said to whom and when; never says it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::time::Duration;
 
-use ares_core::chunk::{ChunkTag, ReleaseId};
-use ares_core::limits::{HAVE_CHUNKS_MAX, TOLD_PEERS_MAX};
-use ares_core::peer::{PeerAt, PeerId};
-use ares_core::time::Instant;
-use ares_core::wire::{ClaimState, Have, Peers};
+use crate::chunk::{ChunkTag, ReleaseId};
+use crate::limits::{HAVE_CHUNKS_MAX, TOLD_PEERS_MAX};
+use crate::peer::{PeerAt, PeerId};
+use crate::time::Instant;
+use crate::wire::{ClaimState, Have, Peers};
 
 /// How long what is new waits for more of it.
 const HAVE_EVERY: Duration = Duration::from_millis(25);
@@ -24,8 +24,8 @@ const LINKS_MAX: usize = 16;
 const SPARE_MAX: usize = 256;
 
 /// See the module.
-#[derive(Default)]
-pub(super) struct Sharing {
+#[derive(Debug, Default)]
+pub struct Sharing {
     releases: BTreeMap<ReleaseId, Swarm>,
     /// When there is something to say; `None` where nothing is new.
     have_at: Option<Instant>,
@@ -34,7 +34,7 @@ pub(super) struct Sharing {
 }
 
 /// Those who take part in one release.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Swarm {
     /// What is held here, in the order in which it came; empty once all is.
     log: Vec<ChunkTag>,
@@ -48,6 +48,7 @@ struct Swarm {
 }
 
 /// A peer that has some of the release.
+#[derive(Debug)]
 struct Member {
     state: ClaimState,
     /// Chunks that it has said it holds.
@@ -62,7 +63,7 @@ struct Member {
 
 impl Sharing {
     /// A peer says how much of a release it has.
-    pub(super) fn on_claim(&mut self, now: Instant, release: ReleaseId, peer: PeerId, state: ClaimState) {
+    pub fn on_claim(&mut self, now: Instant, release: ReleaseId, peer: PeerId, state: ClaimState) {
         if state == ClaimState::None {
             if let Some(swarm) = self.releases.get_mut(&release) {
                 swarm.members.remove(&peer);
@@ -87,14 +88,14 @@ impl Sharing {
     }
 
     /// The last path to the peer is gone.
-    pub(super) fn on_peer_gone(&mut self, peer: &PeerId) {
+    pub fn on_peer_gone(&mut self, peer: &PeerId) {
         for swarm in self.releases.values_mut() {
             swarm.members.remove(peer);
         }
     }
 
     /// A path to the peer is gone, and with it perhaps what was said over it.
-    pub(super) fn on_path_gone(&mut self, now: Instant, peer: &PeerId) {
+    pub fn on_path_gone(&mut self, now: Instant, peer: &PeerId) {
         for swarm in self.releases.values_mut() {
             if let Some(member) = swarm.members.get_mut(peer) {
                 member.told = None;
@@ -104,20 +105,20 @@ impl Sharing {
     }
 
     /// Whether the peer has said that it has something of the release.
-    pub(super) fn is_member(&self, release: &ReleaseId, peer: &PeerId) -> bool {
+    pub fn is_member(&self, release: &ReleaseId, peer: &PeerId) -> bool {
         self.releases
             .get(release)
             .is_some_and(|swarm| swarm.members.contains_key(peer))
     }
 
     /// Whether the peer has said that it has a part of the release.
-    pub(super) fn has_part(&self, release: &ReleaseId, peer: &PeerId) -> bool {
+    pub fn has_part(&self, release: &ReleaseId, peer: &PeerId) -> bool {
         let member = self.releases.get(release).and_then(|swarm| swarm.members.get(peer));
         member.is_some_and(|member| member.state == ClaimState::Partial)
     }
 
     /// A peer with a part has said that it holds so many more chunks.
-    pub(super) fn on_chunks_told(&mut self, release: &ReleaseId, peer: &PeerId, chunks: usize) {
+    pub fn on_chunks_told(&mut self, release: &ReleaseId, peer: &PeerId, chunks: usize) {
         let members = self.releases.get_mut(release).map(|swarm| &mut swarm.members);
         if let Some(member) = members.and_then(|members| members.get_mut(peer)) {
             member.chunks_told += chunks as u64;
@@ -125,19 +126,19 @@ impl Sharing {
     }
 
     /// How many chunks of the release the peer has said it holds.
-    pub(super) fn chunks_told_by(&self, release: &ReleaseId, peer: &PeerId) -> u64 {
+    pub fn chunks_told_by(&self, release: &ReleaseId, peer: &PeerId) -> u64 {
         let member = self.releases.get(release).and_then(|swarm| swarm.members.get(peer));
         member.map_or(0, |member| member.chunks_told)
     }
 
     /// Chunks of the release that were found to be held here, and their bytes; `None` where none was, or all are.
-    pub(super) fn held(&self, release: &ReleaseId) -> Option<(u64, u64)> {
+    pub fn held(&self, release: &ReleaseId) -> Option<(u64, u64)> {
         let swarm = self.releases.get(release).filter(|swarm| !swarm.log.is_empty())?;
         Some((swarm.log.len() as u64, swarm.held_bytes))
     }
 
     /// A chunk of the release, so long (0 where that is not known), is held here.
-    pub(super) fn on_held(&mut self, now: Instant, release: ReleaseId, chunk: ChunkTag, bytes: u64) {
+    pub fn on_held(&mut self, now: Instant, release: ReleaseId, chunk: ChunkTag, bytes: u64) {
         let swarm = self.releases.entry(release).or_default();
         if swarm.held.insert(chunk) {
             swarm.log.push(chunk);
@@ -147,7 +148,7 @@ impl Sharing {
     }
 
     /// All of the release is held here, and everybody was told so.
-    pub(super) fn on_complete(&mut self, release: &ReleaseId) {
+    pub fn on_complete(&mut self, release: &ReleaseId) {
         if let Some(swarm) = self.releases.get_mut(release) {
             (swarm.log, swarm.held, swarm.held_bytes) = (Vec::new(), BTreeSet::new(), 0);
             swarm.spare.clear();
@@ -157,14 +158,14 @@ impl Sharing {
     }
 
     /// When there is something to say.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         let round = self.rounds.first().map(|(at, ..)| *at);
         self.have_at.into_iter().chain(round).min()
     }
 
     /// What is to be said of the chunks held here, where `is_partial` says that they are not all of their release. `knows`: what need not be
     /// said, because the peer has it.
-    pub(super) fn poll_have(
+    pub fn poll_have(
         &mut self,
         now: Instant,
         is_partial: impl Fn(&ReleaseId) -> bool,
@@ -200,7 +201,7 @@ impl Sharing {
     }
 
     /// Who is to be told who else takes part in which release, and those others.
-    pub(super) fn poll_peers(&mut self, now: Instant) -> Vec<(PeerId, ReleaseId, Vec<PeerId>)> {
+    pub fn poll_peers(&mut self, now: Instant) -> Vec<(PeerId, ReleaseId, Vec<PeerId>)> {
         let mut told = Vec::new();
         while let Some((at, release, peer)) = self.rounds.first().copied()
             && at <= now
@@ -225,7 +226,7 @@ impl Sharing {
     }
 
     /// A link names the peer: this node goes to it on that account, whether or not it can be reached.
-    pub(super) fn on_named(&mut self, release: &ReleaseId, peer: &PeerId) {
+    pub fn on_named(&mut self, release: &ReleaseId, peer: &PeerId) {
         if let Some(swarm) = self.releases.get_mut(release) {
             swarm.links.remove(peer);
             swarm.spare.retain(|spare| spare.peer != *peer);
@@ -233,7 +234,7 @@ impl Sharing {
     }
 
     /// Others say who else is there. Those of them that this node is to go to.
-    pub(super) fn on_told(&mut self, told: Peers) -> Vec<PeerAt> {
+    pub fn on_told(&mut self, told: Peers) -> Vec<PeerAt> {
         let swarm = self.releases.entry(told.release).or_default();
         for told in told.peers {
             let is_known = swarm.links.contains(&told.peer) || swarm.members.contains_key(&told.peer);
@@ -250,7 +251,7 @@ impl Sharing {
     }
 
     /// A peer could not be reached. The releases for which others told of it, and whom to go to in its place.
-    pub(super) fn on_unreached(&mut self, peer: &PeerId) -> Vec<(ReleaseId, Vec<PeerAt>)> {
+    pub fn on_unreached(&mut self, peer: &PeerId) -> Vec<(ReleaseId, Vec<PeerAt>)> {
         let releases = self.releases.iter_mut().filter_map(|(release, swarm)| {
             let was_link = swarm.links.remove(peer);
             was_link.then(|| (*release, swarm.take_links()))
@@ -289,7 +290,7 @@ impl Swarm {
 
 #[cfg(test)]
 mod tests {
-    use ares_core::chunk::ChunkId;
+    use crate::chunk::ChunkId;
 
     use super::*;
 

@@ -30,7 +30,7 @@ const ARROWS: [(&str, &[&str]); 5] = [
     ("ares-fs", &["ares-core", "ares-ring"]),
     ("ares", &["ares-core", "ares-fs", "ares-node", "ares-ring"]),
 ];
-const MAY_KNOW_ANY: [&str; 2] = ["ares-tests", "bench"];
+const MAY_KNOW_ANY: [&str; 3] = ["ares-sim", "ares-tests", "bench"];
 
 /// The one place of unsafe code.
 const UNSAFE_HOME: &str = "dataplane/ring/";
@@ -497,6 +497,7 @@ fn names_of_crates_are_as_planned() {
         ("dataplane/ring/Cargo.toml", "ares-ring"),
         ("fs/Cargo.toml", "ares-fs"),
         ("tests/Cargo.toml", "ares-tests"),
+        ("tests/sim/Cargo.toml", "ares-sim"),
     ];
     assert_eq!(names, expected.map(|(path, name)| (path.to_owned(), name.to_owned())).into());
 }

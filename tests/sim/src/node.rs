@@ -1,0 +1,136 @@
+//! A simulated node: the machines of core, what it holds, and its line.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use ares_core::peer::PeerId;
+use ares_core::swarm::{AskId, Scheduler, SchedulerConfig, Sharing, Spread};
+use ares_core::time::Instant;
+use ares_core::wire::ClaimState;
+
+use crate::names;
+use crate::net::{ConnId, FlowId, Inlet, Turns};
+use crate::scenario::{Line, Temper};
+
+/// The publisher's number.
+pub(crate) const PUBLISHER: u32 = 0;
+
+/// See the module.
+pub(crate) struct Node {
+    pub(crate) number: u32,
+    pub(crate) temper: Temper,
+    pub(crate) line: Line,
+    pub(crate) latency: Duration,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) sharing: Sharing,
+    pub(crate) spread: Spread,
+    held: Vec<bool>,
+    pub(crate) held_count: u32,
+    /// By the peer's number.
+    pub(crate) conns: BTreeMap<u32, ConnId>,
+    pub(crate) dialing: BTreeSet<u32>,
+    /// Peers that the link or others named.
+    pub(crate) hinted: BTreeSet<u32>,
+    pub(crate) incoming: BTreeMap<AskId, Incoming>,
+    pub(crate) outlet: Turns,
+    pub(crate) inlet: Inlet,
+    pub(crate) next_want: u32,
+    pub(crate) wanted_bytes: u64,
+    /// When an event for its deadline is due.
+    pub(crate) wake_at: Option<Instant>,
+    pub(crate) joined_at: Option<Instant>,
+    pub(crate) done_at: Option<Instant>,
+    pub(crate) is_gone: bool,
+}
+
+/// An ask of this node that is out.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) flow: FlowId,
+    pub(crate) chunk: u32,
+    pub(crate) came: u32,
+}
+
+/// What a node is like, before it is there.
+pub(crate) struct Make {
+    pub(crate) number: u32,
+    pub(crate) temper: Temper,
+    pub(crate) line: Line,
+    pub(crate) latency: Duration,
+    pub(crate) seed: u64,
+    pub(crate) config: SchedulerConfig,
+    pub(crate) chunks: u32,
+}
+
+impl Node {
+    pub(crate) fn new(make: Make) -> Self {
+        let has_all = make.number == PUBLISHER;
+        Self {
+            number: make.number,
+            temper: make.temper,
+            line: make.line,
+            latency: make.latency,
+            scheduler: Scheduler::new(make.config, make.seed),
+            sharing: Sharing::default(),
+            spread: Spread::default(),
+            held: vec![has_all; make.chunks as usize],
+            held_count: if has_all { make.chunks } else { 0 },
+            conns: BTreeMap::new(),
+            dialing: BTreeSet::new(),
+            hinted: BTreeSet::new(),
+            incoming: BTreeMap::new(),
+            outlet: Turns::new(make.line.up),
+            inlet: Inlet::new(make.line),
+            next_want: 0,
+            wanted_bytes: 0,
+            wake_at: None,
+            joined_at: None,
+            done_at: None,
+            is_gone: false,
+        }
+    }
+
+    pub(crate) fn holds(&self, chunk: u32) -> bool {
+        self.held[chunk as usize]
+    }
+
+    /// Whether that is news.
+    pub(crate) fn hold(&mut self, chunk: u32) -> bool {
+        let is_news = !std::mem::replace(&mut self.held[chunk as usize], true);
+        self.held_count += u32::from(is_news);
+        is_news
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.held_count as usize == self.held.len()
+    }
+
+    pub(crate) fn claim(&self) -> ClaimState {
+        match self.is_complete() {
+            true => ClaimState::Complete,
+            false => ClaimState::Partial,
+        }
+    }
+
+    /// Whether it is there and wants the release.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.joined_at.is_some() && !self.is_gone && self.temper.is_reader() && !self.is_complete()
+    }
+
+    /// When its machines have something to do.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        [self.scheduler.deadline(), self.sharing.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Nodes by turns: which zone it is in, and which half where they part.
+    pub(crate) const fn zone(&self) -> usize {
+        self.number as usize % 2
+    }
+
+    pub(crate) fn peer(&self) -> PeerId {
+        names::peer(self.number)
+    }
+}

@@ -90,13 +90,23 @@ impl Haves {
 
     /// Whether the peer has said what it holds, and if so, whether it holds the chunk.
     pub(super) fn holds(&self, peer: &PeerId, chunk: ChunkTag) -> Option<bool> {
-        let number = self.numbers.get(peer)?;
-        Some(self.held.get(&chunk).is_some_and(|holders| holders & (1 << number) != 0))
+        let bit = self.bit(peer)?;
+        Some(self.mask(chunk) & bit != 0)
+    }
+
+    /// The peer's bit in `mask`, if it has said what it holds.
+    pub(super) fn bit(&self, peer: &PeerId) -> Option<u64> {
+        self.numbers.get(peer).map(|number| 1 << number)
+    }
+
+    /// The bits of those who hold the chunk.
+    pub(super) fn mask(&self, chunk: ChunkTag) -> u64 {
+        self.held.get(&chunk).copied().unwrap_or(0)
     }
 
     /// How many peers with a part of its release hold the chunk.
     pub(super) fn holders(&self, chunk: ChunkTag) -> u32 {
-        self.held.get(&chunk).map_or(0, |holders| holders.count_ones())
+        self.mask(chunk).count_ones()
     }
 
     /// Whether somebody says what it holds.
@@ -106,7 +116,7 @@ impl Haves {
 
     /// The chunk is waiting to be asked.
     pub(super) fn on_queued(&mut self, chunk: ChunkRef) {
-        let mut holders = self.held.get(&chunk.id.into()).copied().unwrap_or(0);
+        let mut holders = self.mask(chunk.id.into());
         while holders != 0 {
             self.offer(holders.trailing_zeros() as usize, chunk);
             holders &= holders - 1;

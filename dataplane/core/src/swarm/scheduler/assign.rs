@@ -54,6 +54,8 @@ pub(super) struct Candidate {
     pub(super) source: Source,
     likely: Likely,
     room: Room,
+    /// Its bit among those who hold a chunk, if it has said what it holds.
+    bit: Option<u64>,
 }
 
 /// Whom to ask for a chunk now.
@@ -69,6 +71,14 @@ impl Scheduler {
     /// Makes the most urgent ask that can go out now. Whether there was one.
     pub(super) fn make_ask(&mut self, now: Instant) -> bool {
         for class in [Class::Deadline, Class::Bulk, Class::Heal] {
+            // Mostly all have as much to do as they can, and who has what need not be looked at.
+            if !self
+                .sources
+                .values()
+                .any(|state| state.room(now, class, &self.config) == Room::Open)
+            {
+                continue;
+            }
             let budget = self.budget(class);
             let last_served = self.turn.get(&class).copied();
             for release in self.queues.releases(class, last_served) {
@@ -203,6 +213,7 @@ impl Scheduler {
     pub(super) fn candidates(&self, now: Instant, class: Class, releases: &[ReleaseId]) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         for (peer, likely) in self.peers.all_likely(releases) {
+            let bit = self.haves.bit(&peer);
             let used = self
                 .sources_of(peer)
                 .filter(|(_, state)| self.ways.uses(releases, peer, state));
@@ -210,6 +221,7 @@ impl Scheduler {
                 source: *source,
                 likely,
                 room: state.room(now, class, &self.config),
+                bit,
             }));
         }
         candidates
@@ -227,7 +239,8 @@ impl Scheduler {
                 &of_all
             }
         };
-        let having = |candidate: &Candidate| match (candidate.likely, self.haves.holds(&candidate.source.peer, chunk.id.into())) {
+        let holders = self.haves.mask(chunk.id.into());
+        let having = |candidate: &Candidate| match (candidate.likely, candidate.bit.map(|bit| holders & bit != 0)) {
             (Likely::Complete, _) => Having::All,
             (Likely::Perhaps, Some(true)) if class == Class::Deadline => Having::All,
             (Likely::Perhaps, Some(true)) => Having::Part,

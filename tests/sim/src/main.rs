@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ares_sim::{Fault, Line, Report, Scenario, Temper, run};
+use ares_sim::{Fault, Line, Report, Scenario, Service, Temper, run};
 use clap::Parser;
 
 /// Simulates swarms.
@@ -25,13 +25,19 @@ struct Args {
     #[arg(long, default_value_t = 100)]
     mbit: u64,
     /// Bytes that travel at once, in KiB.
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 16)]
     piece_kib: u32,
+    /// Lines serve one chunk after the other, and not all connections in turn.
+    #[arg(long)]
+    chunk_by_chunk: bool,
     #[arg(long, default_value_t = 512)]
     chunk_kib: u32,
     /// Bytes that a reader wants at a time, in MiB.
     #[arg(long)]
     wanted_mib: Option<u64>,
+    /// Prints what came in each tenth of the bound, too.
+    #[arg(long)]
+    pace: bool,
     /// Appends one JSON object a scenario to this file.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -39,12 +45,17 @@ struct Args {
 
 fn scenario(name: &str, args: &Args) -> Option<Scenario> {
     let plain = Scenario::plain(args.readers, args.chunks);
+    let service = match args.chunk_by_chunk {
+        true => Service::ChunkByChunk,
+        false => Service::InTurn,
+    };
     let plain = Scenario {
         seed: args.seed,
         publisher: Line::mbit(args.mbit),
         lines: vec![Line::mbit(args.mbit)],
         piece_bytes: args.piece_kib << 10,
         chunk_bytes: args.chunk_kib << 10,
+        service,
         wanted_bytes_max: args.wanted_mib.map_or(plain.wanted_bytes_max, |mib| mib << 20),
         ..plain
     };
@@ -52,6 +63,7 @@ fn scenario(name: &str, args: &Args) -> Option<Scenario> {
     Some(match name {
         "bench" => Scenario {
             seed: args.seed,
+            service,
             ..Scenario::bench()
         },
         "plain" => plain,
@@ -124,6 +136,10 @@ fn main() -> ExitCode {
         };
         let report = run(&scenario);
         println!("{}", report.row());
+        if args.pace {
+            let tenths: Vec<String> = report.pace.iter().map(|pace| format!("{pace:.2}")).collect();
+            println!("pace by tenths of the bound: {}", tenths.join(" "));
+        }
         if let Some(path) = &args.json
             && let Err(error) = append(path, &report)
         {

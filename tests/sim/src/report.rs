@@ -23,6 +23,8 @@ pub(crate) struct Tallies {
     pub(crate) frames: u64,
     pub(crate) failed_wants: u64,
     delivered_bytes: u64,
+    /// The same in each tenth of the bound.
+    delivered_in: Vec<u64>,
     crossing_bytes: u64,
     refusals: BTreeMap<Refusal, u64>,
     pub(crate) dropped: BTreeSet<u32>,
@@ -37,8 +39,13 @@ impl Tallies {
         self.trace = (self.trace ^ what).rotate_left(23).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ at.as_nanos();
     }
 
-    pub(crate) fn on_delivered(&mut self, bytes: u32, is_crossing: bool) {
+    /// `tenth` of the bound.
+    pub(crate) fn on_delivered(&mut self, tenth: usize, bytes: u32, is_crossing: bool) {
         self.delivered_bytes += u64::from(bytes);
+        if self.delivered_in.len() <= tenth {
+            self.delivered_in.resize(tenth + 1, 0);
+        }
+        self.delivered_in[tenth] += u64::from(bytes);
         self.crossing_bytes += if is_crossing { u64::from(bytes) } else { 0 };
     }
 
@@ -100,6 +107,8 @@ pub struct Report {
     pub over_bound: Span,
     /// When others than the publisher held all of it between them, over the bound.
     pub copy_out_over_bound: f64,
+    /// What came to readers in each tenth of the bound, over what would have to come where the bound is met: shows where the time goes.
+    pub pace: Vec<f64>,
     /// What the publisher sent.
     pub publisher_copies: f64,
     /// What came from the other zone.
@@ -169,6 +178,11 @@ impl Report {
             time_s,
             over_bound: time_s.over(bound_s),
             copy_out_over_bound: tallies.copy_out_at.since(Instant::ZERO).as_secs_f64() / bound_s,
+            pace: tallies
+                .delivered_in
+                .iter()
+                .map(|delivered| *delivered as f64 * 10.0 / (bytes * readers.len() as f64))
+                .collect(),
             publisher_copies: nodes[PUBLISHER as usize].outlet.sent_bytes as f64 / bytes,
             crossing_copies: tallies.crossing_bytes as f64 / bytes,
             wasted: (tallies.delivered_bytes as f64 - held_bytes) / held_bytes.max(1.0),

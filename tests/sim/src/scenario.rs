@@ -68,6 +68,15 @@ pub enum Fault {
     InOrder,
 }
 
+/// Which of its connections a node's line serves next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// All in turn, a piece each: many chunks are on the line at once. So does a node whose connections each have a chunk loaded.
+    InTurn,
+    /// The one whose chunk is under way, until it is sent: others have it sooner from whoever got it.
+    ChunkByChunk,
+}
+
 /// One simulation. The same scenario gives the same trace.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -105,6 +114,8 @@ pub struct Scenario {
     pub between_zones: Option<u64>,
     /// Bytes that a reader wants at a time, in the order of the release: twice the window of `get`.
     pub wanted_bytes_max: u64,
+    /// Which connection is served next.
+    pub service: Service,
     /// What is broken on purpose.
     pub fault: Fault,
     /// Settings of the scheduler.
@@ -123,7 +134,7 @@ impl Scenario {
             readers,
             chunks,
             chunk_bytes: 512 << 10,
-            piece_bytes: 64 << 10,
+            piece_bytes: 16 << 10,
             publisher: Line::mbit(100),
             lines: vec![Line::mbit(100)],
             latency: [Duration::from_micros(250), Duration::from_micros(2500)],
@@ -135,6 +146,7 @@ impl Scenario {
             parted: None,
             between_zones: None,
             wanted_bytes_max: 2 * scheduler.inflight_bytes_max,
+            service: Service::InTurn,
             fault: Fault::None,
             scheduler,
             time_max: Duration::from_secs(3600),
@@ -145,7 +157,6 @@ impl Scenario {
     pub fn bench() -> Self {
         Self {
             name: "as bench swarm".to_owned(),
-            piece_bytes: 16 << 10,
             latency: [Duration::from_micros(50); 2],
             ..Self::plain(8, 128)
         }

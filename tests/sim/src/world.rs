@@ -162,6 +162,7 @@ pub(crate) struct World {
     /// Whether somebody else than the publisher has had the chunk.
     is_out: Vec<bool>,
     rng: Rng,
+    bound: Duration,
     tallies: Tallies,
 }
 
@@ -194,6 +195,7 @@ impl World {
             next_reader: 0,
             is_out: vec![false; scenario.chunks as usize],
             rng: Rng::new(scenario.seed),
+            bound: scenario.bound(),
             tallies: Tallies::default(),
             scenario,
         };

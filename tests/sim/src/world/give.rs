@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::net::{ConnState, Flow, Loaded, time_of};
-use crate::scenario::Fault;
+use crate::scenario::{Fault, Service};
 
 /// Bytes of answers brought from the disk for one connection, beyond which no more are: what comes behind them is decided later.
 const LOADED_BYTES: u64 = 256 << 10;
@@ -81,6 +81,7 @@ impl World {
 
     /// A flow that can send something gets its turn at the line, or first where the zones meet.
     fn take_turn(&mut self, id: FlowId) {
+        let (service, chunk_bytes) = (self.scenario.service, self.scenario.chunk_bytes);
         let conn = self.conn(id.conn);
         let (sender, is_crossing) = (conn.ends[id.side], conn.is_crossing);
         let flow = &mut conn.flows[id.side];
@@ -89,6 +90,7 @@ impl World {
         }
         flow.is_in_turn = true;
         let has_crossed = flow.has_crossed;
+        let goes_on = service == Service::ChunkByChunk && flow.has_begun(chunk_bytes);
         let zone = self.node(sender).zone();
         match &mut self.crossing {
             Some(crossing) if is_crossing && !has_crossed => {
@@ -96,7 +98,11 @@ impl World {
                 self.cross(zone);
             }
             _ => {
-                self.node(sender).outlet.queue.push_back(id);
+                let queue = &mut self.node(sender).outlet.queue;
+                match goes_on {
+                    true => queue.push_front(id),
+                    false => queue.push_back(id),
+                }
                 self.send(sender);
             }
         }
@@ -187,7 +193,8 @@ impl World {
         let conn = self.conn(flow.conn);
         let (sender, receiver) = (conn.ends[flow.side], conn.ends[1 - flow.side]);
         let is_crossing = conn.is_crossing;
-        self.tallies.on_delivered(bytes, is_crossing);
+        let tenth = self.now.since(Instant::ZERO).as_nanos() * 10 / self.bound.as_nanos();
+        self.tallies.on_delivered(tenth as usize, bytes, is_crossing);
         let len = self.scenario.chunk_bytes;
         let Some(incoming) = self.node(receiver).incoming.get_mut(&ask) else {
             return;

@@ -114,7 +114,12 @@ impl Node {
 
     /// Whether it is there and wants the release.
     pub(crate) fn is_reading(&self) -> bool {
-        self.joined_at.is_some() && !self.is_gone && self.temper.is_reader() && !self.is_complete()
+        self.is_seeking() && self.temper.is_reader()
+    }
+
+    /// Whether it is there and looks for peers: so do liars.
+    pub(crate) fn is_seeking(&self) -> bool {
+        self.joined_at.is_some() && !self.is_gone && !self.is_complete()
     }
 
     /// When its machines have something to do.

@@ -202,7 +202,7 @@ impl World {
         let Some((node, by)) = self.ends_of(conn, to) else { return };
         let release = names::release();
         let at = &mut self.nodes[node as usize];
-        if !at.sharing.is_member(&release, &names::peer(by)) || !at.is_reading() {
+        if !at.sharing.is_member(&release, &names::peer(by)) || !at.is_seeking() {
             return;
         }
         let others = peers.into_iter().filter(|other| *other != node).map(names::peer);

@@ -38,7 +38,7 @@ impl World {
     pub(super) fn dial(&mut self, node: u32, peer: u32) {
         let (at, other) = (&self.nodes[node as usize], &self.nodes[peer as usize]);
         let is_known = at.conns.contains_key(&peer) || at.dialing.contains(&peer) || other.dialing.contains(&node);
-        if is_known || !at.is_reading() || at.scheduler.is_dropped(&other.peer()) {
+        if is_known || !at.is_seeking() || at.scheduler.is_dropped(&other.peer()) {
             return;
         }
         let latency = at.latency + other.latency;

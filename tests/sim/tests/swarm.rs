@@ -1,0 +1,157 @@
+//! What a swarm of simulated nodes must hold to. Bounds follow what was reached when they were written, with some room; the aims are
+//! those of `bench/README.md`. `cargo run --release -p ares-sim -- --help` runs larger ones.
+
+use std::time::Duration;
+
+use ares_sim::{Fault, Line, Report, Scenario, Service, Temper, run};
+
+/// Small enough for a test: a copy takes four seconds.
+fn small() -> Scenario {
+    Scenario {
+        piece_bytes: 32 << 10,
+        ..Scenario::plain(40, 100)
+    }
+}
+
+/// Runs it; everybody who stays must have everything.
+fn whole(scenario: &Scenario) -> Report {
+    let report = run(scenario);
+    println!("{}\n{}", Report::head(), report.row());
+    assert_eq!(report.unfinished, 0, "{report:?}");
+    assert_eq!(report.failed_wants, 0, "{report:?}");
+    report
+}
+
+/// Runs it; nobody may take longer than so many times the bound.
+fn check(scenario: &Scenario, over_bound_max: f64) -> Report {
+    let report = whole(scenario);
+    assert!(report.over_bound.last <= over_bound_max, "{report:?}");
+    report
+}
+
+#[test]
+fn one_seed_gives_one_trace() {
+    let scenario = Scenario {
+        churn_percent_per_minute: 100,
+        loss_ppm: 1000,
+        tempers: vec![(Temper::WrongBytes, 10), (Temper::FreeRider, 10)],
+        ..small()
+    };
+    let [first, again] = [run(&scenario), run(&scenario)];
+    assert_eq!((first.trace, first.time_s), (again.trace, again.time_s));
+    let other = run(&Scenario { seed: 2, ..scenario });
+    assert_ne!(first.trace, other.trace);
+}
+
+/// The programs themselves, measured by `bench swarm`: 2.13 of the bound and 2.04 copies where this said 2.06 to 2.25 and 2.04 to 2.24,
+/// and 1.2 where it says 1.12 to 1.21.
+#[test]
+fn eight_readers_are_done_as_soon_as_those_that_are_measured() {
+    let report = check(&Scenario::bench(), 1.3);
+    assert!(report.publisher_copies <= 1.3, "{report:?}");
+}
+
+#[test]
+fn a_line_that_serves_chunk_by_chunk_spreads_a_release_sooner() {
+    let by_chunk = Scenario {
+        service: Service::ChunkByChunk,
+        ..small()
+    };
+    let report = check(&by_chunk, 1.8);
+    let in_turn = whole(&small());
+    assert!(
+        report.over_bound.last < 0.9 * in_turn.over_bound.last,
+        "{report:?} {in_turn:?}"
+    );
+}
+
+#[test]
+fn lines_of_all_kinds_far_apart_and_lossy_are_served() {
+    let scenario = Scenario {
+        lines: vec![Line::mbit(100), Line::both(20, 100), Line::mbit(300), Line::both(50, 200)],
+        latency: [Duration::from_millis(1), Duration::from_millis(40)],
+        loss_ppm: 10_000,
+        ..small()
+    };
+    check(&scenario, 4.0);
+}
+
+#[test]
+fn a_crowd_that_comes_at_once_is_served() {
+    let scenario = Scenario {
+        join_within: Duration::from_secs(2),
+        ..small()
+    };
+    check(&scenario, 3.0);
+}
+
+#[test]
+fn who_comes_and_goes_does_not_hold_the_others_up() {
+    let plain = whole(&small());
+    let scenario = Scenario {
+        churn_percent_per_minute: 100,
+        ..small()
+    };
+    check(&scenario, 1.25 * plain.over_bound.last);
+}
+
+#[test]
+fn liars_hold_nobody_up_and_those_that_send_wrong_bytes_are_dropped() {
+    let plain = whole(&small());
+    let scenario = Scenario {
+        tempers: vec![(Temper::WrongBytes, 4), (Temper::FalseHaves, 3), (Temper::Stalls, 3)],
+        ..small()
+    };
+    let report = check(&scenario, 1.25 * plain.over_bound.last);
+    assert!(report.wrong_bytes_peers > 0, "{report:?}");
+    assert_eq!(report.dropped_liars, report.wrong_bytes_peers, "{report:?}");
+    assert_eq!(report.dropped, report.dropped_liars, "nobody else: {report:?}");
+}
+
+#[test]
+fn who_gives_nothing_costs_what_it_takes() {
+    let scenario = Scenario {
+        tempers: vec![(Temper::FreeRider, 20)],
+        ..small()
+    };
+    check(&scenario, 3.0);
+}
+
+#[test]
+fn the_publisher_may_go_once_a_copy_is_out() {
+    let scenario = Scenario {
+        publisher_leaves: true,
+        ..small()
+    };
+    check(&scenario, 3.0);
+}
+
+#[test]
+fn two_halves_end_once_they_are_one_again() {
+    let scenario = Scenario {
+        parted: Some([Duration::from_secs(1), Duration::from_secs(8)]),
+        ..small()
+    };
+    let report = whole(&scenario);
+    assert!(
+        report.over_bound.p50 * report.bound_s < 8.0 + 3.0 * report.bound_s,
+        "{report:?}"
+    );
+}
+
+/// Without what readers tell each other, and in order, a swarm is no better than it is said to be: a judge that passes those judges nothing.
+#[test]
+fn a_swarm_that_is_deaf_or_goes_in_order_misses_the_bound() {
+    for fault in [Fault::NoHaves, Fault::InOrder] {
+        let report = run(&Scenario {
+            fault,
+            ..Scenario::bench()
+        });
+        assert!(report.over_bound.last > 1.3, "{fault:?}: {report:?}");
+    }
+    let report = run(&Scenario {
+        fault: Fault::NoSpread,
+        ..Scenario::bench()
+    });
+    assert!(report.publisher_copies > 1.3, "{report:?}");
+}

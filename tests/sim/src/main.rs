@@ -30,6 +30,9 @@ struct Args {
     /// Lines serve one chunk after the other, and not all connections in turn.
     #[arg(long)]
     chunk_by_chunk: bool,
+    /// Nodes that have loaded so much for others are busy, in MiB.
+    #[arg(long)]
+    busy_mib: Option<u64>,
     #[arg(long, default_value_t = 512)]
     chunk_kib: u32,
     /// Bytes that a reader wants at a time, in MiB.
@@ -56,6 +59,7 @@ fn scenario(name: &str, args: &Args) -> Option<Scenario> {
         piece_bytes: args.piece_kib << 10,
         chunk_bytes: args.chunk_kib << 10,
         service,
+        busy_bytes: args.busy_mib.map_or(u64::MAX, |mib| mib << 20),
         wanted_bytes_max: args.wanted_mib.map_or(plain.wanted_bytes_max, |mib| mib << 20),
         ..plain
     };

@@ -116,6 +116,8 @@ pub struct Scenario {
     pub wanted_bytes_max: u64,
     /// Which connection is served next.
     pub service: Service,
+    /// Bytes of answers under way at which a node says that it is busy, to asks for what others may have.
+    pub busy_bytes: u64,
     /// What is broken on purpose.
     pub fault: Fault,
     /// Settings of the scheduler.
@@ -147,6 +149,7 @@ impl Scenario {
             between_zones: None,
             wanted_bytes_max: 2 * scheduler.inflight_bytes_max,
             service: Service::InTurn,
+            busy_bytes: u64::MAX,
             fault: Fault::None,
             scheduler,
             time_max: Duration::from_secs(3600),

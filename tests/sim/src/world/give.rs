@@ -61,14 +61,18 @@ impl World {
     fn answer(&mut self, id: FlowId, asked: Asked) -> Answer {
         let ends = self.conn(id.conn).ends;
         let (now, may_refer) = (self.now, self.scenario.fault != Fault::NoSpread);
-        let at = self.node(ends[id.side]);
+        let at = &self.nodes[ends[id.side] as usize];
         match at.temper {
             Temper::Stalls => Answer::Nothing,
             Temper::WrongBytes => Answer::Bytes,
             Temper::FalseHaves => Answer::Refusal(Refusal::NotHeld),
             Temper::FreeRider => Answer::Refusal(Refusal::Busy),
             Temper::Honest if !at.holds(asked.chunk) => Answer::Refusal(Refusal::NotHeld),
+            Temper::Honest if asked.is_of_anyone && self.loaded_bytes(ends[id.side]) >= self.scenario.busy_bytes => {
+                Answer::Refusal(Refusal::Busy)
+            }
             Temper::Honest => {
+                let at = self.node(ends[id.side]);
                 let peer = names::peer(ends[1 - id.side]);
                 let tag = names::chunk(asked.chunk, 0).id.into();
                 match asked.is_of_anyone && may_refer && at.spread.on_give(now, peer, tag) {
@@ -77,6 +81,16 @@ impl World {
                 }
             }
         }
+    }
+
+    /// What a node has brought from the disk for all its peers and not sent.
+    fn loaded_bytes(&self, node: u32) -> u64 {
+        let conns = self.nodes[node as usize].conns.values();
+        let flows = conns.map(|id| {
+            let conn = &self.conns[id.0 as usize];
+            &conn.flows[usize::from(conn.ends[1] == node)]
+        });
+        flows.map(Flow::loaded_bytes).sum()
     }
 
     /// A flow that can send something gets its turn at the line, or first where the zones meet.

@@ -10,6 +10,7 @@ mod serving;
 mod shares;
 mod sought;
 mod submit;
+mod tag;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -33,6 +34,7 @@ use self::sends::Sends;
 use self::shares::Shares;
 use self::sought::Sought;
 pub(crate) use self::submit::Submit;
+use self::tag::Tag;
 use crate::backlog::Backlog;
 use crate::clock::Clock;
 use crate::congestion::Chosen;
@@ -132,40 +134,6 @@ impl Bound {
             socket,
             local,
             server: BTreeMap::new(),
-        }
-    }
-}
-
-/// What a tag of the ring stands for.
-enum Tag {
-    Receive(SocketId),
-    /// Of a connection.
-    Send(PathId),
-    /// Of the endpoint itself.
-    Respond,
-    Load(u64),
-}
-
-impl Tag {
-    const KIND_SHIFT: u32 = 60;
-
-    fn encode(&self) -> u64 {
-        match self {
-            Self::Receive(id) => u64::from(id.0),
-            Self::Send(path) => 1 << Self::KIND_SHIFT | path.0,
-            Self::Load(id) => 2 << Self::KIND_SHIFT | id,
-            Self::Respond => 3 << Self::KIND_SHIFT,
-        }
-    }
-
-    fn decode(tag: u64) -> Option<Self> {
-        let value = tag & ((1 << Self::KIND_SHIFT) - 1);
-        match tag >> Self::KIND_SHIFT {
-            0 => Some(Self::Receive(SocketId(u16::try_from(value).ok()?))),
-            1 => Some(Self::Send(PathId(value))),
-            2 => Some(Self::Load(value)),
-            3 => Some(Self::Respond),
-            _ => None,
         }
     }
 }

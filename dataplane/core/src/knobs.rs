@@ -239,7 +239,7 @@ impl fmt::Display for Domain {
 
 const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
-fn parse_bytes(text: &str) -> Option<u64> {
+pub(crate) fn parse_bytes(text: &str) -> Option<u64> {
     let unit = UNITS
         .iter()
         .find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, *scale)));

@@ -1,11 +1,13 @@
 //! Ways to a peer: which there are, whether they live, which carry the bytes.
 
+mod caps;
 pub mod health;
 mod lane;
 mod pairs;
 mod policy;
 mod rules;
 
+pub use caps::{BadCap, Cap, CapRule, Direction, LaneCaps};
 pub use lane::{Lane, LaneId, LaneLost};
 pub use pairs::{Ends, Pair};
 pub use policy::{Mode, Policy, Way, WayFigures};

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ares_core::knobs::{Knob, ROWS, Setting};
-use ares_core::path::{BadPattern, LanePattern, WEIGHT_MAX};
+use ares_core::path::{BadCap, BadPattern, Cap, Direction, LaneCaps, LanePattern, WEIGHT_MAX};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -29,6 +29,7 @@ pub(crate) struct FileConfig {
     pub(crate) lanes_include: Option<Vec<LanePattern>>,
     pub(crate) lanes_exclude: Option<Vec<LanePattern>>,
     pub(crate) lanes_weight: Option<Vec<(LanePattern, u32)>>,
+    pub(crate) lanes_caps: LaneCaps,
     pub(crate) seeds: Option<Vec<Seed>>,
     pub(crate) mdns: Option<bool>,
     /// Knobs, as `ares set` takes them.
@@ -46,7 +47,7 @@ pub(crate) fn keys() -> Vec<(String, &'static str)> {
 }
 
 /// Those of them that are no knobs: table, key and meaning.
-const KEYS: [(&str, &str); 14] = [
+const KEYS: [(&str, &str); 16] = [
     ("state", "directory of identity, store and admin socket"),
     ("listen", "addresses to serve on, [\"IP:PORT\", ..]"),
     ("log", "log filter, as in ARES_LOG"),
@@ -59,6 +60,14 @@ const KEYS: [(&str, &str); 14] = [
     ("lanes.include", "interfaces or addresses to use, [\"eth*\", \"10.0.0.0/16\"]"),
     ("lanes.exclude", "interfaces or addresses to leave alone"),
     ("lanes.weight", "which lanes `path-mode` standby prefers, { eth0 = 2 }"),
+    (
+        "lanes.cap_up",
+        "bytes a second that lanes send at most, { \"eth*\" = \"20MiB\" }",
+    ),
+    (
+        "lanes.cap_down",
+        "bytes a second that come over lanes at most, { wg0 = \"4MiB\" }",
+    ),
     ("swarm.seeds", "peers to ask about every release, [\"PEER@IP:PORT\", ..]"),
     ("swarm.mdns", "find peers on the local network, and be found"),
 ];
@@ -96,6 +105,14 @@ pub(crate) enum FileError {
         key: String,
         why: BadPattern,
     },
+    /// A cap of lanes that is none; `why` names it and says what to write.
+    #[error("config {}, line {line}: `{key}`: {why}", path.display())]
+    BadCap {
+        path: PathBuf,
+        line: usize,
+        key: String,
+        why: BadCap,
+    },
     /// A seed that is none; `why` names it and says what to write.
     #[error("config {}, line {line}: `{key}`: {why}", path.display())]
     BadSeed {
@@ -116,9 +133,11 @@ impl FileError {
                 Some(format!("known keys: {}", keys.join(", ")))
             }
             FileError::Unreadable { .. } => Some("give another file with --config, or make it readable".to_owned()),
-            FileError::Syntax { .. } | FileError::BadValue { .. } | FileError::BadPattern { .. } | FileError::BadSeed { .. } => {
-                None
-            }
+            FileError::Syntax { .. }
+            | FileError::BadValue { .. }
+            | FileError::BadPattern { .. }
+            | FileError::BadCap { .. }
+            | FileError::BadSeed { .. } => None,
         }
     }
 }
@@ -183,6 +202,8 @@ impl Source<'_> {
             "lanes.include" => config.lanes_include = Some(self.patterns(key, value)?),
             "lanes.exclude" => config.lanes_exclude = Some(self.patterns(key, value)?),
             "lanes.weight" => config.lanes_weight = Some(self.weights(key, value)?),
+            "lanes.cap_up" => self.caps(key, Direction::Up, value, config)?,
+            "lanes.cap_down" => self.caps(key, Direction::Down, value, config)?,
             "swarm.seeds" => config.seeds = Some(self.seeds(key, value)?),
             "swarm.mdns" => config.mdns = Some(self.switch(key, value)?),
             _ => {
@@ -212,11 +233,7 @@ impl Source<'_> {
 
     /// A number stands for itself, whatever else is written as `ares set` takes it.
     fn knob(&self, key: &str, knob: Knob, value: &Spanned<DeValue<'_>>) -> Result<Setting, FileError> {
-        let written = value.get_ref();
-        let text = written
-            .as_str()
-            .or_else(|| written.as_integer().filter(|n| n.radix() == 10).map(|n| n.as_str()));
-        let setting = text.and_then(|text| Setting::parse(knob, text).ok());
+        let setting = text_of(value).and_then(|text| Setting::parse(knob, text).ok());
         setting.ok_or_else(|| self.bad(key, value, knob.row().domain.to_string()))
     }
 
@@ -294,6 +311,32 @@ impl Source<'_> {
         table.iter().map(parse).collect()
     }
 
+    /// A number stands for itself, whatever else is written as `ares set` takes it.
+    fn caps(
+        &self,
+        key: &str,
+        direction: Direction,
+        value: &Spanned<DeValue<'_>>,
+        config: &mut FileConfig,
+    ) -> Result<(), FileError> {
+        let DeValue::Table(table) = value.get_ref() else {
+            return Err(self.bad(key, value, "a table of interfaces or addresses, such as { eth0 = \"20MiB\" }"));
+        };
+        for (name, value) in table.iter() {
+            let pattern = self.pattern(key, name.span().start, name.get_ref())?;
+            let key = format!("{key}.{}", name.get_ref());
+            let text = text_of(value).ok_or_else(|| self.bad(&key, value, "bytes per second, such as \"20MiB\""))?;
+            let set = Cap::parse(text).and_then(|cap| config.lanes_caps.set(direction, pattern, cap));
+            set.map_err(|why| FileError::BadCap {
+                path: self.path.to_owned(),
+                line: self.line(value.span().start),
+                key,
+                why,
+            })?;
+        }
+        Ok(())
+    }
+
     fn pattern(&self, key: &str, at: usize, entry: &str) -> Result<LanePattern, FileError> {
         entry.parse().map_err(|why| FileError::BadPattern {
             path: self.path.to_owned(),
@@ -302,6 +345,14 @@ impl Source<'_> {
             why,
         })
     }
+}
+
+/// A string, or a number as it is written.
+fn text_of<'v>(value: &'v Spanned<DeValue<'_>>) -> Option<&'v str> {
+    let written = value.get_ref();
+    written
+        .as_str()
+        .or_else(|| written.as_integer().filter(|n| n.radix() == 10).map(|n| n.as_str()))
 }
 
 fn integer<N: FromStr>(value: &Spanned<DeValue<'_>>) -> Option<N> {
@@ -323,6 +374,7 @@ mod tests {
         let text = "state = \"/s\"\nlisten = [\"0.0.0.0:1\", \"[::]:2\"]\nlog = \"debug\"\n[node]\nshards = 2\nworkers = 3\n\
                     dial_timeout = \"5s\"\nstall_timeout = \"500ms\"\n[mount]\npatience = \"1m\"\nallow_other = true\n\
                     [lanes]\ninclude = [\"eth*\"]\nexclude = [\"10.0.0.0/8\", \"wg0\"]\nweight = { eth0 = 2, \"eth0.7\" = 1000 }\n\
+                    cap_up = { \"eth*\" = \"20MiB\", wg0 = 1000000 }\ncap_down = { eth0 = \"none\", \"10.0.0.0/8\" = \"1GiB\" }\n\
                     [swarm]\nseeds = [\"{SEED}\"]\nmdns = false\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n";
         let config = parse(Path::new("f"), &text.replace("{SEED}", SEED)).unwrap();
         let pattern = |entry: &str| entry.parse().unwrap();
@@ -339,6 +391,17 @@ mod tests {
             lanes_include: Some(vec![pattern("eth*")]),
             lanes_exclude: Some(vec![pattern("10.0.0.0/8"), pattern("wg0")]),
             lanes_weight: Some(vec![(pattern("eth0"), 2), (pattern("eth0.7"), 1000)]),
+            lanes_caps: {
+                let mut caps = LaneCaps::default();
+                for (direction, entry, cap) in [
+                    (Direction::Down, "10.0.0.0/8", "1GiB"),
+                    (Direction::Up, "eth*", "20MiB"),
+                    (Direction::Up, "wg0", "1000000"),
+                ] {
+                    caps.set(direction, pattern(entry), Cap::parse(cap).unwrap()).unwrap();
+                }
+                caps
+            },
             seeds: Some(vec![SEED.parse().unwrap()]),
             mdns: Some(false),
             set: [(Knob::Congestion, "bbr"), (Knob::GetWindow, "8MiB")]
@@ -421,6 +484,10 @@ mod tests {
             "line 2: `lanes.exclude`",
             "`10.0.0.0/40`",
         );
+        check("[lanes]\ncap_up = 7", 2, "lanes.cap_up");
+        check("[lanes]\ncap_down = { eth0 = true }", 2, "lanes.cap_down.eth0");
+        check_pattern("[lanes.cap_up]\n\"a b\" = 1000000", "line 2: `lanes.cap_up`", "`a b`");
+        check_pattern("[lanes.cap_down]\neth0 = \"10MB\"", "line 2: `lanes.cap_down.eth0`", "256KiB");
         check_pattern("[lanes.weight]\n\"a b\" = 2", "line 2: `lanes.weight`", "`a b`");
         check("[swarm]\nseeds = \"a@b\"", 2, "swarm.seeds");
         check("[swarm]\nseeds = [\n7]", 3, "swarm.seeds");

@@ -164,6 +164,7 @@ pub(crate) fn resolve(args: &GlobalArgs, env: &dyn Fn(&str) -> Option<std::ffi::
             include: given(&args.lane).or(file.lanes_include).unwrap_or_default(),
             exclude: given(&args.no_lane).or(file.lanes_exclude).unwrap_or_default(),
             weights: file.lanes_weight.unwrap_or_default(),
+            caps: file.lanes_caps,
         },
         seeds: given(&args.seed).or(file.seeds).unwrap_or_default(),
         mdns: !args.no_mdns && file.mdns.unwrap_or(true),

@@ -182,6 +182,10 @@ pub struct PathStatus {
     pub figures: PathFigures,
     /// Name of the interface that has the local address.
     pub interface: Option<String>,
+    /// What its lane may send at most, in bytes per second, together with lanes like it.
+    pub cap_up_bytes_per_s: Option<u64>,
+    /// The same of what comes.
+    pub cap_down_bytes_per_s: Option<u64>,
     /// How it fares.
     pub state: PathState,
     /// Its part (0 to 1) of what all paths to the peer have carried in the last seconds; none where that is nothing.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ares_core::chunk::ReleaseId;
 use ares_core::knobs::{Setting, Settings};
-use ares_core::path::{LaneRules, Mode};
+use ares_core::path::{BadCap, Cap, Direction, LaneCaps, LanePattern, LaneRules, Mode};
 use ares_core::peer::{PeerAt, PeerId};
 use ares_core::swarm::{FetchError, Want};
 use ares_core::wire::Peers;
@@ -39,6 +39,8 @@ pub(crate) struct Inner {
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) store: Arc<Store>,
     pub(crate) lanes: LaneRules,
+    /// Those of `lanes` at the start, and what became of them since.
+    pub(crate) caps: Mutex<LaneCaps>,
     pub(crate) sink: Sink,
     /// As they are obeyed now.
     pub(crate) settings: Mutex<Settings>,
@@ -178,6 +180,19 @@ impl Handle {
         let (old, answer) = bounded(1);
         self.tell(ToHub::Mode { release, mode, old });
         answer.recv_timeout(STATUS_MAX).map_err(|_| Stopping)
+    }
+
+    /// What lanes may carry at most, as it is now.
+    pub fn lane_caps(&self) -> LaneCaps {
+        lock(&self.inner.caps).clone()
+    }
+
+    /// Lets lanes like these carry no more than this together, or as much as they can, as long as the node lives. What it was before.
+    pub fn set_lane_cap(&self, direction: Direction, pattern: LanePattern, cap: Option<Cap>) -> Result<Option<Cap>, BadCap> {
+        let mut caps = lock(&self.inner.caps);
+        let old = caps.set(direction, pattern, cap)?;
+        self.tell(ToHub::Caps(caps.clone()));
+        Ok(old)
     }
 
     pub(crate) fn tell_discovery(&self, message: ToDiscovery) {

@@ -14,6 +14,7 @@ pub mod import;
 mod lanes;
 mod mailbox;
 mod node;
+mod pacer;
 mod path_ids;
 mod quic;
 mod shard;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId};
 use ares_core::knobs::Setting;
 use ares_core::path::health::Pulse;
-use ares_core::path::{Lane, LaneLost, Mode};
+use ares_core::path::{Lane, LaneCaps, LaneLost, Mode};
 use ares_core::peer::{Address, PathId, PeerAt, PeerId, Source};
 use ares_core::swarm::{AskId, BlobPlace, FetchError, Refusal, SourceStats, Want};
 use ares_core::wire::{ClaimState, CloseCode, Frame, Have, Load, Peers, WireError};
@@ -22,6 +22,7 @@ use crossbeam::channel::Sender;
 
 use crate::api::{PathFigures, Status, WantId};
 use crate::hub::Waiter;
+use crate::pacer::Pacers;
 
 /// Messages a mailbox holds before its senders wait.
 pub(crate) const MAILBOX_MAX: usize = 8192;
@@ -48,6 +49,8 @@ pub(crate) enum ToShard {
     Paths(Sender<Vec<(PeerId, PathFigures)>>),
     /// Obey another setting.
     Tune(Tune),
+    /// Let lanes carry no more than these say.
+    Pace(Pacers),
     /// Close everything and end the thread.
     Stop,
 }
@@ -174,6 +177,8 @@ pub(crate) enum ToHub {
     },
     /// A peer told which chunks of a release it has too.
     Have { peer: PeerId, have: Have },
+    /// Lanes may carry so much at most from now on.
+    Caps(LaneCaps),
     /// A peer told how busy it is with others.
     Load { peer: PeerId, load: Load },
     /// A peer told who else takes part in a release.

@@ -94,6 +94,7 @@ impl Node {
             listen: listen.clone(),
             store,
             lanes: config.lanes.clone(),
+            caps: Mutex::new(config.lanes.caps.clone()),
             sink: config.sink,
             settings: Mutex::new(with_granted(&config.settings, &sockets)),
             tuning: Mutex::default(),

@@ -7,7 +7,7 @@ use ares_core::limits::{CHUNK_BYTES_MAX, FRAME_BYTES_MAX};
 use ares_core::wire::ASK_BYTES_MAX;
 use aws_lc_rs::hmac;
 use quinn_proto::{
-    Connection, EndpointConfig, HashedConnectionIdGenerator, MtuDiscoveryConfig, Side, StreamId, TransportConfig, VarInt,
+    Connection, EndpointConfig, HashedConnectionIdGenerator, MtuDiscoveryConfig, StreamId, TransportConfig, VarInt,
 };
 
 use crate::congestion::Chosen;
@@ -52,9 +52,9 @@ pub(crate) fn endpoint_config(reset_secret: &[u8; 32]) -> EndpointConfig {
     config
 }
 
-/// For a connection over a link whose MTU is `link_mtu` bytes, opened by us (`Side::Client`) or by the peer. Starts at 1,200 bytes of payload and probes up to what the
-/// link can carry; probes above it are lost, not counted as congestion.
-pub(crate) fn transport_config(link_mtu: u32, side: Side, congestion: &Arc<Chosen>) -> Arc<TransportConfig> {
+/// For a connection over a link whose MTU is `link_mtu` bytes, whose peer may send so much before we read. Starts at 1,200 bytes of payload
+/// and probes up to what the link can carry; probes above it are lost, not counted as congestion.
+pub(crate) fn transport_config(link_mtu: u32, receive_window: VarInt, congestion: &Arc<Chosen>) -> Arc<TransportConfig> {
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(payload_of(link_mtu));
     let mut config = TransportConfig::default();
@@ -62,10 +62,7 @@ pub(crate) fn transport_config(link_mtu: u32, side: Side, congestion: &Arc<Chose
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
-        .receive_window(match side {
-            Side::Client => asker_window(),
-            Side::Server => VarInt::from_u32(STRANGER_WINDOW_BYTES),
-        })
+        .receive_window(receive_window)
         .send_window(SEND_WINDOW_BYTES_MIN)
         // Chunk by chunk: the receiver hashes the first one while the next is under way, and fills few buffers at a time.
         .send_fairness(false)
@@ -93,9 +90,15 @@ pub(crate) fn prefer(quic: &mut Connection, id: StreamId, precedence: Precedence
     let _ = quic.send_stream(id).set_priority(precedence as i32);
 }
 
-/// What a peer that we ask may send before we read.
-pub(crate) fn asker_window() -> VarInt {
-    VarInt::from_u32(CONNECTION_WINDOW_BYTES)
+/// What a peer may send before we read: less where its lane has a cap, which lets it come no faster than it is read.
+pub(crate) fn receive_window(is_asked: bool, ahead_bytes: Option<u64>) -> VarInt {
+    let whole = if is_asked {
+        CONNECTION_WINDOW_BYTES
+    } else {
+        STRANGER_WINDOW_BYTES
+    };
+    let ahead_bytes = ahead_bytes.and_then(|bytes| u32::try_from(bytes).ok());
+    VarInt::from_u32(ahead_bytes.map_or(whole, |bytes| bytes.min(whole)))
 }
 
 /// What is kept for retransmission on a path with this congestion window: so much more that we never wait for ourselves, also while

@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::Lane;
 use super::lane::share_prefix;
+use super::{Lane, LaneCaps};
 
 /// The greatest weight a lane may be given; without a rule it is 1.
 pub const WEIGHT_MAX: u32 = 1000;
@@ -22,6 +22,8 @@ pub struct LaneRules {
     pub exclude: Vec<LanePattern>,
     /// How much lanes like these count, from 1 to `WEIGHT_MAX`.
     pub weights: Vec<(LanePattern, u32)>,
+    /// How much they may carry.
+    pub caps: LaneCaps,
 }
 
 impl LaneRules {
@@ -216,7 +218,7 @@ mod tests {
             let rules = LaneRules {
                 include: patterns(include),
                 exclude: patterns(exclude),
-                weights: Vec::new(),
+                ..LaneRules::default()
             };
             let chosen = rules.choose(all.clone());
             let names: Vec<&str> = chosen.iter().map(|lane| lane.name.as_str()).collect();

@@ -42,6 +42,7 @@ use crate::clock::Clock;
 use crate::counters::{Totals, add};
 use crate::lanes::Routes;
 use crate::mailbox::{CloseReason, End, Job, PathAsk, ShardPost, ToHub, ToShard, Tune};
+use crate::pacer::Pacers;
 use crate::path_ids::PathIds;
 use crate::store::Store;
 
@@ -187,6 +188,10 @@ impl Hub {
             } => self.on_path_up(now, source, remote, shard, rtt),
             ToHub::PathDown { path, end } => self.on_path_down(now, path, &end),
             ToHub::Lanes(lanes) => self.on_lanes(now, lanes),
+            ToHub::Caps(caps) => {
+                self.parts.config.lanes.caps = caps;
+                self.pace();
+            }
             ToHub::Ports { source, ports, nonce } => {
                 self.dialer.on_ports(now, source.peer, source.path, &ports);
                 self.on_life(now, source, nonce);
@@ -374,6 +379,7 @@ impl Hub {
         self.addresses
             .on_own(lanes.iter().filter(|lane| lane.is_up).map(|lane| lane.ip).collect());
         self.lanes = lanes;
+        self.pace();
         let lost = |path: &Path| path.lane.as_ref()?.lost(&self.lanes);
         let lost: Vec<(PathId, LaneLost)> = self.paths.iter().filter_map(|(id, path)| Some((*id, lost(path)?))).collect();
         for (path, why) in lost {
@@ -383,6 +389,14 @@ impl Hub {
                 why: CloseReason::LaneLost(why),
             });
             self.on_path_down(now, path, &end);
+        }
+    }
+
+    /// Tells the shards what lanes may carry.
+    fn pace(&self) {
+        let pacers = Pacers::new(&self.parts.config.lanes.caps, &self.lanes);
+        for shard in &self.parts.shards {
+            shard.send(ToShard::Pace(pacers.clone()));
         }
     }
 

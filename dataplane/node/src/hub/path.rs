@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use ares_core::path::Lane;
 use ares_core::path::health::Pulse;
+use ares_core::path::{Direction, Lane, LaneCaps};
 use ares_core::peer::{PathId, PeerId};
 use ares_core::time::Instant;
 
@@ -79,11 +79,15 @@ impl Path {
         self.switched_why = why;
     }
 
-    fn status(&self, now: Instant, figures: PathFigures, all_bytes_per_s: u64, lanes: &[Lane]) -> PathStatus {
+    fn status(&self, now: Instant, figures: PathFigures, all_bytes_per_s: u64, lanes: &[Lane], caps: &LaneCaps) -> PathStatus {
         let carried = bytes_per_s(&figures);
         let by_address = || lanes.iter().find(|lane| Some(lane.ip) == figures.local);
         let lane = self.lane.as_ref().or_else(by_address);
+        let [cap_up_bytes_per_s, cap_down_bytes_per_s] =
+            Direction::ALL.map(|direction| Some(caps.rules()[caps.rule_of(direction, lane?)?].cap.bytes_per_s()));
         PathStatus {
+            cap_up_bytes_per_s,
+            cap_down_bytes_per_s,
             interface: lane.map(|lane| lane.name.clone()),
             state: match carried + figures.inflight_bytes {
                 _ if self.is_suspect => PathState::Suspect,
@@ -108,10 +112,11 @@ pub(super) fn statuses(
     figures: Vec<PathFigures>,
     known: &BTreeMap<PathId, Path>,
     lanes: &[Lane],
+    caps: &LaneCaps,
 ) -> Vec<PathStatus> {
     let all = figures.iter().map(bytes_per_s).sum();
     // A path that has come up or gone this very moment is shown the next time.
-    let status = |figures: PathFigures| Some(known.get(&PathId(figures.path))?.status(now, figures, all, lanes));
+    let status = |figures: PathFigures| Some(known.get(&PathId(figures.path))?.status(now, figures, all, lanes, caps));
     figures.into_iter().filter_map(status).collect()
 }
 
@@ -161,7 +166,7 @@ mod tests {
                 figures(2, 0, 0),
                 figures(9, 7, 7),
             ];
-            statuses(at_s(10), all, known, &[])
+            statuses(at_s(10), all, known, &[], &LaneCaps::default())
         };
         let shown = look(&known);
         let states: Vec<PathState> = shown.iter().map(|path| path.state).collect();
@@ -186,6 +191,10 @@ mod tests {
         assert_eq!(shown[0].switched_why, "went silent");
         known.get_mut(&PathId(0)).expect("it is known").on_pulse(at_s(9), Pulse::Well);
         assert_eq!(look(&known)[0].state, PathState::Up);
-        assert!(statuses(at_s(10), vec![figures(0, 0, 0)], &known, &[])[0].share.is_none());
+        assert!(
+            statuses(at_s(10), vec![figures(0, 0, 0)], &known, &[], &LaneCaps::default())[0]
+                .share
+                .is_none()
+        );
     }
 }

@@ -24,12 +24,14 @@ use quinn_proto::{
 };
 
 use super::asking::{Asking, Outcome};
+use super::gate::Gate;
 use super::meter::{Carried, Meter};
 use super::serving::Serving;
 use crate::api::{PathFigures, PeerBytes};
 use crate::backlog::{Backlog, Part};
 use crate::clock::Clock;
 use crate::mailbox::{End, PathAsk};
+use crate::pacer::Paced;
 use crate::quic::Precedence;
 use crate::{congestion, quic, tls};
 
@@ -44,6 +46,9 @@ pub(super) struct Conn {
     /// What waits here for the peer, as others are told of it; from when its key is proven.
     part: Option<Part>,
     teller: LoadTeller,
+    pub(super) gate: Gate,
+    /// What the peer may send before it is read, where its lane has a cap.
+    receive_window: Option<u64>,
     remote: SocketAddr,
     /// Where all its datagrams leave from, if not from where the kernel says.
     lane: Option<Lane>,
@@ -136,6 +141,8 @@ impl Conn {
             lane,
             asking: Asking::default(),
             serving: Serving::default(),
+            gate: Gate::default(),
+            receive_window: None,
             part: None,
             teller: LoadTeller::default(),
             exchange: Exchange::new(now, ExchangeLimits::default(), hello),
@@ -165,9 +172,15 @@ impl Conn {
         self.lane.as_ref()
     }
 
-    /// A packet came over it, to this address.
-    pub(super) fn on_heard(&mut self, now: time::Instant, local: Option<IpAddr>) {
+    /// The address of ours that it has, where that is known.
+    pub(super) fn local_ip(&self) -> Option<IpAddr> {
+        self.lane.as_ref().map(|lane| lane.ip).or(self.local)
+    }
+
+    /// A packet of so many bytes came over it, to this address.
+    pub(super) fn on_heard(&mut self, now: time::Instant, local: Option<IpAddr>, bytes: usize) {
         self.health.on_heard(now);
+        self.gate.on_received(now, bytes);
         self.local = local.or(self.local);
     }
 
@@ -233,8 +246,24 @@ impl Conn {
             return false;
         }
         self.is_sought = true;
-        self.quic.set_receive_window(quic::asker_window());
+        self.quic.set_receive_window(quic::receive_window(true, self.receive_window));
         true
+    }
+
+    /// Obeys these caps of its lane from now on.
+    pub(super) fn pace(&mut self, paced: Paced) {
+        self.gate.set(paced, self.is_sought);
+        // In steps, so that it changes with the distance and not with each measurement.
+        let rtt = match self.phase {
+            Phase::Opening => Duration::ZERO,
+            _ => Duration::from_millis((self.quic.rtt().as_millis() as u64).next_power_of_two()),
+        };
+        let ahead_bytes = self.gate.ahead_bytes(rtt);
+        if self.receive_window != ahead_bytes {
+            self.quic
+                .set_receive_window(quic::receive_window(self.is_sought, ahead_bytes));
+            self.receive_window = ahead_bytes;
+        }
     }
 
     /// Whether this side has ever wanted something of the peer.
@@ -255,8 +284,8 @@ impl Conn {
         self.quic.set_send_window(window);
     }
 
-    /// Counts what waits here for the peer, and tells it, where it waits for something, how busy the node is with others. `served_bytes`: what has gone out
-    /// to all of them since the node began.
+    /// Counts what waits here for the peer, and tells it, where it waits for something, how busy the node is with others. `served_bytes`: what
+    /// has gone out to all of them since the node began.
     pub(super) fn tell_load(&mut self, now: time::Instant, backlog: &Arc<Backlog>, served_bytes: &AtomicU64) {
         let Some(peer) = self.peer.filter(|_| self.phase == Phase::Up) else {
             self.part = None;
@@ -316,8 +345,10 @@ impl Conn {
     /// When something is due though nothing comes.
     pub(super) fn deadline(&mut self, clock: &Clock) -> Option<Instant> {
         let health = self.health.deadline().filter(|_| self.phase == Phase::Up);
-        let health = health.map(|at| clock.instant(at));
-        [self.quic.poll_timeout(), health].into_iter().flatten().min()
+        let reads = self.gate.reads_at().filter(|_| self.phase == Phase::Up);
+        let own = [health, reads].into_iter().flatten().min();
+        let own = own.map(|at| clock.instant(at));
+        [self.quic.poll_timeout(), own].into_iter().flatten().min()
     }
 
     /// What may be in flight, in bytes. The window that the controller shows to QUIC is narrower between bursts.
@@ -360,6 +391,9 @@ impl Conn {
         }
         if self.phase == Phase::Down {
             return;
+        }
+        while let Some(id) = self.gate.next_held(clock.at(now)) {
+            self.read_answer(now, id, said);
         }
         self.poll_exchange(now, said);
         self.write_control();
@@ -441,13 +475,22 @@ impl Conn {
             self.read_control(clock.at(now), id);
             Ok(())
         } else if self.asking.owns(id) {
-            let mut outcomes = Vec::new();
-            let verdict = self.asking.on_readable(id, &mut self.quic, &mut outcomes);
-            said.extend(outcomes.into_iter().map(Said::Ask));
-            verdict
+            if self.gate.admits(clock.at(now), id) {
+                self.read_answer(now, id, said);
+            }
+            Ok(())
         } else {
             self.serving.on_readable(id, &mut self.quic)
         };
+        if let Err(error) = verdict {
+            self.violate(now, error, said);
+        }
+    }
+
+    fn read_answer(&mut self, now: Instant, id: StreamId, said: &mut Vec<Said>) {
+        let mut outcomes = Vec::new();
+        let verdict = self.asking.on_readable(id, &mut self.quic, &mut outcomes);
+        said.extend(outcomes.into_iter().map(Said::Ask));
         if let Err(error) = verdict {
             self.violate(now, error, said);
         }
@@ -536,7 +579,7 @@ impl Conn {
             path: self.path.0,
             shard,
             remote: self.remote,
-            local: self.lane.as_ref().map(|lane| lane.ip).or(self.local),
+            local: self.local_ip(),
             rtt_ms: self.quic.rtt().as_secs_f64() * 1e3,
             mtu: stats.path.current_mtu,
             rx_bytes: stats.udp_rx.bytes,

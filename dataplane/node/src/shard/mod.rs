@@ -3,6 +3,7 @@
 
 mod asking;
 mod conn;
+mod gate;
 mod loads;
 mod meter;
 mod sends;
@@ -25,12 +26,12 @@ use ares_core::swarm::Spread;
 use ares_core::wire::{AskItem, Hello, PROTOCOL_VERSION};
 use ares_ring::{Buffer, Completion, Datagrams, Op, OpError, Outcome, Ring, SocketError, Target, UdpSocket};
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
-use quinn_proto::{ClientConfig, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint, Incoming, ServerConfig, Side};
+use quinn_proto::{ClientConfig, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint, Incoming, ServerConfig};
 
 use self::asking::Outcome as AskOutcome;
 use self::conn::{Conn, Said};
 use self::loads::Loads;
-use self::sends::Sends;
+use self::sends::{Sends, Sent};
 use self::shares::Shares;
 use self::sought::Sought;
 pub(crate) use self::submit::Submit;
@@ -42,6 +43,7 @@ use crate::counters::{Totals, add};
 use crate::lanes::{self, Routes};
 use crate::mailbox::{CloseReason, End, Job, PathAsk, ToHub, ToShard, Tune};
 use crate::node::StartError;
+use crate::pacer::Pacers;
 use crate::path_ids::PathIds;
 use crate::quic;
 use crate::store::Store;
@@ -113,6 +115,7 @@ pub(crate) struct Shard<S = Ring> {
     timer_of: BTreeMap<usize, Instant>,
     loads: Loads,
     shares: Shares,
+    pacers: Pacers,
     sends: Sends,
     /// Answers the endpoint gives by itself (version negotiation, retry, stateless reset).
     scratch: Vec<u8>,
@@ -210,6 +213,7 @@ impl<S: Submit> Shard<S> {
             timer_of: BTreeMap::new(),
             loads: Loads::default(),
             shares: Shares::new(parts.settings.bytes(Knob::ServeWindow)),
+            pacers: Pacers::default(),
             sends: Sends::default(),
             scratch: Vec::new(),
             next_stats: now + STATS_INTERVAL,
@@ -281,13 +285,14 @@ impl<S: Submit> Shard<S> {
         let heard_at = self.parts.clock.at(now);
         while let Some(datagram) = sought::take(&mut datagrams, is_sought) {
             self.scratch.clear();
+            let bytes = datagram.len() + sends::headers_bytes(remote);
             match self.endpoint.handle(now, remote, local_ip, ecn, datagram, &mut self.scratch) {
                 Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                     if let Some(conn) = self.conns.get_mut(&handle.0) {
                         conn.quic.handle_event(event);
                         // What comes from elsewhere QUIC drops: no path migrates.
                         if remote == conn.remote() {
-                            conn.on_heard(heard_at, local_ip);
+                            conn.on_heard(heard_at, local_ip, bytes);
                         }
                         self.mark_dirty(handle.0);
                     }
@@ -385,7 +390,11 @@ impl<S: Submit> Shard<S> {
             return Ok(config.clone());
         }
         let mut config = ServerConfig::with_crypto(Arc::new(self.parts.tls.server()?));
-        config.transport_config(quic::transport_config(mtu, Side::Server, &self.congestion));
+        config.transport_config(quic::transport_config(
+            mtu,
+            quic::receive_window(false, None),
+            &self.congestion,
+        ));
         // A path is one 4-tuple: a peer that moves opens another.
         config.migration(false);
         Ok(configs.entry(mtu).or_insert(Arc::new(config)).clone())
@@ -407,10 +416,9 @@ impl<S: Submit> Shard<S> {
             nonce: self.parts.nonce,
             ports: self.parts.ports[usize::from(id.0)].clone(),
         };
-        self.conns.insert(
-            handle.0,
-            Conn::new(path, id, handle, quic, lane, hello, self.parts.clock.at(now)),
-        );
+        let mut conn = Conn::new(path, id, handle, quic, lane, hello, self.parts.clock.at(now));
+        conn.pace(self.pacers.of(conn.local_ip()));
+        self.conns.insert(handle.0, conn);
         self.by_path.insert(path, handle.0);
         self.mark_dirty(handle.0);
     }
@@ -463,6 +471,11 @@ impl<S: Submit> Shard<S> {
                 // Whoever asked may have gone; that is theirs to know.
                 let _ = done.send(self.tune(setting));
             }
+            ToShard::Pace(pacers) => {
+                self.pacers = pacers;
+                let handles: Vec<usize> = self.conns.keys().copied().collect();
+                handles.into_iter().for_each(|handle| self.mark_dirty(handle));
+            }
             ToShard::Stop => {
                 self.stopping = Some(now + FAREWELL_MAX);
                 let handles: Vec<usize> = self.conns.keys().copied().collect();
@@ -511,7 +524,10 @@ impl<S: Submit> Shard<S> {
             Some(lane) => (self.parts.routes.lane_mtu)(lane, remote),
             None => (self.parts.routes.link_mtu)(Some(self.sockets[at].local.ip()), remote),
         };
-        config.transport_config(quic::transport_config(mtu, Side::Client, &self.congestion));
+        let [_, down] = self.pacers.of(from.as_ref().map(|lane| lane.ip));
+        let ahead_bytes = down.map(|down| down.ahead_bytes(Duration::ZERO));
+        let window = quic::receive_window(true, ahead_bytes);
+        config.transport_config(quic::transport_config(mtu, window, &self.congestion));
         // No certificates, so the name is never looked at; TLS wants one.
         let (handle, quic) = self
             .endpoint
@@ -574,6 +590,7 @@ impl<S: Submit> Shard<S> {
         let Some(conn) = self.conns.get_mut(&handle) else { return };
         let share_bytes = self.shares.each_bytes();
         conn.bound_send_window(share_bytes);
+        conn.pace(self.pacers.of(conn.local_ip()));
         loop {
             while let Some(event) = conn.quic.poll_endpoint_events() {
                 let drained = event.is_drained();
@@ -612,16 +629,23 @@ impl<S: Submit> Shard<S> {
         if conn.check_health(now, &self.parts.clock, &mut said) {
             // Two packets: the second is acknowledged at once.
             conn.quic.ping();
-            self.sends.transmit(&mut self.ring, socket, conn, now, BURSTS_PER_TURN);
+            let clock = &self.parts.clock;
+            self.sends.transmit(&mut self.ring, socket, conn, now, clock, BURSTS_PER_TURN);
             conn.quic.ping();
         }
         tell_all(&self.parts, conn, &mut said);
-        let sent_all = self.sends.transmit(&mut self.ring, socket, conn, now, BURSTS_PER_TURN);
-        let timer = conn.deadline(&self.parts.clock);
-        if !sent_all {
+        let clock = &self.parts.clock;
+        let sent = self.sends.transmit(&mut self.ring, socket, conn, now, clock, BURSTS_PER_TURN);
+        let timer = conn.deadline(clock);
+        let opens_at = conn
+            .gate
+            .opens_at()
+            .filter(|_| sent == Sent::Allowed)
+            .map(|at| clock.instant(at));
+        if sent == Sent::Part {
             self.mark_dirty(handle);
         }
-        self.set_timer(handle, timer);
+        self.set_timer(handle, [timer, opens_at].into_iter().flatten().min());
     }
 
     fn set_timer(&mut self, handle: usize, at: Option<Instant>) {

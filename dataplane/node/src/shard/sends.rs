@@ -1,6 +1,7 @@
 //! Datagrams on their way out: builds bursts (UDP GSO) into pooled buffers and hands them to the ring. Bounded: when all buffers
 //! are with the kernel, connections wait their turn.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use ares_ring::{Ecn, Op, OpError, Origin, SEGMENTS_MAX, SEND_BYTES_MAX, Target};
@@ -10,9 +11,29 @@ use rustix::io::Errno;
 use super::Tag;
 use super::conn::Conn;
 use super::submit::Submit;
+use crate::clock::Clock;
 
 /// Bursts in the kernel's hands at once.
 const BURSTS_MAX: usize = 64;
+
+/// How much of what a connection has was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    All,
+    /// As much as its turn or the pool had room for.
+    Part,
+    /// As much as its lane lets leave now.
+    Allowed,
+}
+
+/// What IP and UDP put before each payload, in bytes.
+pub(super) fn headers_bytes(remote: SocketAddr) -> usize {
+    if remote.ip().to_canonical().is_ipv4() {
+        20 + 8
+    } else {
+        40 + 8
+    }
+}
 
 /// The pool.
 #[derive(Default)]
@@ -26,37 +47,47 @@ impl Sends {
         self.inflight < BURSTS_MAX
     }
 
-    /// Sends what a connection has, at most `bursts_max` bursts. Returns whether that was all.
+    /// Sends what a connection has and may send, at most `bursts_max` bursts.
     pub(super) fn transmit(
         &mut self,
         ring: &mut impl Submit,
         socket: &Target,
         conn: &mut Conn,
         now: Instant,
+        clock: &Clock,
         bursts_max: usize,
-    ) -> bool {
+    ) -> Sent {
         let lane = conn.lane().map(|lane| Origin {
             ip: lane.ip,
             interface: Some(lane.interface),
         });
         let tag = Tag::Send(conn.path).encode();
-        let quic = &mut conn.quic;
+        let headers_bytes = headers_bytes(conn.remote());
+        let (quic, gate) = (&mut conn.quic, &mut conn.gate);
         for _ in 0..bursts_max {
             if !self.has_room() {
-                return false;
+                return Sent::Part;
+            }
+            let mtu = usize::from(quic.current_mtu());
+            let allowed = gate.datagrams(clock.at(now), mtu + headers_bytes);
+            if allowed == 0 {
+                return Sent::Allowed;
             }
             let mut payload = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(SEND_BYTES_MAX));
             payload.clear();
-            let datagrams_max = (SEND_BYTES_MAX / usize::from(quic.current_mtu())).clamp(1, SEGMENTS_MAX);
+            let datagrams_max = (SEND_BYTES_MAX / mtu).clamp(1, SEGMENTS_MAX).min(allowed);
             let Some(transmit) = quic.poll_transmit(now, datagrams_max, &mut payload) else {
                 self.spare.push(payload);
-                return true;
+                gate.on_all_sent();
+                return Sent::All;
             };
             payload.truncate(transmit.size);
+            let datagrams = transmit.segment_size.map_or(1, |bytes| transmit.size.div_ceil(bytes));
+            gate.on_sent(transmit.size + datagrams * headers_bytes);
             let from = lane.or(transmit.src_ip.map(Origin::address));
             self.submit(ring, socket.clone(), &transmit, from, payload, tag);
         }
-        false
+        Sent::Part
     }
 
     /// Sends an answer of the endpoint itself; under pressure it is dropped, the peer will ask again.

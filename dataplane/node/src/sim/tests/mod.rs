@@ -1,5 +1,6 @@
 //! What a transfer must survive, and how well.
 
+mod caps;
 mod cuts;
 mod loads;
 mod quiet;

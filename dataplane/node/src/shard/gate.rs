@@ -1,0 +1,189 @@
+//! What the caps of its lane let one connection send and take now, and when more.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ares_core::time::Instant;
+use quinn_proto::StreamId;
+
+use crate::pacer::{Asker, Paced, Pacer, Turn};
+
+/// See the module. Open both ways where the lane has no caps.
+#[derive(Default)]
+pub(super) struct Gate {
+    paced: Paced,
+    asker: Option<Asker>,
+    /// The next time it may send, once it has used up the one before.
+    turn: Option<Turn>,
+    /// Bytes that may leave; less than none after a datagram that was longer than what was left.
+    credit: i64,
+    /// Answers that have come and may not be read yet, longest first.
+    held: VecDeque<StreamId>,
+}
+
+impl Gate {
+    /// The pacers of its lane are now these; another cap comes with another pacer. `asks`: this side has wanted something of the peer.
+    pub(super) fn set(&mut self, paced: Paced, asks: bool) {
+        let is_same = |(old, new): (&Option<Arc<Pacer>>, &Option<Arc<Pacer>>)| {
+            old.as_ref().map(Arc::as_ptr) == new.as_ref().map(Arc::as_ptr)
+        };
+        if !self.paced.iter().zip(&paced).all(is_same) {
+            (self.turn, self.credit, self.asker) = (None, 0, None);
+            self.paced = paced;
+        }
+        if let ([_, Some(down)], true, None) = (&self.paced, asks, &self.asker) {
+            self.asker = Some(Asker::new(down));
+        }
+    }
+
+    /// How many datagrams of so many bytes may leave now; the last one may be longer than what is left.
+    pub(super) fn datagrams(&mut self, now: Instant, bytes: usize) -> usize {
+        let [Some(up), _] = &self.paced else { return usize::MAX };
+        while self.credit <= 0 {
+            let turn = *self.turn.get_or_insert_with(|| up.take(now));
+            if turn.at > now {
+                return 0;
+            }
+            self.turn = None;
+            self.credit += turn.bytes as i64;
+        }
+        (self.credit as usize).div_ceil(bytes)
+    }
+
+    /// So many bytes leave.
+    pub(super) fn on_sent(&mut self, bytes: usize) {
+        if self.paced[0].is_some() {
+            self.credit -= bytes as i64;
+        }
+    }
+
+    /// It has nothing more to send: what is left of its turn is for others.
+    pub(super) fn on_all_sent(&mut self) {
+        if let ([Some(up), _], 1..) = (&self.paced, self.credit) {
+            up.give_back(self.credit as u64);
+            self.credit = 0;
+        }
+    }
+
+    /// When more may leave, where nothing may now.
+    pub(super) fn opens_at(&self) -> Option<Instant> {
+        self.turn.map(|turn| turn.at)
+    }
+
+    /// So many bytes have come, whatever they are.
+    pub(super) fn on_received(&self, now: Instant, bytes: usize) {
+        if let [_, Some(down)] = &self.paced {
+            down.count(now, bytes as u64);
+        }
+    }
+
+    /// More of an answer has come. Whether it is to be read now; if not, it is held.
+    pub(super) fn admits(&mut self, now: Instant, stream: StreamId) -> bool {
+        let is_open = self.is_open(now);
+        if !is_open && !self.held.contains(&stream) {
+            self.held.push_back(stream);
+        }
+        is_open
+    }
+
+    /// An answer that was held and may be read now.
+    pub(super) fn next_held(&mut self, now: Instant) -> Option<StreamId> {
+        if self.is_open(now) { self.held.pop_front() } else { None }
+    }
+
+    /// When held answers may be read.
+    pub(super) fn reads_at(&self) -> Option<Instant> {
+        let down = self.paced[1].as_ref().filter(|_| !self.held.is_empty())?;
+        Some(down.free_at())
+    }
+
+    /// What the peer may send before it is read, where that is bounded.
+    pub(super) fn ahead_bytes(&self, rtt: Duration) -> Option<u64> {
+        self.paced[1].as_ref().map(|down| down.ahead_bytes(rtt))
+    }
+
+    fn is_open(&self, now: Instant) -> bool {
+        self.paced[1].as_ref().is_none_or(|down| down.free_at() <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use ares_core::path::{Cap, Direction, Lane, LaneCaps};
+    use quinn_proto::{Dir, Side};
+
+    use super::*;
+    use crate::pacer::Pacers;
+
+    /// One megabyte a second both ways.
+    fn gate() -> Gate {
+        let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let lane = Lane {
+            interface: 1,
+            name: "eth0".to_owned(),
+            ip,
+            prefix_bits: 24,
+            is_up: true,
+        };
+        let mut caps = LaneCaps::default();
+        for direction in Direction::ALL {
+            let cap = Cap::parse("1000000").expect("a cap");
+            let old = caps.set(direction, "eth0".parse().expect("a pattern"), cap);
+            assert_eq!(old, Ok(None));
+        }
+        let mut gate = Gate::default();
+        gate.set(Pacers::new(&caps, &[lane]).of(Some(ip)), true);
+        gate
+    }
+
+    fn at_ms(ms: u64) -> Instant {
+        Instant::from_nanos(ms * 1_000_000)
+    }
+
+    #[test]
+    fn who_has_used_its_turn_waits_for_the_next_and_who_sends_nothing_for_none() {
+        let mut gate = gate();
+        let mut sent = 0;
+        let mut now = at_ms(1000);
+        while now < at_ms(2000) {
+            match gate.datagrams(now, 1000) {
+                0 => now = gate.opens_at().expect("its next turn"),
+                datagrams => {
+                    gate.on_sent(datagrams * 1000);
+                    sent += datagrams * 1000;
+                }
+            }
+        }
+        assert!((990_000..=1_015_000).contains(&sent), "{sent} bytes");
+        for _ in 0..1000 {
+            assert!(gate.datagrams(at_ms(9000), 1000) > 0, "who sends nothing takes nothing");
+            gate.on_all_sent();
+        }
+        assert_eq!(gate.opens_at(), None, "nothing waits");
+    }
+
+    #[test]
+    fn an_answer_is_read_once_the_lane_is_done_with_what_came() {
+        let mut gate = gate();
+        let [first, second] = [0, 1].map(|index| StreamId::new(Side::Client, Dir::Bi, index));
+        assert!(gate.admits(at_ms(1000), first));
+        assert_eq!(gate.reads_at(), None, "nothing is held");
+        gate.on_received(at_ms(1000), 150_000);
+        for stream in [first, second, first] {
+            assert!(!gate.admits(at_ms(1050), stream));
+        }
+        assert_eq!(gate.reads_at(), Some(at_ms(1100)), "150 ms from 50 ms ago");
+        assert_eq!(gate.next_held(at_ms(1099)), None);
+        let held: Vec<StreamId> = std::iter::from_fn(|| gate.next_held(at_ms(1100))).collect();
+        assert_eq!(held, [first, second]);
+        assert_eq!(gate.reads_at(), None);
+        gate.on_received(at_ms(1100), 150_000);
+        assert!(!gate.admits(at_ms(1100), first));
+        gate.set([None, None], true);
+        assert_eq!(gate.next_held(at_ms(1100)), Some(first), "there is no cap any more");
+        assert_eq!(gate.datagrams(at_ms(1100), 1000), usize::MAX);
+    }
+}

@@ -254,9 +254,11 @@ pub(crate) struct ContentArgs {
     long_about = "Show what can be tuned in the running daemon of the state directory, and tune it.\n\n\
         Without KEY it lists every knob: its value, its default, what it may be, and what turning it does. With KEY it shows that one. \
         With a value it turns it, at once: nothing is restarted and transfers go on. The daemon's log says who turned what.\n\n\
-        A change lasts until the daemon ends. What it starts with stands in its config file under [set], with the same keys and values.",
+        A change lasts until the daemon ends. What it starts with stands in its config file under [set], with the same keys and values.\n\n\
+        `cap-up.LANES` and `cap-down.LANES` are how much lanes like these may carry, in bytes per second: `cap-up.eth0`, `cap-down.wg*`, \
+        `cap-up.10.0.0.0/16`. All lanes that are like one share it. `none` lifts it. The config file has them under [lanes].",
     after_long_help = "Examples:\n  ares set\n  ares set congestion\n  ares set congestion bbr\n  ares set get-window=128MiB\n  \
-        ares set path-mode standby --release ares:...\n  \
+        ares set path-mode standby --release ares:...\n  ares set cap-up.eth0 20MiB\n  ares set cap-up.eth0 none\n  \
         ares set --json | jq '.knobs[] | {key, value}'"
 )]
 pub(crate) struct SetArgs {

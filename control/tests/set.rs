@@ -114,6 +114,35 @@ fn it_lists_shows_and_turns() {
 }
 
 #[test]
+fn caps_of_lanes_are_listed_once_they_are_set() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = dir.path();
+    let _serve = Serve::start(at, &[]);
+    let before = json_of(at, &["set", "--json"]);
+    assert_eq!(json_of(at, &["set", "cap-up.wg*", "--json"])["value"], "none");
+    let text = check(at, &["set", "cap-up.wg*=20MiB"], 0, &[]).stdout;
+    assert_eq!(String::from_utf8_lossy(&text), "cap-up.wg*: none -> 20MiB\n");
+    let set = json_of(at, &["set", "cap-down.10.0.0.0/8", "300000", "--json"]);
+    assert_eq!(set, json!({"key": "cap-down.10.0.0.0/8", "old": "none", "value": 300_000}));
+    let listed = json_of(at, &["set", "--json"]);
+    let caps: Vec<(&Value, &Value)> = (listed["knobs"].as_array().expect("a list").iter())
+        .filter(|knob| knob["unit"] == "bytes/s")
+        .map(|knob| (&knob["key"], &knob["value"]))
+        .collect();
+    assert_eq!(
+        caps,
+        [
+            (&json!("cap-up.wg*"), &json!(20 << 20)),
+            (&json!("cap-down.10.0.0.0/8"), &json!(300_000))
+        ]
+    );
+    check(at, &["set", "cap-up.wg*", "none"], 0, &[]);
+    check(at, &["set", "cap-down.10.0.0.0/8", "0"], 0, &[]);
+    assert_eq!(json_of(at, &["set", "--json"]), before);
+    assert!(log_of(at).contains("set cap-up.wg*: none -> 20MiB"), "{}", log_of(at));
+}
+
+#[test]
 fn what_is_wrong_is_refused_and_the_right_thing_named() {
     let dir = tempfile::tempdir().expect("a directory");
     let at = dir.path();
@@ -127,7 +156,7 @@ fn what_is_wrong_is_refused_and_the_right_thing_named() {
         2,
         &["congestoin", "did you mean `congestion`?"],
     );
-    check(at, &["set", "zzz"], 2, &["zzz", "knobs: congestion, "]);
+    check(at, &["set", "zzz"], 2, &["zzz", "knobs: congestion, ", "cap-up.LANES"]);
     check(at, &["set", "congestion", "reno"], 2, &["reno", "cubic, newreno, bbr"]);
     check(
         at,
@@ -138,6 +167,25 @@ fn what_is_wrong_is_refused_and_the_right_thing_named() {
     check(at, &["set", "get-window", ""], 2, &["8MiB to 1GiB"]);
     check(at, &["set", "get-window=8MiB", "8MiB"], 2, &["one knob at a time"]);
     check(at, &["set", "get-window", "-1"], 2, &["-1"]);
+    check(
+        at,
+        &["set", "cap-up", "1MiB"],
+        2,
+        &["does not say which lanes", "`cap-up.eth0`"],
+    );
+    check(at, &["set", "cap-up.", "1MiB"], 2, &["does not say which lanes"]);
+    check(
+        at,
+        &["set", "cap-up.eth0", "10MB"],
+        2,
+        &["\"10MB\"", "256KiB to 128GiB", "`none`"],
+    );
+    check(
+        at,
+        &["set", "cap-down.10.0.0.0/40", "1MiB"],
+        2,
+        &["`10.0.0.0/40`", "10.0.0.0/16"],
+    );
     assert_eq!(json_of(at, &["set", "--json"]), before);
     assert!(!log_of(at).contains("set get-window"), "{}", log_of(at));
 }

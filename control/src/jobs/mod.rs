@@ -1,6 +1,7 @@
 //! What the daemon does for a command, one file per request. Runs on a thread of the daemon, whether the command is in this
 //! process or behind the admin socket, so a command works alike in both.
 
+mod caps;
 mod cat;
 mod content;
 mod discard;

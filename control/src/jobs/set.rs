@@ -1,10 +1,11 @@
-//! The knobs of this daemon: what they are at, and turning one. Who turned what is written to the log, whatever its level.
+//! The knobs of this daemon and the caps of its lanes: what they are at, and turning one. Who turned what is written to the log, whatever its level.
 
 use ares_core::chunk::ReleaseId;
 use ares_core::knobs::{BadValue, Domain, Knob, ROWS, Setting, Settings};
 use ares_core::path::Mode;
 use ares_node::TuneError;
 
+use super::caps::{self, CapKey};
 use crate::admin::proto::{KnobState, KnobValue, Outcome};
 use crate::admin::socket::Caller;
 use crate::daemon::Shared;
@@ -17,14 +18,23 @@ pub(super) fn list(daemon: &Shared, key: Option<&str>) -> Result<Outcome, Failur
     let mut settings = daemon.handle.settings();
     settings.set(log::level());
     let knobs = match key {
-        Some(key) => vec![state_of(find(key)?, &settings)],
-        None => ROWS.iter().map(|row| state_of(row.knob, &settings)).collect(),
+        Some(key) => vec![match CapKey::parse(key) {
+            Some(cap) => caps::show(daemon, &cap?),
+            None => state_of(find(key)?, &settings),
+        }],
+        None => {
+            let knobs = ROWS.iter().map(|row| state_of(row.knob, &settings));
+            knobs.chain(caps::list(daemon)).collect()
+        }
     };
     Ok(Outcome::Knobs { knobs })
 }
 
 /// Turns one. On an error it is at what it was.
 pub(super) fn run(daemon: &Shared, caller: Caller, key: &str, value: &str) -> Result<Outcome, Failure> {
+    if let Some(cap) = CapKey::parse(key) {
+        return caps::run(daemon, caller, cap?, value);
+    }
     let setting = Setting::parse(find(key)?, value)?;
     let old = match setting.knob() {
         Knob::LogLevel => log::set_level(setting)?,
@@ -41,11 +51,15 @@ pub(super) fn run(daemon: &Shared, caller: Caller, key: &str, value: &str) -> Re
 
 /// Turns one for a release.
 pub(super) fn run_for(daemon: &Shared, caller: Caller, key: &str, value: &str, release: ReleaseId) -> Result<Outcome, Failure> {
-    let setting = Setting::parse(find(key)?, value)?;
-    if setting.knob() != Knob::PathMode {
+    let mode = match CapKey::parse(key) {
+        None => Some(find(key)?).filter(|knob| *knob == Knob::PathMode),
+        Some(_) => None,
+    };
+    let Some(knob) = mode else {
         let why = format!("`{key}` is the same for all releases");
         return Err(Failure::new(Kind::Usage, why).help("leave --release out; `path-mode` may differ from release to release"));
-    }
+    };
+    let setting = Setting::parse(knob, value)?;
     let mode = Mode::ALL[setting.value() as usize];
     let old = daemon.handle.set_path_mode(release, mode).map_err(TuneError::from)?;
     let Caller { uid, pid } = caller;
@@ -66,7 +80,10 @@ fn find(key: &str) -> Result<Knob, Failure> {
         let keys = || ROWS.iter().map(|row| row.key);
         let help = match nearest(key, keys()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("knobs: {}", keys().collect::<Vec<_>>().join(", ")),
+            None => format!(
+                "knobs: {}, cap-up.LANES, cap-down.LANES",
+                keys().collect::<Vec<_>>().join(", ")
+            ),
         };
         Failure::new(Kind::Usage, format!("no knob is called {shown:?}")).help(help)
     })

@@ -1,5 +1,6 @@
 //! `ares paths` for people: two lines a path, the figures and below them the ends. Scripts get the daemon's own objects.
 
+use ares_core::knobs::show_bytes;
 use serde_json::Value;
 
 use super::{Bytes, Seconds, cut, text};
@@ -40,7 +41,12 @@ fn ends(path: &Value) -> String {
     let interface = path["interface"].as_str().unwrap_or("any interface");
     let ago = Seconds(path["switched_s"].as_f64().unwrap_or(0.0));
     let (remote, why) = (text(&path["remote"]), text(&path["switched_why"]));
-    cut(format!("  {interface} {local} > {remote}, {ago} ago: {why}"))
+    let cap = |name: &str, arrow: &str| {
+        let bytes = path[name].as_u64().map(show_bytes);
+        bytes.map_or_else(String::new, |bytes| format!(" [{arrow} {bytes}/s at most]"))
+    };
+    let caps = cap("cap_up_bytes_per_s", "up") + &cap("cap_down_bytes_per_s", "down");
+    cut(format!("  {interface} {local}{caps} > {remote}, {ago} ago: {why}"))
 }
 
 fn row([peer, path, state, rtt, rate, loss, inflight, share, age]: [String; 9]) -> String {
@@ -65,7 +71,15 @@ mod tests {
 PEER         PATH STATE           RTT        RATE    LOSS IN FLIGHT  SHARE           AGE
 0123456789      3 up         12.35 ms   24.1 MB/s   0.0 %   1.05 MB   50 %        12.3 s
   eth1 10.0.1.5 > 10.0.1.2:7411, 12.3 s ago: opened as another way";
-        assert_eq!(paths(&[path]), expect);
+        assert_eq!(paths(std::slice::from_ref(&path)), expect);
+        let mut capped = path;
+        capped["cap_up_bytes_per_s"] = json!(20 << 20);
+        capped["cap_down_bytes_per_s"] = json!(1_000_000);
+        let shown = paths(&[capped]);
+        assert!(
+            shown.contains("eth1 10.0.1.5 [up 20MiB/s at most] [down 1000000/s at most] > 10.0.1.2:7411,"),
+            "{shown}"
+        );
         assert_eq!(paths(&[]), "no paths: nobody is connected");
     }
 

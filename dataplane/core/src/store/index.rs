@@ -108,6 +108,8 @@ pub struct Index {
     /// In-place files by blob: there may be several of one.
     in_place_blobs: BTreeSet<(ChunkId, ObjectNo)>,
     releases: Vec<ReleaseInfo>,
+    /// Links of the releases that are to be kept whole.
+    pins: BTreeMap<ReleaseId, String>,
     next_object: u32,
 }
 
@@ -183,6 +185,11 @@ impl Index {
         self.releases.iter().find(|r| r.release == release)
     }
 
+    /// The releases that are to be kept whole, and the link of each.
+    pub fn pins(&self) -> &BTreeMap<ReleaseId, String> {
+        &self.pins
+    }
+
     /// Up to `count` held chunks behind `after`, in order of their names.
     pub fn chunks_after(&self, after: Option<ChunkId>, count: usize) -> Vec<ChunkRef> {
         use std::ops::Bound::{Excluded, Unbounded};
@@ -244,6 +251,13 @@ impl Index {
                 _ => Err(Nonsense::Object(*object)),
             },
             Record::Covered { object, ranges } => self.on_covered(*object, ranges),
+            Record::Pin { release, link } => {
+                match link.is_empty() {
+                    true => self.pins.remove(release),
+                    false => self.pins.insert(*release, link.clone()),
+                };
+                Ok(())
+            }
         }
     }
 
@@ -264,7 +278,11 @@ impl Index {
             ready: Vec::new(),
         };
         let releases = self.releases.iter().cloned().map(Record::Release);
-        objects.chain(firsts).chain(others).chain(releases)
+        let pins = self.pins.iter().map(|(release, link)| Record::Pin {
+            release: *release,
+            link: link.clone(),
+        });
+        objects.chain(firsts).chain(others).chain(releases).chain(pins)
     }
 
     fn is_live(&self, object: ObjectNo) -> bool {

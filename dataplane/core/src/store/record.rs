@@ -14,10 +14,11 @@
 //!   9 Release   release 32 | bytes u64 | entries u64 | state u8 | name ..   a release is known, or has a new state
 //!  10 Moving    object u32 | guard 40 | path ..                          the backing file is about to be renamed to `path`
 //!  11 Covered   object u32 | n x (start u64 | end u64)                   these ranges of the backing file are held
+//! 129 Pin       release 32 | link ..                                     the release is wanted whole and kept; no link: not any more
 //!
 //!  guard:  dev u64 | ino u64 | size u64 | mtime ns i64 | ctime ns i64        state: 0 partial, 1 complete
 //! ```
-//! Kinds from 128 on are advisory: who does not know one skips it. Last-read times and pins for eviction go there.
+//! Kinds from 128 on are advisory: who does not know one skips it. Last-read times for eviction go there too.
 
 use super::{BlobRef, BootId, Guard, ObjectNo, ReleaseInfo, ReleaseState};
 use crate::chunk::{ChunkId, ChunkRef, ReleaseId};
@@ -93,6 +94,10 @@ pub enum Record {
         object: ObjectNo,
         ranges: Vec<(u64, u64)>,
     },
+    Pin {
+        release: ReleaseId,
+        link: String,
+    },
 }
 
 /// Why a body that is what was written still says nothing.
@@ -119,6 +124,7 @@ impl Record {
             Self::Release(_) => 9,
             Self::Moving { .. } => 10,
             Self::Covered { .. } => 11,
+            Self::Pin { .. } => 129,
         }
     }
 
@@ -181,6 +187,10 @@ impl Record {
                     out.extend(end.to_le_bytes());
                 }
             }
+            Self::Pin { release, link } => {
+                out.extend(release.0.as_bytes());
+                out.extend(link.as_bytes());
+            }
         }
     }
 
@@ -202,6 +212,7 @@ impl Record {
             9 => rest.release(),
             10 => rest.moving(),
             11 => rest.covered(),
+            129 => rest.pin(),
             ADVISORY_MIN.. => return Ok(None),
             _ => return Err(BodyError::Unknown),
         };
@@ -357,5 +368,11 @@ impl Fields<'_> {
             ranges.push((start, end));
         }
         Some(Record::Covered { object, ranges })
+    }
+
+    fn pin(&mut self) -> Option<Record> {
+        let release = ReleaseId(self.chunk()?);
+        let link = String::from_utf8(self.rest()).ok()?;
+        Some(Record::Pin { release, link })
     }
 }

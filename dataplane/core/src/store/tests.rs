@@ -43,6 +43,13 @@ fn release(n: u64, name: &str, state: ReleaseState) -> ReleaseInfo {
     }
 }
 
+fn pin(n: u64, link: &str) -> Record {
+    Record::Pin {
+        release: ReleaseId(id(n)),
+        link: link.to_owned(),
+    }
+}
+
 /// A journal and where each of its records ends.
 struct Written {
     bytes: Vec<u8>,
@@ -135,6 +142,9 @@ fn sample() -> Written {
             object: ObjectNo(3),
             ranges: vec![(0, 100), (200, 300)],
         },
+        pin(201, "ares:kept"),
+        pin(202, "ares:let go"),
+        pin(202, ""),
     ];
     write(head.into_iter().chain([first_sync]).chain(middle).chain(end))
 }
@@ -240,6 +250,10 @@ fn sample_of_each() -> Vec<Record> {
             object,
             ranges: vec![(1, 2)],
         },
+        Record::Pin {
+            release: ReleaseId(small(0xdd)),
+            link: "ares:a".to_owned(),
+        },
     ]
 }
 
@@ -247,7 +261,7 @@ fn sample_of_each() -> Vec<Record> {
 const GOLDEN_HEADER: &str = "415245534a524e4c 01000000 00000000 09090909090909090909090909090909 e41848959ae9bd36";
 /// Check, length, kind, then the fields of the body; each as the first record behind the header above.
 #[rustfmt::skip]
-const GOLDEN_RECORDS: [&str; 11] = [
+const GOLDEN_RECORDS: [&str; 12] = [
     "616cabe56927df40 1000 01 aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     "b5e57e9c5dcd39dd 0800 02 2800000000000000",
     "4e34989962d81fab 0400 03 11000000",
@@ -259,6 +273,7 @@ const GOLDEN_RECORDS: [&str; 11] = [
     "e8e415082d443f86 3200 09 dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd 0200000000000000 0300000000000000 01 6e",
     "12b3917c8f8a98dc 2e00 0a 11000000 010000000000000002000000000000000300000000000000ffffffffffffffff0500000000000000 2f70",
     "d1a9a09cbd4a662f 1400 0b 11000000 0100000000000000 0200000000000000",
+    "eaf69ebc54fc0efe 2600 81 dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd 617265733a61",
 ];
 
 #[test]
@@ -395,7 +410,7 @@ fn chunks_believed_without_a_sync_are_told_so_that_they_get_one() {
     assert!(tail.unsynced.is_empty());
     assert_eq!(
         tail.dropped_records,
-        8 - 1,
+        11 - 1,
         "all behind the second Sync's offset but the Sync itself"
     );
     assert!(!tail.boot_is_current);
@@ -433,6 +448,7 @@ fn a_rewritten_journal_says_the_same() {
         assert_eq!(held_by(&rewritten), held_by(&index), "after {cut} records");
         assert_eq!(live(&rewritten), live(&index), "after {cut} records");
         assert_eq!(rewritten.releases(), index.releases());
+        assert_eq!(rewritten.pins(), index.pins());
         for blob in [100, 102] {
             let coverage = |i: &Index| i.blob(&id(blob)).map(|(_, _, c)| c.clone());
             assert_eq!(coverage(&rewritten), coverage(&index), "after {cut} records");

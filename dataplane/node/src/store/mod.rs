@@ -35,6 +35,7 @@ mod hand_over;
 mod journal;
 mod object;
 mod open;
+mod pins;
 mod read;
 mod shared;
 mod state;
@@ -46,6 +47,7 @@ mod writer;
 
 pub use error::{FullBy, ReadError, StoreError};
 pub use object::{Extent, ObjectFile, guard_of};
+pub use pins::{PINS_MAX, Pin, PinnedBy};
 pub use state::{StateError, prepare_state_dir};
 pub use writer::StoreWriter;
 

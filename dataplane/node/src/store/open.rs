@@ -77,6 +77,7 @@ pub(super) fn open(dir: &Path) -> Result<Arc<Shared>, StoreError> {
         intake: Mutex::default(),
         start: std::time::Instant::now(),
         pack: Mutex::new(pack),
+        configured_pins: Mutex::default(),
         names: Mutex::new(()),
         flushing: Mutex::new(()),
         signal: Signal::default(),

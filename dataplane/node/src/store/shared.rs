@@ -4,7 +4,7 @@
 //! **Locks**, in this order: `flushing`, `names`, `pack`, `index`, then one of the small ones (`dirty`, `files`, `intake`, inside
 //! `journal`, `signal`). Disk I/O happens under `flushing`, `names` and `pack` only, never under `index`: readers do not wait for a disk.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
-use ares_core::chunk::{ChunkId, ChunkRef};
+use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId};
 use ares_core::store::{Admit, Guard, HeldChunk, Index, Intake, ObjectKind, ObjectNo, Record, Unsynced, layout};
 use ares_core::time::Instant;
 use rustix::fs::OFlags;
@@ -40,6 +40,8 @@ pub(super) struct Shared {
     pub(super) start: std::time::Instant,
     /// The pack segment appended to, and where.
     pub(super) pack: Mutex<Option<(ObjectNo, u64)>>,
+    /// Pins that last as long as it is open, and the link of each.
+    pub(super) configured_pins: Mutex<BTreeMap<ReleaseId, String>>,
     /// Held while a file gets its name: created, completed, taken out. Also gives object numbers one order.
     pub(super) names: Mutex<()>,
     /// Held by a flush.

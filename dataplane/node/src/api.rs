@@ -252,6 +252,8 @@ pub struct ReleaseStatus {
     pub name: String,
     /// Whether every chunk is held.
     pub complete: bool,
+    /// Whether it is to be kept whole.
+    pub pinned: bool,
     /// Bytes of all files.
     pub bytes: u64,
     /// Entries of all directories.

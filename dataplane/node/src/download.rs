@@ -114,6 +114,8 @@ pub struct DownloadJob {
     pub bytes: u64,
     /// How long one chunk may take before the download gives up.
     pub patience: Duration,
+    /// How urgent manifest nodes are: content behind them is bulk in any case.
+    pub nodes: Class,
 }
 
 /// Why a download ended early. What has arrived is kept.
@@ -344,7 +346,7 @@ impl Run<'_> {
         // A download that has ended needs no report.
         let report = move |result| drop(reports.send(Report { number, result }));
         let class = match what {
-            What::Node => Class::Deadline,
+            What::Node => self.job.nodes,
             What::Content { .. } => Class::Bulk,
         };
         let want = Want {

@@ -10,7 +10,7 @@ use ares_core::chunk::{ChunkId, ChunkRef, CutterId, ReleaseId, VerifiedChunk};
 use ares_core::knobs::{Knob, Setting};
 use ares_core::manifest::{ListBuilder, Meta, Mtime, Root, Top, Walk};
 use ares_core::peer::{PeerAt, PeerId};
-use ares_core::swarm::FetchError;
+use ares_core::swarm::{Class, FetchError};
 use ares_node::api::{NodeConfig, Sink};
 use ares_node::download::{self, DownloadError, DownloadJob, DownloadProgress, NODES_AHEAD, fetch_root};
 use ares_node::store::StoreWriter;
@@ -110,6 +110,7 @@ fn download(handle: &Handle, release: ReleaseId) -> Result<(), DownloadError> {
         release,
         bytes: root.totals().bytes,
         patience: PATIENCE,
+        nodes: Class::Deadline,
     };
     let progress = DownloadProgress::default();
     let walk = Walk::new(&root, NODES_AHEAD);

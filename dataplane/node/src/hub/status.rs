@@ -97,6 +97,7 @@ impl Hub {
             release: known.release.to_string(),
             name: known.name,
             complete,
+            pinned: self.parts.store.is_pinned(known.release),
             bytes: known.bytes,
             entries: known.entries,
             seen_chunks: seen.map(|(chunks, _)| chunks),

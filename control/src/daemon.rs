@@ -21,7 +21,9 @@ use crate::admin::socket::Caller;
 use crate::cancel::Cancel;
 use crate::config::{Config, Seed};
 use crate::error::Failure;
+use crate::keeper::Keeper;
 use crate::mounts::Mounts;
+use crate::pins::Pins;
 
 /// What a daemon in this process is for: decides where it listens, whether it may outlive the command and whether it keeps what it fetches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +48,9 @@ pub(crate) enum StartFailure {
 
 /// A running daemon.
 pub(crate) struct Daemon {
-    // Dropped in this order: no new commands, then no mounts, then no node.
+    // Dropped in this order: no new commands, then nothing fetched in the background, then no mounts, then no node.
     server: Server,
+    keeper: Keeper,
     shared: Arc<Shared>,
     node: Node,
 }
@@ -62,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) handle: Handle,
     /// What is mounted.
     pub(crate) mounts: Mounts,
+    /// What is kept whole.
+    pub(crate) pins: Pins,
     guests: Guests,
 }
 
@@ -104,6 +109,7 @@ impl Daemon {
             role,
             handle: node.handle(),
             mounts: Mounts::default(),
+            pins: Pins::open(node.handle().store(), &config.pins),
             guests: Guests::default(),
         });
         let for_guests = Arc::clone(&shared);
@@ -112,7 +118,12 @@ impl Daemon {
             crate::jobs::run(&for_guests, request, caller, sink, cancel)
         });
         match Server::start(&config.state, handler) {
-            Ok(server) => Ok(Self { server, shared, node }),
+            Ok(server) => Ok(Self {
+                server,
+                keeper: Keeper::start(&shared),
+                shared,
+                node,
+            }),
             Err(failure) => {
                 node.stop();
                 Err(StartFailure::Failed(failure))
@@ -150,6 +161,7 @@ impl Daemon {
     /// Takes no more commands, ends the running ones, unmounts, closes connections with a reason, flushes the store.
     pub(crate) fn stop(mut self) {
         self.server.stop();
+        self.keeper.stop();
         self.shared.mounts.end_all();
         self.node.stop();
     }

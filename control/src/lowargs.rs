@@ -119,6 +119,10 @@ pub(crate) enum Command {
     Peers,
     /// The releases of the daemon: how much of each is held, and who else has some
     Content(ContentArgs),
+    /// Keep a release whole: fetch what is missing in the background, and let nothing take it away
+    Pin(PinArgs),
+    /// Take back `pin`
+    Unpin(UnpinArgs),
     /// Show what can be tuned in the running daemon, and tune it
     Set(SetArgs),
     /// Check this machine: kernel, limits, FUSE, disk, port
@@ -248,6 +252,31 @@ pub(crate) struct ContentArgs {
     pub(crate) release: Option<OsString>,
 }
 
+/// `ares pin`
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Keep a release whole, by the running daemon of the state directory.\n\n\
+        It returns as soon as the pin is on stable storage: from then on it survives a restart and a power cut. The daemon fetches what is \
+        missing in the background, behind what somebody waits for, and serves what has come; while nobody has the release it tries again, \
+        more and more seldom, at least every five minutes. Pinning it again tries at once, and takes the addresses of the new link.\n\n\
+        Without LINK it lists what is pinned and how far each is. Pins that stand in the config file (`pins`) last as long as they stand there.",
+    after_long_help = "Examples:\n  ares pin ares:...\n  ares pin\n  ares pin --json | jq '.pins[] | {name, state, held_bytes, bytes, why}'"
+)]
+pub(crate) struct PinArgs {
+    /// A link to a whole release
+    pub(crate) link: Option<OsString>,
+}
+
+/// `ares unpin`
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Take back `ares pin`. What is being fetched for it stops; what is here of the release stays until something else takes its place."
+)]
+pub(crate) struct UnpinArgs {
+    /// A pinned release by the first digits of its hash, by its name or by its link
+    pub(crate) release: OsString,
+}
+
 /// `ares set`
 #[derive(Debug, Args)]
 #[command(
@@ -308,6 +337,9 @@ mod tests {
             "ares peers --json",
             "ares content",
             "ares content 65f4a17319 --json",
+            "ares pin",
+            "ares pin ares:abc --json",
+            "ares unpin 65f4a17319",
             "ares set",
             "ares set congestion --json",
             "ares set get-window 8MiB",
@@ -338,6 +370,8 @@ mod tests {
         check("ares get ares:abc", E::MissingRequiredArgument);
         check("ares get a b c", E::UnknownArgument);
         check("ares set a b c", E::UnknownArgument);
+        check("ares pin a b", E::UnknownArgument);
+        check("ares unpin", E::MissingRequiredArgument);
         check("ares peers a", E::UnknownArgument);
         check("ares content a b", E::UnknownArgument);
         check("ares set get-window -1", E::UnknownArgument);

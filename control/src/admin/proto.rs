@@ -192,6 +192,10 @@ pub(crate) enum Request {
     },
     /// Take the mount at `dir`, which is absolute, away.
     Umount { dir: Raw, force: Force },
+    /// Keep a release whole, and fetch what is missing.
+    Pin { link: WireLink },
+    /// No longer. The release by its name or the first digits of its hash.
+    Unpin { release: String },
     /// List a directory, or the one entry that a link names.
     Ls { link: WireLink },
     /// Send a file's bytes in order.
@@ -217,6 +221,8 @@ impl Request {
             Request::Get { .. } => "get",
             Request::Mount { .. } => "mount",
             Request::Umount { .. } => "umount",
+            Request::Pin { .. } => "pin",
+            Request::Unpin { .. } => "unpin",
             Request::Ls { .. } => "ls",
             Request::Cat { .. } => "cat",
             Request::Knobs { .. } => "knobs",
@@ -365,6 +371,17 @@ pub(crate) enum Outcome {
     },
     Unmounted {
         dir: Raw,
+    },
+    /// The release is to be kept whole; that is on stable storage.
+    Pinned {
+        release: String,
+        name: String,
+        /// Whether it was before.
+        already: bool,
+    },
+    Unpinned {
+        release: String,
+        name: String,
     },
     Listed {
         entries: u64,

@@ -11,6 +11,7 @@ mod ls;
 mod mount;
 mod paths;
 mod peers;
+mod pin;
 mod publish;
 mod serve;
 mod set;
@@ -142,6 +143,8 @@ fn run(args: LowArgs) -> Result<(), End> {
         Command::Paths => paths::run(&context),
         Command::Peers => peers::run(&context),
         Command::Content(args) => content::run(&context, args),
+        Command::Pin(args) => pin::run(&context, args),
+        Command::Unpin(args) => pin::undo(&context, &args),
         Command::Set(args) => set::run(&context, args),
         Command::Doctor => doctor::run(&context),
         Command::Help(args) => help::run(&args),
@@ -229,6 +232,16 @@ fn parse_link(typed: &OsStr) -> Result<(Link, WireLink), Failure> {
     Ok((link, wire))
 }
 
+/// The release of a link; else what was typed.
+fn release_named(typed: &OsStr) -> Result<String, Failure> {
+    match typed.to_str() {
+        Some(text) if !text.is_empty() && !text.starts_with("ares:") => Ok(text.to_owned()),
+        Some("") => Err(Failure::new(Kind::Usage, "an empty name")
+            .help("`ares content` lists the releases, `ares pin` those that are pinned")),
+        _ => parse_link(typed).map(|(link, _)| link.release.to_string()),
+    }
+}
+
 /// `path` from the root: the daemon has another working directory.
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|e| Failure::io("resolving", path, &e))
@@ -245,4 +258,21 @@ fn mount_point(dir: &Path) -> Result<PathBuf, Failure> {
         (Some(above), Some(name)) => above.join(name),
         _ => dir,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_is_named_by_digits_a_name_or_a_link() {
+        let check = |typed: &str, expect: Result<&str, Kind>| {
+            let named = release_named(OsStr::new(typed)).map_err(|failure| failure.kind);
+            assert_eq!(named, expect.map(str::to_owned), "{typed}");
+        };
+        check("65f4a17319", Ok("65f4a17319"));
+        check("rel", Ok("rel"));
+        check("", Err(Kind::Usage));
+        check("ares:nothing", Err(Kind::Usage));
+    }
 }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ares_core::knobs::{Knob, ROWS, Setting};
+use ares_core::link::{Link, LinkError};
 use ares_core::path::{BadCap, BadPattern, Cap, Direction, LaneCaps, LanePattern, WEIGHT_MAX};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -32,6 +33,7 @@ pub(crate) struct FileConfig {
     pub(crate) lanes_caps: LaneCaps,
     pub(crate) seeds: Option<Vec<Seed>>,
     pub(crate) mdns: Option<bool>,
+    pub(crate) pins: Option<Vec<Link>>,
     /// Knobs, as `ares set` takes them.
     pub(crate) set: Vec<Setting>,
 }
@@ -47,10 +49,11 @@ pub(crate) fn keys() -> Vec<(String, &'static str)> {
 }
 
 /// Those of them that are no knobs: table, key and meaning.
-const KEYS: [(&str, &str); 16] = [
+const KEYS: [(&str, &str); 17] = [
     ("state", "directory of identity, store and admin socket"),
     ("listen", "addresses to serve on, [\"IP:PORT\", ..]"),
     ("log", "log filter, as in ARES_LOG"),
+    ("pins", "releases that `serve` fetches whole and keeps, [\"ares:..\", ..]"),
     ("node.shards", "threads that drive sockets"),
     ("node.workers", "threads that hash and write"),
     ("node.dial_timeout", "how long an address may take to answer, \"5s\""),
@@ -113,6 +116,14 @@ pub(crate) enum FileError {
         key: String,
         why: BadCap,
     },
+    /// A link that is none; `why` says what is wrong with it.
+    #[error("config {}, line {line}: `{key}`: {why}", path.display())]
+    BadLink {
+        path: PathBuf,
+        line: usize,
+        key: String,
+        why: LinkError,
+    },
     /// A seed that is none; `why` names it and says what to write.
     #[error("config {}, line {line}: `{key}`: {why}", path.display())]
     BadSeed {
@@ -137,6 +148,7 @@ impl FileError {
             | FileError::BadValue { .. }
             | FileError::BadPattern { .. }
             | FileError::BadCap { .. }
+            | FileError::BadLink { .. }
             | FileError::BadSeed { .. } => None,
         }
     }
@@ -192,6 +204,7 @@ impl Source<'_> {
         match key {
             "state" => config.state = Some(PathBuf::from(self.string(key, value)?)),
             "listen" => config.listen = Some(self.addrs(key, value)?),
+            "pins" => config.pins = Some(self.links(key, value)?),
             "log" => config.log = Some(self.string(key, value)?.to_owned()),
             "node.shards" => config.shards = Some(self.count(key, value)?),
             "node.workers" => config.workers = Some(self.count(key, value)?),
@@ -287,6 +300,26 @@ impl Source<'_> {
         list.iter().map(parse).collect()
     }
 
+    /// Links to whole releases.
+    fn links(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<Link>, FileError> {
+        let expected = "a list of links to whole releases, [\"ares:..\", ..], as `ares publish` prints them";
+        let list = value.get_ref().as_array().ok_or_else(|| self.bad(key, value, expected))?;
+        let parse = |item: &Spanned<DeValue<'_>>| {
+            let entry = item.get_ref().as_str().ok_or_else(|| self.bad(key, item, expected))?;
+            let link: Link = entry.parse().map_err(|why| FileError::BadLink {
+                path: self.path.to_owned(),
+                line: self.line(item.span().start),
+                key: key.to_owned(),
+                why,
+            })?;
+            match link.inside.is_empty() {
+                true => Ok(link),
+                false => Err(self.bad(key, item, expected)),
+            }
+        };
+        list.iter().map(parse).collect()
+    }
+
     fn patterns(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<LanePattern>, FileError> {
         let expected = "a list of interfaces and addresses such as [\"eth*\", \"10.0.0.0/16\"]";
         let list = value.get_ref().as_array().ok_or_else(|| self.bad(key, value, expected))?;
@@ -365,18 +398,20 @@ mod tests {
 
     const SEED: &str = "76634e1668a1f2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b@192.0.2.7:4227";
 
+    const LINK: &str = "ares:afepy4q7xpaxfyesl6rhv4lhdxrclousoe2iakmywefbk2fbrbsswaaan5qpmlq";
+
     fn fails(text: &str) -> FileError {
         parse(Path::new("f"), text).expect_err(text)
     }
 
     #[test]
     fn every_key_is_read() {
-        let text = "state = \"/s\"\nlisten = [\"0.0.0.0:1\", \"[::]:2\"]\nlog = \"debug\"\n[node]\nshards = 2\nworkers = 3\n\
+        let text = "state = \"/s\"\npins = [\"{LINK}\"]\nlisten = [\"0.0.0.0:1\", \"[::]:2\"]\nlog = \"debug\"\n[node]\nshards = 2\nworkers = 3\n\
                     dial_timeout = \"5s\"\nstall_timeout = \"500ms\"\n[mount]\npatience = \"1m\"\nallow_other = true\n\
                     [lanes]\ninclude = [\"eth*\"]\nexclude = [\"10.0.0.0/8\", \"wg0\"]\nweight = { eth0 = 2, \"eth0.7\" = 1000 }\n\
                     cap_up = { \"eth*\" = \"20MiB\", wg0 = 1000000 }\ncap_down = { eth0 = \"none\", \"10.0.0.0/8\" = \"1GiB\" }\n\
                     [swarm]\nseeds = [\"{SEED}\"]\nmdns = false\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n";
-        let config = parse(Path::new("f"), &text.replace("{SEED}", SEED)).unwrap();
+        let config = parse(Path::new("f"), &text.replace("{SEED}", SEED).replace("{LINK}", LINK)).unwrap();
         let pattern = |entry: &str| entry.parse().unwrap();
         let expect = FileConfig {
             state: Some("/s".into()),
@@ -404,6 +439,7 @@ mod tests {
             },
             seeds: Some(vec![SEED.parse().unwrap()]),
             mdns: Some(false),
+            pins: Some(vec![LINK.parse().unwrap()]),
             set: [(Knob::Congestion, "bbr"), (Knob::GetWindow, "8MiB")]
                 .map(|(knob, value)| Setting::parse(knob, value).unwrap())
                 .to_vec(),
@@ -492,6 +528,10 @@ mod tests {
         check("[swarm]\nseeds = \"a@b\"", 2, "swarm.seeds");
         check("[swarm]\nseeds = [\n7]", 3, "swarm.seeds");
         check("[swarm]\nmdns = \"off\"", 2, "swarm.mdns");
+        check("pins = \"ares:a\"", 1, "pins");
+        check(&format!("pins = [\n\"{LINK}/part\"]"), 2, "pins");
+        let said = fails("pins = [\"ares:zzz\"]").to_string();
+        assert!(said.contains("line 1: `pins`") && said.contains("copy it again"), "{said}");
         let said = fails(&format!("[swarm]\nseeds = [\"{SEED}\",\n\"here:4227\"]")).to_string();
         for word in ["line 3: `swarm.seeds`", "`here:4227`", "ares status", "@192.0.2.7:4227"] {
             assert!(said.contains(word), "{word}: {said}");

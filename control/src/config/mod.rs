@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ares_core::knobs::{Knob, Settings};
+use ares_core::link::Link;
 use ares_core::path::LaneRules;
 
 use crate::error::{Failure, Kind};
@@ -107,6 +108,8 @@ pub(crate) struct Config {
     pub(crate) seeds: Vec<Seed>,
     /// Whether to find peers on the local network, and be found.
     pub(crate) mdns: bool,
+    /// Releases that `serve` keeps whole, beside those that `ares pin` names.
+    pub(crate) pins: Vec<Link>,
     /// What `ares set` may change while the daemon runs.
     pub(crate) settings: Settings,
     /// What is printed.
@@ -168,6 +171,7 @@ pub(crate) fn resolve(args: &GlobalArgs, env: &dyn Fn(&str) -> Option<std::ffi::
         },
         seeds: given(&args.seed).or(file.seeds).unwrap_or_default(),
         mdns: !args.no_mdns && file.mdns.unwrap_or(true),
+        pins: file.pins.unwrap_or_default(),
         settings,
         output,
     })

@@ -76,6 +76,7 @@ mod tests {
             release: format!("{digits:0<64}"),
             name: name.to_owned(),
             complete: true,
+            pinned: false,
             bytes: 1,
             entries: 1,
             seen_chunks: None,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ares_core::link::Link;
 use ares_core::manifest::{Root, Totals, Walk};
+use ares_core::swarm::Class;
 use ares_node::download::{DownloadError, DownloadJob, DownloadProgress, NODES_AHEAD, Reachable, Reached, download};
 
 use super::progress::sampled;
@@ -124,12 +125,17 @@ pub(super) fn run(
 /// What there is to bring, unless it is more than can be meant.
 pub(super) fn totals(found: &Found) -> Result<Totals, Failure> {
     let totals = export::totals(found);
+    sound(&totals).map(|()| totals)
+}
+
+/// Whether a release can mean what it says of its size.
+pub(crate) fn sound(totals: &Totals) -> Result<(), Failure> {
     if totals.entries > ENTRIES_MAX || totals.bytes > BYTES_MAX {
         let (entries, bytes) = (totals.entries, totals.bytes);
         let message = format!("the release says that it has {entries} entries of {bytes} bytes: more than can be meant");
         return Err(Failure::new(Kind::Content, message).help("get the part that you need: LINK/path"));
     }
-    Ok(totals)
+    Ok(())
 }
 
 /// Fetches all that is below `root`, to where the daemon's node keeps it.
@@ -144,6 +150,7 @@ pub(super) fn fetch(
         release: link.release,
         bytes: root.totals().bytes,
         patience: daemon.config.patience,
+        nodes: Class::Deadline,
     };
     download(&daemon.handle, &job, Walk::new(root, NODES_AHEAD), progress, stop)
 }

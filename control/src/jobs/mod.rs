@@ -9,6 +9,7 @@ mod get;
 mod lists;
 mod ls;
 mod mount;
+mod pin;
 mod progress;
 mod publish;
 mod set;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use ares_core::link::Link;
 
 pub(crate) use self::discard::{Discarded, run as discard};
+pub(crate) use self::get::sound;
 use crate::admin::proto::{Outcome, Request, SharedSink, WireLink};
 use crate::admin::socket::Caller;
 use crate::cancel::Cancel;
@@ -63,6 +65,8 @@ pub(crate) fn run(
             mount::run(daemon, ask, &sink, cancel)
         }
         Request::Umount { dir, force } => umount::run(daemon, &dir.to_path(), force),
+        Request::Pin { link } => pin::run(daemon, &read_link(&link)?),
+        Request::Unpin { release } => pin::undo(daemon, &release),
         Request::Ls { link } => ls::run(daemon, &read_link(&link)?, &sink, cancel),
         Request::Cat { link } => cat::run(daemon, &read_link(&link)?, &sink, cancel),
         Request::Knobs { key } => set::list(daemon, key.as_deref()),

@@ -11,11 +11,12 @@ use crate::daemon::Shared;
 use crate::error::{Failure, Kind};
 
 /// The lists, which of their entries are kept, and bytes of each as JSON: some thousand releases, some hundred peers with a path each.
-const LISTS: [List; 6] = [
+const LISTS: [List; 7] = [
     List::new("listen", Keep::First, 40 << 10),
     List::new("releases", Keep::Last, 180 << 10),
-    List::new("mounts", Keep::First, 200 << 10),
-    List::new("peers", Keep::First, 360 << 10),
+    List::new("mounts", Keep::First, 180 << 10),
+    List::new("pins", Keep::First, 80 << 10),
+    List::new("peers", Keep::First, 300 << 10),
     List::new("away", Keep::First, 60 << 10),
     List::new("dropped", Keep::Last, 60 << 10),
 ];
@@ -40,6 +41,7 @@ pub(super) fn run(daemon: &Shared) -> Result<Outcome, Failure> {
         fields.insert("pid".into(), std::process::id().into());
         fields.insert("state".into(), daemon.config.state.to_string_lossy().into());
         fields.insert("mounts".into(), mounts.into());
+        fields.insert("pins".into(), serde_json::to_value(daemon.pins.list()).map_err(failed)?);
         bound(fields);
     }
     Ok(Outcome::Status { status })
@@ -76,6 +78,7 @@ mod tests {
         let status = json!({
             "listen": vec!["[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535"; 100_000],
             "releases": many,
+            "pins": vec![json!({"why": "\u{1}".repeat(100)}); 1000],
             "mounts": vec![json!({"dir": {"hex": "ff".repeat(4096)}}); 1000],
             "peers": (0..20_000).map(peer).collect::<Vec<_>>(),
             "counters": {"served_bytes": u64::MAX},
@@ -88,7 +91,13 @@ mod tests {
             let listed = fields[name].as_array().map_or(0, Vec::len) as u64;
             (listed, fields["left_out"][name].as_u64().unwrap_or(0))
         };
-        for (name, total) in [("listen", 100_000), ("releases", 20_000), ("mounts", 1000), ("peers", 20_000)] {
+        for (name, total) in [
+            ("listen", 100_000),
+            ("releases", 20_000),
+            ("pins", 1000),
+            ("mounts", 1000),
+            ("peers", 20_000),
+        ] {
             let (listed, left_out) = count(&fields, name);
             assert!(listed > 20 && listed + left_out == total, "{name}: {listed} and {left_out}");
         }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Bytes, count, cut, short, shortened, text};
+use super::{Bytes, count, cut, percent, pins, short, shortened, text};
 
 /// Characters of a release's name.
 const NAME_MAX: usize = 24;
@@ -19,6 +19,8 @@ pub(crate) fn contents(contents: &Value) -> String {
     if left_out > 0 {
         lines.push(format!("and {} more, too many to list", count(left_out, "release")));
     }
+    let pins = contents["pins"].as_array().map(Vec::as_slice).unwrap_or_default();
+    lines.extend(pins.iter().map(|pin| cut(format!("pinned {}", pins::pin(pin)))));
     lines.join("\n")
 }
 
@@ -45,6 +47,11 @@ pub(crate) fn one_content(content: &Value) -> String {
     let bytes = |name: &str| Bytes(number(&content[name]));
     let chunks = |name: &str| count(number(&content[name]), "chunk");
     let state = if is_complete(content) { "complete" } else { "partial" };
+    let pinned = if content["pinned"] == Value::Bool(true) {
+        ", pinned"
+    } else {
+        ""
+    };
     let (held, missing) = (number(&content["held_bytes"]), number(&content["missing_bytes"]));
     let nodes = number(&content["missing_nodes"]);
     let mut lines = vec![
@@ -55,7 +62,7 @@ pub(crate) fn one_content(content: &Value) -> String {
             bytes("bytes"),
             count(number(&content["entries"]), "entry")
         ),
-        format!("  state   {state}"),
+        format!("  state   {state}{pinned}"),
         format!(
             "  held    {} in {}: {} in the store, {} in place",
             Bytes(held),
@@ -88,15 +95,6 @@ pub(crate) fn one_content(content: &Value) -> String {
         lines.push(format!("  and {} more, too many to list", count(left_out, "peer")));
     }
     lines.into_iter().map(cut).collect::<Vec<_>>().join("\n")
-}
-
-/// Rounded down, and what is not all is never 100: manifest nodes count on one side only.
-fn percent(held: u64, all: u64) -> u64 {
-    match u128::from(held) * 100 / u128::from(all.max(1)) {
-        percent if held < all => percent as u64,
-        _ if held == all => 100,
-        _ => 99,
-    }
 }
 
 fn is_complete(release: &Value) -> bool {
@@ -145,7 +143,7 @@ and 2 releases more, too many to list";
     #[test]
     fn one_release_is_told_with_who_has_it() {
         let mut content = json!({
-            "release": "ab".repeat(32), "name": "rel", "bytes": 4000, "entries": 2, "complete": false, "fetched_bytes": 1000,
+            "release": "ab".repeat(32), "name": "rel", "bytes": 4000, "entries": 2, "complete": false, "pinned": true, "fetched_bytes": 1000,
             "held_chunks": 3, "held_bytes": 3000, "own_bytes": 1000, "in_place_bytes": 2000,
             "missing_chunks": 1, "missing_bytes": 1000, "missing_nodes": 0,
             "peers": [
@@ -159,7 +157,7 @@ and 2 releases more, too many to list";
 rel
   release {hash}
   size    4.00 kB in 2 entries
-  state   partial
+  state   partial, pinned
   held    3.00 kB in 3 chunks: 1.00 kB in the store, 2.00 kB in place
   missing 1.00 kB in 1 chunk
   percent 75
@@ -183,16 +181,5 @@ rel
         assert!(text.contains('?'), "{text}");
         assert!(one_content(&wide).lines().all(|line| line.chars().count() <= 100));
         assert!(one_content(&Value::Null).contains("missing nothing"));
-    }
-
-    #[test]
-    fn what_is_not_all_is_never_100_percent() {
-        let check = |held: u64, all: u64, expect: u64| assert_eq!(percent(held, all), expect, "{held} of {all}");
-        check(0, 0, 100);
-        check(0, 5, 0);
-        check(999, 1000, 99);
-        check(1001, 1000, 99);
-        check(5, 5, 100);
-        check(u64::MAX, u64::MAX, 100);
     }
 }

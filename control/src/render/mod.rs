@@ -5,6 +5,7 @@ mod content;
 mod knobs;
 mod paths;
 mod peers;
+mod pins;
 mod plain;
 mod status;
 mod units;
@@ -16,6 +17,7 @@ pub(crate) use content::{contents, one_content};
 pub(crate) use knobs::{knob_value, knobs};
 pub(crate) use paths::paths;
 pub(crate) use peers::peers;
+pub(crate) use pins::pins;
 pub(crate) use status::status;
 pub(crate) use units::{Bytes, Seconds, count, rate};
 
@@ -44,6 +46,15 @@ fn shortened(text: String, chars_max: usize) -> String {
         return text;
     }
     text.chars().take(chars_max - 1).chain(['…']).collect()
+}
+
+/// Rounded down, and what is not all is never 100: manifest nodes count on one side only.
+fn percent(held: u64, all: u64) -> u64 {
+    match u128::from(held) * 100 / u128::from(all.max(1)) {
+        percent if held < all => percent as u64,
+        _ if held == all => 100,
+        _ => 99,
+    }
 }
 
 /// What is missing is shown as such: an older daemon may not tell it.
@@ -94,4 +105,20 @@ pub(crate) fn failure(format: Format, failure: &Failure) {
 /// One line on stderr; a closed stderr is nobody's failure.
 pub(crate) fn note_line(text: &str) {
     drop(writeln!(io::stderr(), "{text}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_all_is_never_100_percent() {
+        let check = |held: u64, all: u64, expect: u64| assert_eq!(percent(held, all), expect, "{held} of {all}");
+        check(0, 0, 100);
+        check(0, 5, 0);
+        check(999, 1000, 99);
+        check(1001, 1000, 99);
+        check(5, 5, 100);
+        check(u64::MAX, u64::MAX, 100);
+    }
 }

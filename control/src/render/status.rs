@@ -60,6 +60,9 @@ pub(crate) fn status(status: &Value) -> String {
             text(&release["name"])
         ));
     }
+    for pin in list(&status["pins"]) {
+        lines.push(super::cut(format!("  pin     {}", super::pins::pin(&pin))));
+    }
     for mount in list(&status["mounts"]) {
         lines.push(format!(
             "  mount   {} {}",
@@ -85,7 +88,12 @@ pub(crate) fn status(status: &Value) -> String {
             ));
         }
     }
-    for (name, thing) in [("releases", "release"), ("mounts", "mount"), ("peers", "peer")] {
+    for (name, thing) in [
+        ("releases", "release"),
+        ("pins", "pin"),
+        ("mounts", "mount"),
+        ("peers", "peer"),
+    ] {
         let left_out = number(&status["left_out"][name]);
         if left_out > 0 {
             lines.push(format!("  and {} more, too many to list", count(left_out, thing)));
@@ -111,6 +119,7 @@ mod tests {
             "store": {"chunks": 1, "bytes": 1000, "intake_stopped": true},
             "counters": {"fetched_bytes": 1, "served_bytes": 2, "bad_chunks": 0, "failed_wants": 1, "refused_connections": 3},
             "releases": [{"release": "0123456789abcdef", "name": "n", "complete": true}],
+            "pins": [{"release": "0123456789abcdef", "name": "n", "state": "whole"}],
             "mounts": [{"dir": "/mnt", "release": "0123456789abcdef"}],
             "peers": [{"peer": "fedcba987654", "paths": [
                 {"path": 1, "remote": "127.0.0.1:1", "rtt_ms": 0.5, "mtu": 1452, "local": null, "interface": null},
@@ -125,6 +134,7 @@ mod tests {
             "3 connections refused",
             "INTAKE STOPPED",
             "0123456789 complete n",
+            "pin     0123456789 whole n",
             "/mnt",
             "127.0.0.1:1 rtt 0.50 ms",
             "10.0.1.1:1 from 10.0.1.2 by eth0 rtt",

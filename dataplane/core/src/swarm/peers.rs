@@ -52,7 +52,16 @@ impl Peers {
     /// Whether that is news.
     pub(super) fn on_claim(&mut self, release: ReleaseId, peer: PeerId, state: ClaimState) -> bool {
         let claims = self.claims.entry(peer).or_default();
-        let is_remembered = claims.len() < CLAIMS_MAX || claims.contains_key(&release);
+        let is_known = claims.contains_key(&release);
+        if claims.len() == CLAIMS_MAX && !is_known && state != ClaimState::None {
+            // That it has nothing of something is the least worth remembering.
+            let nothing = claims
+                .iter()
+                .find(|(_, state)| **state == ClaimState::None)
+                .map(|(release, _)| *release);
+            nothing.and_then(|release| claims.remove(&release));
+        }
+        let is_remembered = claims.len() < CLAIMS_MAX || is_known;
         if !is_remembered || claims.insert(release, state) == Some(state) {
             return false;
         }
@@ -171,6 +180,11 @@ impl Peers {
     pub(super) fn all_dropped(&self) -> impl Iterator<Item = (PeerId, &DropReason)> {
         let why = |peer: &PeerId| Some((*peer, self.dropped.get(peer)?));
         self.dropped_order.iter().filter_map(why)
+    }
+
+    /// Whether the peer has said how much it has of the release.
+    pub(super) fn has_claimed(&self, release: ReleaseId, peer: &PeerId) -> bool {
+        self.claims.get(peer).is_some_and(|claims| claims.contains_key(&release))
     }
 
     /// The releases that the peer says it has something of.

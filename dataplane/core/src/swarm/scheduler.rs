@@ -29,7 +29,7 @@ use self::ways::Ways;
 use super::backoff::{Backoffs, Trouble};
 use super::haves::Haves;
 use super::load::ToldLoad;
-use super::peers::Peers;
+use super::peers::{Likely, Peers};
 use super::queue::{Line, Queues, Ticket};
 use super::source::SourceState;
 use super::timers::{Timer, Timers};
@@ -223,6 +223,7 @@ impl Scheduler {
         } else if want.class < chunk.class || !chunk.releases.contains(&want.release) {
             self.promote(now, want.chunk, want.class, want.release);
         }
+        self.refuse_if_lacked(now, want.chunk);
         if want.unreached == Unreached::GiveUp && self.peers.are_out_of_reach(now, want.release, now, want.patience) {
             self.give_up(now);
         }
@@ -257,6 +258,7 @@ impl Scheduler {
             }
             self.lose_source(now, source, state);
             self.judge_ways(now, source.peer);
+            self.refuse_all_lacked(now);
         }
     }
 
@@ -278,6 +280,9 @@ impl Scheduler {
         if self.peers.dropped(&peer).is_none() {
             let is_news = self.peers.on_claim(release, peer, state);
             self.on_word(now, is_news);
+            if is_news && state == ClaimState::None {
+                self.refuse_all_lacked(now);
+            }
         }
     }
 
@@ -464,6 +469,13 @@ impl Scheduler {
         self.peers.all_dropped()
     }
 
+    /// Whether a peer is connected, other than this one, that says it has all of the release.
+    pub fn is_whole_elsewhere(&self, release: ReleaseId, but: &PeerId) -> bool {
+        let has_all = |(peer, likely): &(PeerId, Likely)| *likely == Likely::Complete && peer != but;
+        let mut likely = self.peers.all_likely(&[release]).into_iter().filter(has_all);
+        likely.any(|(peer, _)| self.sources_of(peer).next().is_some())
+    }
+
     /// The releases that the peer says it has something of.
     pub fn claims_of(&self, peer: &PeerId) -> impl Iterator<Item = (ReleaseId, ClaimState)> {
         self.peers.claims_of(peer)
@@ -547,6 +559,7 @@ impl Scheduler {
         self.judge_ways(now, peer);
         self.actions.push_back(Action::Drop { peer, why });
         self.give_up(now);
+        self.refuse_all_lacked(now);
     }
 
     /// Ends every want of a chunk, whatever length it was wanted with: `None` is success.

@@ -23,6 +23,9 @@ pub enum Unreached {
     /// It ends early, by `FetchError::Unreached`, unless a peer was there less than its patience ago: a command to which nobody has
     /// answered yet tells its user so, and one that is under way waits for a peer that restarts.
     GiveUp,
+    /// It ends at once, by `FetchError::Lacked`, when no peer that answers may have the chunk and has not just said that it lacks it: who
+    /// wants it on behalf of others tells them, and they can turn to somebody else.
+    Refuse,
 }
 
 /// Where a chunk of a large file belongs: at `offset` in the backing file of its blob. Chunks without a place (packs, manifest
@@ -75,6 +78,14 @@ pub enum FetchError {
         /// How long was waited, in milliseconds.
         waited_ms: u64,
         /// What stood in the way, address by address.
+        why: String,
+    },
+    /// No peer that is connected has it, and the asker does not wait for one that has.
+    #[error("nobody who is connected has chunk {chunk:?}: {why}")]
+    Lacked {
+        /// The chunk.
+        chunk: ChunkId,
+        /// What they said.
         why: String,
     },
     /// The store took no more bytes.

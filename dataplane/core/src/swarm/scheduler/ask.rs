@@ -47,6 +47,7 @@ impl Scheduler {
                 let asks: Vec<AskId> = state.asks.iter().copied().collect();
                 asks.into_iter().for_each(|ask| self.doubt(ask));
                 self.judge_ways(now, source.peer);
+                self.refuse_all_lacked(now);
             }
         }
     }
@@ -69,7 +70,10 @@ impl Scheduler {
                 let urgent: Vec<AskId> = asks.into_iter().filter(is_waited_for).collect();
                 urgent.into_iter().for_each(|ask| self.doubt_on_word(ask));
             }
-            Pulse::Suspect => asks.into_iter().for_each(|ask| self.doubt_on_word(ask)),
+            Pulse::Suspect => {
+                asks.into_iter().for_each(|ask| self.doubt_on_word(ask));
+                self.refuse_all_lacked(now);
+            }
         }
     }
 
@@ -162,6 +166,7 @@ impl Scheduler {
             self.unpark(state.chunk);
             self.enqueue(state.chunk, line);
         }
+        self.refuse_if_lacked(now, state.chunk);
     }
 
     /// Forgets an ask, and gives back what it held. Its chunk's list is the caller's.

@@ -1,6 +1,7 @@
 //! When a command is told that nobody can be reached, and when it is worth waiting.
 
 use super::*;
+use crate::path::health::Pulse;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -12,10 +13,11 @@ enum Event {
     /// All addresses of the peer were dialled in vain.
     DialledInVain(usize),
     Claim(usize),
+    ClaimPart(usize),
     Drop(usize),
     Needed(Unreached),
 }
-use Event::{Claim, DialledInVain, Down, Drop, Needed, Up};
+use Event::{Claim, ClaimPart, DialledInVain, Down, Drop, Needed, Up};
 
 const GIVE_UP: Event = Needed(Unreached::GiveUp);
 
@@ -49,6 +51,7 @@ fn tell(scheduler: &mut Scheduler, now: Instant, event: Event) {
         Down(index) => scheduler.on_source_down(now, source(index), why()),
         DialledInVain(index) => scheduler.on_unreached(now, source(index).peer),
         Claim(index) => scheduler.on_claim(now, release(), source(index).peer, ClaimState::Complete),
+        ClaimPart(index) => scheduler.on_claim(now, release(), source(index).peer, ClaimState::Partial),
         Drop(index) => scheduler.on_violation(now, source(index).peer, WireError::HelloTwice),
         Needed(unreached) => scheduler.on_want(
             now,
@@ -174,4 +177,66 @@ fn a_transfer_waits_a_patience_from_when_its_peer_was_last_there() {
     let (at, error) = play(1, &events);
     assert!(matches!(error, FetchError::Unreached { .. }), "{error}");
     assert_eq!(at, 40, "{error}");
+}
+
+#[test]
+fn who_asks_for_others_is_told_at_once_when_nobody_is_left_to_ask() {
+    let check = |events: &[(u64, Event)], expect: u64| {
+        let (at, error) = play(1, events);
+        assert!(matches!(error, FetchError::Lacked { .. }), "{events:?}: {error}");
+        assert_eq!(at, expect, "{events:?}");
+    };
+    let refuse = Needed(Unreached::Refuse);
+    check(&[(3, refuse)], 3);
+    check(&[(0, Up(1)), (3, refuse)], 3);
+    check(&[(0, Up(1)), (0, ClaimPart(1)), (3, refuse)], 3);
+    check(&[(0, Up(0)), (3, refuse), (3, Down(0))], 3);
+    check(
+        &[(0, Up(0)), (0, Up(1)), (0, Claim(1)), (3, refuse), (3, Down(0)), (3, Drop(1))],
+        3,
+    );
+
+    let mut scheduler = Scheduler::new(SchedulerConfig::default(), 0);
+    let now = Instant::ZERO;
+    let ended = |scheduler: &mut Scheduler, refusal: Refusal| -> Vec<FetchError> {
+        let mut errors = Vec::new();
+        for _ in 0..10 {
+            match scheduler.poll(now) {
+                Some(Action::Ask { ask, .. }) => scheduler.on_refused(now, ask, refusal),
+                Some(Action::Fail { error, .. }) => errors.push(error),
+                Some(other) => panic!("{other:?}"),
+                None => return errors,
+            }
+        }
+        errors
+    };
+    for index in 0..2 {
+        scheduler.on_source_up(now, source(index), ms(1));
+        scheduler.on_claim(now, release(), source(index).peer, ClaimState::Complete);
+    }
+    tell(&mut scheduler, now, refuse);
+    let errors = ended(&mut scheduler, Refusal::NotHeld);
+    assert!(
+        matches!(&errors[..], [FetchError::Lacked { why, .. }] if why.contains("lacks it")),
+        "{errors:?}"
+    );
+    tell(&mut scheduler, now, refuse);
+    assert_eq!(ended(&mut scheduler, Refusal::Busy), [], "it will have time");
+}
+
+#[test]
+fn who_asks_for_others_is_told_when_the_last_who_may_have_it_falls_silent() {
+    let mut scheduler = Scheduler::new(SchedulerConfig::default(), 0);
+    let now = Instant::ZERO;
+    for index in 0..2 {
+        scheduler.on_source_up(now, source(index), ms(1));
+        scheduler.on_claim(now, release(), source(index).peer, ClaimState::Complete);
+    }
+    tell(&mut scheduler, now, Needed(Unreached::Refuse));
+    let failed = |scheduler: &mut Scheduler| std::iter::from_fn(|| scheduler.poll(now)).any(|a| matches!(a, Action::Fail { .. }));
+    assert!(!failed(&mut scheduler));
+    scheduler.on_pulse(now, source(0), Pulse::Suspect);
+    assert!(!failed(&mut scheduler), "the other one may have it");
+    scheduler.on_pulse(now, source(1), Pulse::Suspect);
+    assert!(failed(&mut scheduler));
 }

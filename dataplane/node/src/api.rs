@@ -1,5 +1,6 @@
 //! What the rest of the program sees of a running node: how it is configured, asked for chunks, and looked at.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use ares_core::admission::AdmissionLimits;
 use ares_core::chunk::ReleaseId;
 use ares_core::knobs::Settings;
 use ares_core::path::LaneRules;
+use ares_core::peer::PeerAt;
 use ares_core::swarm::FetchError;
 use bytes::Bytes;
 
@@ -32,10 +34,29 @@ pub struct NodeConfig {
     pub lanes: LaneRules,
     /// Whether nodes of the local network are found.
     pub mdns: Mdns,
+    /// What is fetched because others ask for it.
+    pub edge: EdgeConfig,
     /// What becomes of chunks that came from peers.
     pub sink: Sink,
     /// What may be changed later by `Handle::tune`.
     pub settings: Settings,
+}
+
+/// What an edge fetches from others because it is asked for it, and passes on chunk by chunk. With nothing in it a node fetches only what
+/// its own user wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EdgeConfig {
+    /// These releases, from those who are named for each, from the upstreams, and from whoever else takes part.
+    pub releases: BTreeMap<ReleaseId, Vec<PeerAt>>,
+    /// Whatever one of these peers says it has.
+    pub upstreams: Vec<PeerAt>,
+}
+
+impl EdgeConfig {
+    /// Whether there is anything to be fetched for others.
+    pub fn is_edge(&self) -> bool {
+        !self.releases.is_empty() || !self.upstreams.is_empty()
+    }
 }
 
 /// What becomes of a chunk that came from a peer and was verified.
@@ -283,6 +304,10 @@ pub struct Counters {
     pub bad_chunks: u64,
     /// Wants that ended in an error.
     pub failed_wants: u64,
+    /// Chunks that an edge fetched because they were asked for.
+    pub pulled_chunks: u64,
+    /// Chunks that an edge was asked for and could not, or may not, fetch.
+    pub refused_pulls: u64,
     /// Connections of others that were not let in: too many in all, from one address or with one key.
     pub refused_connections: u64,
     /// Idle connections of others that were closed for newcomers.

@@ -19,6 +19,8 @@ pub(crate) struct Totals {
     pub(crate) served_bytes: AtomicU64,
     pub(crate) bad_chunks: AtomicU64,
     pub(crate) failed_wants: AtomicU64,
+    pub(crate) pulled_chunks: AtomicU64,
+    pub(crate) refused_pulls: AtomicU64,
     pub(crate) refused_connections: AtomicU64,
     pub(crate) evicted_connections: AtomicU64,
     pub(crate) peers: PeerTotals,
@@ -96,6 +98,8 @@ impl Totals {
             served_bytes: get(&self.served_bytes),
             bad_chunks: get(&self.bad_chunks),
             failed_wants: get(&self.failed_wants),
+            pulled_chunks: get(&self.pulled_chunks),
+            refused_pulls: get(&self.refused_pulls),
             refused_connections: get(&self.refused_connections),
             evicted_connections: get(&self.evicted_connections),
         }

@@ -7,6 +7,7 @@ mod congestion;
 mod counters;
 mod discovery;
 pub mod download;
+mod edge;
 mod handle;
 mod hub;
 pub mod identity;

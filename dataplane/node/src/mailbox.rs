@@ -14,13 +14,14 @@ use ares_core::knobs::Setting;
 use ares_core::path::health::Pulse;
 use ares_core::path::{Lane, LaneCaps, LaneLost, Mode};
 use ares_core::peer::{Address, PathId, PeerAt, PeerId, Source};
-use ares_core::swarm::{AskId, BlobPlace, FetchError, Refusal, SourceStats, Want};
-use ares_core::wire::{ClaimState, CloseCode, Frame, Have, Load, Peers, WireError};
+use ares_core::swarm::{AskId, BlobPlace, Class, FetchError, Refusal, SourceStats, Want};
+use ares_core::wire::{AnswerHead, AskItem, ClaimState, CloseCode, Frame, Have, Load, Peers, WireError};
 use ares_ring::{SocketError, Waker};
 use bytes::Bytes;
 use crossbeam::channel::Sender;
 
 use crate::api::{PathFigures, Status, WantId};
+use crate::edge::Contents;
 use crate::hub::Waiter;
 use crate::pacer::Pacers;
 
@@ -45,6 +46,12 @@ pub(crate) enum ToShard {
     Say { path: PathId, frame: Frame },
     /// End a path and say why.
     Close { path: PathId, why: CloseReason },
+    /// A chunk that an answer over the path waits for is held now, or is refused like this.
+    Pulled {
+        path: PathId,
+        chunk: ChunkId,
+        refusal: Option<AnswerHead>,
+    },
     /// Report every path's figures.
     Paths(Sender<Vec<(PeerId, PathFigures)>>),
     /// Obey another setting.
@@ -185,6 +192,17 @@ pub(crate) enum ToHub {
     Peers { by: PeerId, told: Peers },
     /// A peer found bytes of ours wrong.
     PeerSawBad { peer: PeerId, chunk: ChunkId },
+    /// A peer asks an edge for chunks that are not here. Each is answered by `ToShard::Pulled`.
+    Pull {
+        path: PathId,
+        items: Vec<AskItem>,
+        class: Class,
+    },
+    /// Which chunks a release has that an edge was asked for, or why that cannot be known.
+    Contents {
+        release: ReleaseId,
+        contents: Result<Contents, String>,
+    },
     /// Some bytes of an ask arrived.
     Progress { ask: AskId, bytes: u32 },
     /// All bytes of an ask arrived and are on their way to a worker.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use ares_core::chunk::ReleaseId;
 use ares_core::knobs::{Knob, Setting, Settings};
 use ares_core::swarm::Spread;
 use ares_ring::{Ring, RingConfig, RingError, SocketError, SocketOptions, UdpSocket, Waker};
@@ -15,6 +16,7 @@ use crate::backlog::Backlog;
 use crate::clock::Clock;
 use crate::counters::Totals;
 use crate::discovery::{self, Discovery, ToDiscovery};
+use crate::edge;
 use crate::handle::{Handle, Inner};
 use crate::hub::{self, Hub};
 use crate::identity::{Identity, IdentityError};
@@ -115,6 +117,16 @@ impl Node {
             let discovery = Discovery::new(config.mdns, node.handle(), config.lanes.clone(), inbox);
             node.spawn("ares-discovery".to_owned(), move || discovery.run())?;
         }
+        let (readers, to_read) = unbounded::<ReleaseId>();
+        let readers_count = if config.edge.is_edge() { edge::READERS } else { 0 };
+        for index in 0..readers_count {
+            let reader = edge::Reader {
+                handle: node.handle(),
+                inbox: to_read.clone(),
+                hub: hub_post.clone(),
+            };
+            node.spawn(format!("ares-edge-{index}"), move || reader.run())?;
+        }
         let mut shards = Vec::new();
         let spread: Arc<Mutex<Spread>> = Arc::default();
         let backlog: Arc<Backlog> = Arc::default();
@@ -139,6 +151,7 @@ impl Node {
                 admission: config.admission,
                 settings: config.settings.clone(),
                 routes: Routes::KERNEL,
+                is_edge: config.edge.is_edge(),
             };
             let waker = node.spawn_shard(shard)?;
             shards.push(ShardPost { queue, waker });
@@ -165,6 +178,8 @@ impl Node {
             inbox: hub_inbox,
             shards,
             jobs,
+            want_ids,
+            readers,
             store: parts.store,
             totals: parts.totals,
             path_ids: parts.path_ids,

@@ -157,6 +157,16 @@ impl Sharing {
         }
     }
 
+    /// This node takes no part in the release any more.
+    pub fn forget(&mut self, release: &ReleaseId) {
+        self.releases.remove(release);
+    }
+
+    /// What was not to be said may be by now.
+    pub fn say_again(&mut self, now: Instant) {
+        self.have_at.get_or_insert(now);
+    }
+
     /// When there is something to say.
     pub fn deadline(&self) -> Option<Instant> {
         let round = self.rounds.first().map(|(at, ..)| *at);

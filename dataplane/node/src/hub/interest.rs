@@ -30,6 +30,11 @@ impl Interests {
         }
     }
 
+    /// This node takes no part in the release any more.
+    pub(super) fn forget(&mut self, release: &ReleaseId) {
+        self.hinted.remove(release);
+    }
+
     /// Whether the path was told something of the release.
     pub(super) fn was_told(&self, path: &PathId, release: &ReleaseId) -> bool {
         self.told.get(path).is_some_and(|told| told.contains_key(release))
@@ -80,7 +85,15 @@ impl Interests {
     pub(super) fn is_news(&mut self, path: PathId, release: ReleaseId, state: ClaimState) -> bool {
         let told = self.told.entry(path).or_default();
         if told.len() >= TOLD_PER_PATH_MAX && !told.contains_key(&release) {
-            return false;
+            // What is not here is the least worth remembering.
+            let nothing = told
+                .iter()
+                .find(|(_, state)| **state == ClaimState::None)
+                .map(|(release, _)| *release);
+            let Some(nothing) = nothing.filter(|_| state != ClaimState::None) else {
+                return false;
+            };
+            told.remove(&nothing);
         }
         told.insert(release, state) != Some(state)
     }

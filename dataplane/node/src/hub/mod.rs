@@ -3,10 +3,12 @@
 
 mod addresses;
 mod dialer;
+mod edge;
 mod further;
 mod interest;
 mod ledger;
 mod path;
+mod pulling;
 mod status;
 mod troubles;
 mod waiting;
@@ -34,6 +36,7 @@ use self::dialer::{Dialer, Lapse, Round};
 use self::interest::Interests;
 use self::ledger::Ledger;
 use self::path::Path;
+use self::pulling::Pulling;
 use self::troubles::Purpose;
 pub(crate) use self::waiting::Waiter;
 use self::waiting::Waiting;
@@ -45,6 +48,7 @@ use crate::mailbox::{CloseReason, End, Job, PathAsk, ShardPost, ToHub, ToShard, 
 use crate::pacer::Pacers;
 use crate::path_ids::PathIds;
 use crate::store::Store;
+use crate::want_ids::WantIds;
 
 /// Messages handled before the machines are polled: long enough to batch, short enough to stay prompt.
 const BATCH_MAX: usize = 256;
@@ -69,6 +73,9 @@ pub(crate) struct Parts {
     pub(crate) store: Arc<Store>,
     pub(crate) totals: Arc<Totals>,
     pub(crate) path_ids: Arc<PathIds>,
+    pub(crate) want_ids: Arc<WantIds>,
+    /// Who reads the manifests of releases that an edge is asked for.
+    pub(crate) readers: Sender<ReleaseId>,
     pub(crate) routes: Routes,
     pub(crate) seed: u64,
 }
@@ -83,6 +90,7 @@ pub(crate) struct Hub {
     waiting: Waiting,
     sharing: Sharing,
     ledger: Ledger,
+    pulling: Option<Pulling>,
     /// Verified bytes on their way to the disk; bounded by the scheduler's in-flight bytes, which count until they are stored.
     landing: HashMap<ChunkId, Landing>,
     checking: BTreeSet<ChunkId>,
@@ -128,6 +136,7 @@ impl Hub {
             waiting: Waiting::default(),
             sharing: Sharing::default(),
             ledger: Ledger::default(),
+            pulling: Pulling::new(now, &parts.config.edge),
             landing: HashMap::new(),
             checking: BTreeSet::new(),
             paths: BTreeMap::new(),
@@ -204,6 +213,7 @@ impl Hub {
                 state,
             } => {
                 self.scheduler.on_claim(now, release, peer, state);
+                self.on_takes_part(now, peer, release, state);
                 if self.interests.knows(&release) || self.parts.store.release_state(release).is_some() {
                     self.sharing.on_claim(now, release, peer, state);
                 }
@@ -221,6 +231,8 @@ impl Hub {
             ToHub::Peers { by, told } => self.on_told(now, by, told),
             ToHub::PeerSawBad { peer, chunk } => self.check(peer, chunk),
             ToHub::Checked(chunk) => drop(self.checking.remove(&chunk)),
+            ToHub::Pull { path, items, class } => self.on_pull(now, path, items, class),
+            ToHub::Contents { release, contents } => self.on_contents(release, contents),
             ToHub::Progress { ask, bytes } => self.scheduler.on_progress(now, ask, bytes),
             ToHub::Arrived { ask } => self.scheduler.on_arrived(now, ask),
             ToHub::Refused { ask, refusal } => self.scheduler.on_refused(now, ask, refusal),
@@ -298,6 +310,15 @@ impl Hub {
 
     /// Lets the machines choose until they have nothing more to do, and carries their choices out.
     pub(crate) fn act(&mut self, now: Instant) {
+        self.act_as_told(now);
+        while self.end_pulls(now) {
+            self.act_as_told(now);
+        }
+        self.dial_and_tell(now);
+    }
+
+    /// Carries out what the scheduler chooses.
+    fn act_as_told(&mut self, now: Instant) {
         while let Some(action) = self.scheduler.poll(now) {
             match action {
                 swarm::Action::Ask {
@@ -334,6 +355,9 @@ impl Hub {
                 swarm::Action::Drop { peer, why } => self.drop_peer(peer, why.close_code(), &why.to_string()),
             }
         }
+    }
+
+    fn dial_and_tell(&mut self, now: Instant) {
         loop {
             let wanted = wanted(&self.waiting, &self.interests, &self.scheduler);
             match self.dialer.poll(now, wanted) {
@@ -473,6 +497,7 @@ impl Hub {
                 other.on_switch(now, format!("took over from {remote}: {why}"));
             }
             self.scheduler.on_source_down(now, Source { peer, path }, why.to_owned());
+            self.on_source_gone(now);
             match self.paths_up_of(peer).is_empty() {
                 true => self.sharing.on_peer_gone(&peer),
                 false => self.sharing.on_path_gone(now, &peer),
@@ -531,7 +556,11 @@ impl Hub {
             return;
         }
         let store = &self.parts.store;
-        let is_partial = |release: &ReleaseId| store.release_state(*release) != Some(ReleaseState::Complete);
+        let relayed = self.relayed();
+        let is_partial = |release: &ReleaseId| {
+            // Who may ask for all of it need not know what is here.
+            store.release_state(*release) != Some(ReleaseState::Complete) && !relayed.contains(release)
+        };
         let scheduler = &self.scheduler;
         let haves = self
             .sharing
@@ -727,7 +756,7 @@ impl Hub {
 
     /// Tells the peer behind a path what is here of a release, unless it has been told the same.
     fn tell_claim(&mut self, path: PathId, release: ReleaseId) {
-        let state = self.claim_of(release);
+        let state = self.claim_to(path, release);
         if self.interests.is_news(path, release, state) {
             self.say(path, Frame::Claim { release, state });
         }

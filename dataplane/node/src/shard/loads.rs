@@ -10,8 +10,8 @@ use ares_ring::{Op, OpError, Target};
 use bytes::{Bytes, BytesMut};
 use quinn_proto::StreamId;
 
-use super::Tag;
 use super::submit::Submit;
+use super::tag::Tag;
 use crate::store::{Extent, Store};
 
 /// Reads in flight.

@@ -22,8 +22,8 @@ use ares_core::admission::{Admission, AdmissionLimits};
 use ares_core::knobs::{Congestion, Knob, Setting, Settings};
 use ares_core::path::{Lane, LaneLost};
 use ares_core::peer::{PathId, PeerId, SocketId, Source};
-use ares_core::swarm::Spread;
-use ares_core::wire::{AskItem, Hello, PROTOCOL_VERSION};
+use ares_core::swarm::{Class, Spread};
+use ares_core::wire::{AnswerHead, AskItem, Hello, PROTOCOL_VERSION};
 use ares_ring::{Buffer, Completion, Datagrams, Op, OpError, Outcome, Ring, SocketError, Target, UdpSocket};
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use quinn_proto::{ClientConfig, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint, Incoming, ServerConfig};
@@ -84,6 +84,8 @@ pub(crate) struct Parts {
     /// At the start.
     pub(crate) settings: Settings,
     pub(crate) routes: Routes,
+    /// Whether what is not here may be fetched for who asks for it.
+    pub(crate) is_edge: bool,
 }
 
 impl Parts {
@@ -458,6 +460,11 @@ impl<S: Submit> Shard<S> {
                 }
             }
             ToShard::Close { path, why } => self.close(now, path, &why),
+            ToShard::Pulled { path, chunk, refusal } => {
+                if let Some(conn) = self.conn_of(path) {
+                    conn.serving.on_pulled(chunk, refusal, &mut conn.quic);
+                }
+            }
             ToShard::Paths(reply) => {
                 self.conns.values_mut().for_each(|conn| count_moved(&self.parts, conn));
                 let up = self.conns.values().filter(|conn| conn.is_up());
@@ -611,8 +618,17 @@ impl<S: Submit> Shard<S> {
                 let started = self
                     .loads
                     .start(&mut self.ring, &self.parts.store, conn.path, stream, item, is_elsewhere);
-                if let Err(refusal) = started {
-                    conn.serving.on_loaded(stream, item, Err(refusal), &mut conn.quic);
+                match started {
+                    Ok(()) => {}
+                    Err(AnswerHead::NotHeld) if self.parts.is_edge && !self.parts.store.has(&item.id) => {
+                        let mut items = conn.serving.on_absent(stream, item);
+                        items.retain(|item| !self.parts.store.has(&item.id));
+                        let class = if is_of_anyone { Class::Bulk } else { Class::Deadline };
+                        let path = conn.path;
+                        // As with all that is told to the hub.
+                        let _ = self.parts.hub.send(ToHub::Pull { path, items, class });
+                    }
+                    Err(refusal) => conn.serving.on_loaded(stream, item, Err(refusal), &mut conn.quic),
                 }
             }
             if said.is_empty() {

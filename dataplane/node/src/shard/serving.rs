@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use ares_core::chunk::LEN_UNKNOWN;
+use ares_core::chunk::{ChunkId, LEN_UNKNOWN};
 use ares_core::limits::CHUNK_BYTES_MAX;
 use ares_core::wire::{AnswerHead, AskItem, AskReader, WireError};
 use bytes::Bytes;
@@ -33,6 +33,8 @@ pub(super) struct Serving {
     waiting: VecDeque<StreamId>,
     /// Streams with a loaded item that QUIC has not taken whole, first loaded first.
     writing: VecDeque<StreamId>,
+    /// Streams whose next item is being fetched, by its chunk.
+    awaiting: BTreeMap<ChunkId, Vec<StreamId>>,
     loaded_bytes: u64,
     served_bytes: u64,
     /// Asked and not yet handed to QUIC whole.
@@ -47,6 +49,8 @@ struct Answer {
     items: VecDeque<AskItem>,
     /// Of those and of the one at hand.
     queued_bytes: u64,
+    /// What of it is not here was told once.
+    is_told: bool,
     step: Step,
 }
 
@@ -56,6 +60,8 @@ enum Step {
     Idle,
     /// On its way from the store.
     Loading,
+    /// Not here: somebody else is asked for it.
+    Awaiting(AskItem),
     /// Head and body (empty for a refusal), as far as QUIC has not taken them.
     Writing { parts: [Bytes; 2], loaded_bytes: u64 },
 }
@@ -69,6 +75,7 @@ impl Serving {
             is_of_anyone: false,
             items: VecDeque::new(),
             queued_bytes: 0,
+            is_told: false,
             step: Step::Idle,
         };
         self.streams.insert(id, answer);
@@ -146,6 +153,39 @@ impl Serving {
         };
         self.writing.push_back(id);
         self.on_writable(quic);
+    }
+
+    /// An item's chunk is not here and may be fetched: its stream waits for `on_pulled`. What had better be fetched with it, itself first.
+    pub(super) fn on_absent(&mut self, id: StreamId, item: AskItem) -> Vec<AskItem> {
+        self.loaded_bytes -= bytes_of(&item);
+        let Some(answer) = self.streams.get_mut(&id) else {
+            return Vec::new();
+        };
+        answer.step = Step::Awaiting(item);
+        self.awaiting.entry(item.id).or_default().push(id);
+        let is_told = std::mem::replace(&mut answer.is_told, true);
+        let rest = answer.items.iter().filter(|_| !is_told);
+        std::iter::once(item).chain(rest.copied()).collect()
+    }
+
+    /// A chunk that answers may wait for is here now, or they are to be refused it.
+    pub(super) fn on_pulled(&mut self, chunk: ChunkId, refusal: Option<AnswerHead>, quic: &mut Connection) {
+        for id in self.awaiting.remove(&chunk).unwrap_or_default() {
+            let Some(answer) = self.streams.get_mut(&id) else { continue };
+            let Step::Awaiting(item) = std::mem::replace(&mut answer.step, Step::Idle) else {
+                continue;
+            };
+            match refusal {
+                None => {
+                    answer.items.push_front(item);
+                    self.waiting.push_front(id);
+                }
+                Some(refusal) => {
+                    self.loaded_bytes += bytes_of(&item);
+                    self.on_loaded(id, item, Err(refusal), quic);
+                }
+            }
+        }
     }
 
     /// Whether answers are awaited of it.
@@ -231,6 +271,14 @@ impl Serving {
                 self.writing.retain(|writing| *writing != id);
             }
             // Few may be open at once, so few wait.
+            Step::Awaiting(item) => {
+                if let Some(streams) = self.awaiting.get_mut(&item.id) {
+                    streams.retain(|waiting| *waiting != id);
+                    if streams.is_empty() {
+                        self.awaiting.remove(&item.id);
+                    }
+                }
+            }
             Step::Idle if answer.asked => self.waiting.retain(|waiting| *waiting != id),
             // What is on its way from the store counts until it is here.
             Step::Idle | Step::Loading => {}

@@ -123,6 +123,7 @@ impl Node {
             admission: Default::default(),
             lanes: LaneRules::default(),
             mdns: Default::default(),
+            edge: Default::default(),
             sink: spec.sink,
             settings: spec.settings,
         };
@@ -145,6 +146,7 @@ impl Node {
             admission: config.admission,
             settings: config.settings.clone(),
             routes,
+            is_edge: false,
         };
         let hub = hub::Parts {
             identity: identity.peer,
@@ -157,6 +159,8 @@ impl Node {
                 waker: Waker::new().expect("an eventfd"),
             }],
             jobs: jobs_post,
+            want_ids: Arc::default(),
+            readers: unbounded().0,
             store: store.clone(),
             totals: shard.totals.clone(),
             path_ids: shard.path_ids.clone(),

@@ -1,0 +1,355 @@
+//! What an edge pulls through for whom: which releases it may take part in because others ask it for them, how many at a time, and who waits
+//! for which chunk. Decides; the hub carries it out.
+//!
+//! ```text
+//!          asked for            its root is here         its manifest is read
+//! (none) ------------> Sought ------------------> Read ----------------------> Open: every chunk of it may be asked for
+//!    ^                   |                          |                            |
+//!    +--- nobody has it, or it is wrong: ask again later ---- not asked for long, and another needs the place
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use ares_core::chunk::{ChunkId, ReleaseId};
+use ares_core::peer::{PathId, PeerAt, PeerId};
+use ares_core::time::Instant;
+use ares_core::wire::AnswerHead;
+
+use crate::api::{EdgeConfig, WantId};
+use crate::edge::Contents;
+
+/// Releases that are pulled through at a time, those not yet open among them.
+const RELEASES_MAX: usize = 64;
+
+/// A release that nobody has asked for anything of for so long makes room for another.
+const RESTED: Duration = Duration::from_secs(60);
+
+/// Releases that nobody here knows may be asked of upstreams so many at once, and so many more each second: what strangers can make an edge
+/// say. A peer hears 8192 frames a second before it takes it for abuse.
+const QUESTIONS_MAX: u32 = 64;
+const QUESTIONS_PER_S: u32 = 16;
+
+/// Chunks pulled at a time, and of these for one path. What of them is in memory is bounded by the scheduler.
+const PULLS_MAX: usize = 8192;
+const PULLS_PER_PATH_MAX: usize = 2048;
+
+/// How long a release that could not be had is not sought again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub(super) struct Edge {
+    config: EdgeConfig,
+    releases: BTreeMap<ReleaseId, Pulled>,
+    pulls: BTreeMap<ChunkId, BTreeSet<PathId>>,
+    pulls_of: BTreeMap<PathId, usize>,
+    questions_left: u32,
+    questions_at: Instant,
+}
+
+struct Pulled {
+    stage: Stage,
+    asked_at: Instant,
+}
+
+enum Stage {
+    /// Its root is wanted. Upstreams that have said that they have nothing of it.
+    Sought {
+        want: WantId,
+        lack: BTreeSet<PeerId>,
+    },
+    /// Its manifest is being read.
+    Read,
+    Open(Contents),
+    /// It could not be had.
+    Shut,
+}
+
+impl Edge {
+    pub(super) fn new(now: Instant, config: EdgeConfig) -> Self {
+        Self {
+            config,
+            releases: BTreeMap::new(),
+            pulls: BTreeMap::new(),
+            pulls_of: BTreeMap::new(),
+            questions_left: QUESTIONS_MAX,
+            questions_at: now,
+        }
+    }
+
+    /// Whether this peer is asked on behalf of others, and so is not told that what it has is to be had here.
+    pub(super) fn is_upstream(&self, peer: &PeerId) -> bool {
+        self.config.upstreams.iter().any(|upstream| upstream.peer == *peer)
+    }
+
+    /// A peer takes part in a release. Whom to ask for its root, if it is to be sought for that; `on_sought` follows.
+    pub(super) fn on_asked(&mut self, now: Instant, release: ReleaseId) -> Option<Vec<PeerAt>> {
+        if let Some(known) = self.releases.get_mut(&release) {
+            let may_try_again = matches!(known.stage, Stage::Shut) && now.since(known.asked_at) >= AGAIN_AFTER;
+            if !may_try_again {
+                // One that is shut is asked for as long as it is not open.
+                if !matches!(known.stage, Stage::Shut) {
+                    known.asked_at = now;
+                }
+                return None;
+            }
+            self.releases.remove(&release);
+        }
+        let is_listed = self.config.releases.contains_key(&release);
+        if !is_listed && (self.config.upstreams.is_empty() || !self.may_question(now)) {
+            return None;
+        }
+        if self.releases.len() >= RELEASES_MAX && !self.make_room(now) {
+            tracing::info!(%release, "not pulled through: {RELEASES_MAX} other releases are");
+            return None;
+        }
+        let named = self.config.releases.get(&release).into_iter().flatten();
+        Some(named.chain(&self.config.upstreams).cloned().collect())
+    }
+
+    fn may_question(&mut self, now: Instant) -> bool {
+        let more = (now.since(self.questions_at).as_millis() * u128::from(QUESTIONS_PER_S) / 1000).min(u128::from(QUESTIONS_MAX));
+        if more > 0 {
+            self.questions_left = (self.questions_left + more as u32).min(QUESTIONS_MAX);
+            self.questions_at = now;
+        }
+        let left = self.questions_left.checked_sub(1);
+        self.questions_left = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    /// Forgets the release that was not asked for longest, if any has rested for long enough.
+    fn make_room(&mut self, now: Instant) -> bool {
+        let is_idle = |pulled: &Pulled| match pulled.stage {
+            Stage::Shut => true,
+            Stage::Open(_) => now.since(pulled.asked_at) >= RESTED,
+            Stage::Sought { .. } | Stage::Read => false,
+        };
+        let idle = self.releases.iter().filter(|(_, pulled)| is_idle(pulled));
+        let oldest = idle.min_by_key(|(_, pulled)| pulled.asked_at).map(|(release, _)| *release);
+        oldest.is_some_and(|release| self.releases.remove(&release).is_some())
+    }
+
+    /// Its root is wanted now.
+    pub(super) fn on_sought(&mut self, now: Instant, release: ReleaseId, want: WantId) {
+        let lack = BTreeSet::new();
+        self.releases.insert(
+            release,
+            Pulled {
+                stage: Stage::Sought { want, lack },
+                asked_at: now,
+            },
+        );
+    }
+
+    /// A peer says that it has nothing of a release. The want for its root, if all who are to be asked for it have said so.
+    pub(super) fn on_lacked(&mut self, release: ReleaseId, peer: PeerId) -> Option<WantId> {
+        let listed = self.config.releases.get(&release);
+        let Stage::Sought { want, lack } = &mut self.releases.get_mut(&release)?.stage else {
+            return None;
+        };
+        lack.insert(peer);
+        let mut asked = listed.into_iter().flatten().chain(&self.config.upstreams);
+        asked.all(|asked| lack.contains(&asked.peer)).then_some(*want)
+    }
+
+    /// What became of wanting its root. Whether its manifest is to be read; else it is forgotten.
+    pub(super) fn on_root(&mut self, release: ReleaseId, is_here: bool) -> bool {
+        let Some(pulled) = self.releases.get_mut(&release) else {
+            return false;
+        };
+        pulled.stage = if is_here { Stage::Read } else { Stage::Shut };
+        is_here
+    }
+
+    /// Its chunks are known, or it cannot be had. Whether that is news.
+    pub(super) fn on_contents(&mut self, release: ReleaseId, contents: Option<Contents>) -> bool {
+        let Some(pulled) = self.releases.get_mut(&release) else {
+            return false;
+        };
+        pulled.stage = contents.map_or(Stage::Shut, Stage::Open);
+        true
+    }
+
+    /// Whether it is known to be there and not yet what it has.
+    pub(super) fn is_opening(&self, release: &ReleaseId) -> bool {
+        self.releases
+            .get(release)
+            .is_some_and(|pulled| matches!(pulled.stage, Stage::Sought { .. } | Stage::Read | Stage::Shut))
+    }
+
+    /// Whether all of it may be asked for here, as far as somebody else has it.
+    pub(super) fn is_open(&self, release: &ReleaseId) -> bool {
+        matches!(
+            self.releases.get(release),
+            Some(Pulled {
+                stage: Stage::Open(_),
+                ..
+            })
+        )
+    }
+
+    /// The releases of which that is so.
+    pub(super) fn open(&self) -> Vec<ReleaseId> {
+        let open = self.releases.keys().filter(|release| self.is_open(release));
+        open.copied().collect()
+    }
+
+    /// A chunk that is not here is asked for over a path. The release that it is to be fetched for, or `None` where it is being fetched; or what
+    /// to answer. `takes_part`: whether that release is spoken of over the path.
+    pub(super) fn on_pull(
+        &mut self,
+        now: Instant,
+        path: PathId,
+        chunk: ChunkId,
+        takes_part: impl Fn(&ReleaseId) -> bool,
+    ) -> Result<Option<ReleaseId>, AnswerHead> {
+        let count = self.pulls_of.get(&path).copied().unwrap_or(0);
+        let has = |(release, pulled): &(&ReleaseId, &mut Pulled)| match &pulled.stage {
+            Stage::Open(contents) => contents.has(chunk) && takes_part(release),
+            Stage::Sought { .. } | Stage::Read | Stage::Shut => false,
+        };
+        let (release, pulled) = self.releases.iter_mut().find(has).ok_or(AnswerHead::NotHeld)?;
+        pulled.asked_at = now;
+        let is_new = !self.pulls.contains_key(&chunk);
+        if count >= PULLS_PER_PATH_MAX || (is_new && self.pulls.len() >= PULLS_MAX) {
+            return Err(AnswerHead::Busy);
+        }
+        if self.pulls.entry(chunk).or_default().insert(path) {
+            self.pulls_of.insert(path, count + 1);
+        }
+        Ok(is_new.then_some(*release))
+    }
+
+    /// A chunk is here, or will not be. Who has asked for it.
+    pub(super) fn on_pulled(&mut self, chunk: ChunkId) -> BTreeSet<PathId> {
+        let paths = self.pulls.remove(&chunk).unwrap_or_default();
+        for path in &paths {
+            if let Some(count) = self.pulls_of.get_mut(path) {
+                *count -= 1;
+                if *count == 0 {
+                    self.pulls_of.remove(path);
+                }
+            }
+        }
+        paths
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::testing::contents_of;
+
+    fn chunk(n: usize) -> ChunkId {
+        ChunkId::of(&n.to_le_bytes())
+    }
+
+    fn release(n: usize) -> ReleaseId {
+        ReleaseId(chunk(n))
+    }
+
+    fn upstream(n: u8) -> PeerAt {
+        PeerAt {
+            peer: PeerId::from_bytes([n; 32]),
+            addrs: vec![([10, 0, 0, n], 4227).into()],
+        }
+    }
+
+    fn after(s: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(s)
+    }
+
+    /// One that may pull release 0 from peer 1, and whatever these upstreams have.
+    fn edge(upstreams: &[u8]) -> Edge {
+        let config = EdgeConfig {
+            releases: BTreeMap::from([(release(0), vec![upstream(1)])]),
+            upstreams: upstreams.iter().copied().map(upstream).collect(),
+        };
+        Edge::new(Instant::ZERO, config)
+    }
+
+    fn open(edge: &mut Edge, now: Instant, n: usize, chunks: &[usize]) {
+        assert!(edge.on_asked(now, release(n)).is_some(), "release {n}");
+        edge.on_sought(now, release(n), WantId(n as u64));
+        assert!(edge.on_root(release(n), true));
+        let chunks: Vec<ChunkId> = chunks.iter().copied().map(chunk).collect();
+        assert!(edge.on_contents(release(n), Some(contents_of(&chunks))));
+    }
+
+    #[test]
+    fn only_what_is_allowed_is_sought_and_of_strangers_words_only_so_many() {
+        let mut strict = edge(&[]);
+        assert_eq!(strict.on_asked(after(0), release(1)), None, "nobody allows it");
+        assert_eq!(strict.on_asked(after(0), release(0)), Some(vec![upstream(1)]));
+        strict.on_sought(after(0), release(0), WantId(7));
+        assert_eq!(strict.on_asked(after(0), release(0)), None, "it is sought already");
+        assert_eq!(strict.on_lacked(release(0), upstream(9).peer), None, "that one was not asked");
+        assert_eq!(strict.on_lacked(release(0), upstream(1).peer), Some(WantId(7)));
+        assert!(!strict.on_root(release(0), false));
+        assert_eq!(strict.on_asked(after(0), release(0)), None, "not again so soon");
+        assert!(strict.on_asked(after(1), release(0)).is_some());
+
+        let mut free = edge(&[2, 3]);
+        assert_eq!(free.on_asked(after(0), release(5)), Some(vec![upstream(2), upstream(3)]));
+        let asked = |edge: &mut Edge, now| (10..500).filter(|n| edge.on_asked(now, release(*n)).is_some()).count();
+        assert_eq!(asked(&mut free, after(0)), QUESTIONS_MAX as usize - 1);
+        assert_eq!(asked(&mut free, after(2)), 2 * QUESTIONS_PER_S as usize);
+        assert_eq!(asked(&mut free, after(1000)), QUESTIONS_MAX as usize);
+        assert!(
+            free.on_asked(after(1000), release(0)).is_some(),
+            "what is listed needs no asking"
+        );
+    }
+
+    #[test]
+    fn one_chunk_is_fetched_once_for_all_who_ask_and_no_other_than_of_the_release() {
+        let mut edge = edge(&[]);
+        open(&mut edge, after(0), 0, &[1, 2]);
+        let (one, two) = (PathId(1), PathId(2));
+        assert_eq!(edge.on_pull(after(0), one, chunk(1), |_| true), Ok(Some(release(0))));
+        assert_eq!(edge.on_pull(after(0), one, chunk(1), |_| true), Ok(None));
+        assert_eq!(edge.on_pull(after(0), two, chunk(1), |_| true), Ok(None));
+        let not_held = Err(AnswerHead::NotHeld);
+        assert_eq!(edge.on_pull(after(0), one, chunk(3), |_| true), not_held, "another release's");
+        assert_eq!(edge.on_pull(after(0), two, chunk(2), |_| false), not_held, "a stranger's");
+        assert_eq!(edge.on_pulled(chunk(1)), BTreeSet::from([one, two]));
+        assert!(edge.pulls_of.is_empty());
+        assert_eq!(edge.on_pull(after(0), one, chunk(1), |_| true), Ok(Some(release(0))), "anew");
+    }
+
+    #[test]
+    fn one_path_cannot_take_all_places() {
+        let mut edge = edge(&[]);
+        let all: Vec<usize> = (0..=PULLS_MAX).collect();
+        open(&mut edge, after(0), 0, &all);
+        let is_taken = |n: &usize| edge.on_pull(after(0), PathId(1), chunk(*n), |_| true).is_ok();
+        assert_eq!((0..PULLS_MAX).rev().filter(is_taken).count(), PULLS_PER_PATH_MAX);
+        assert_eq!(edge.on_pull(after(0), PathId(1), chunk(0), |_| true), Err(AnswerHead::Busy));
+        assert_eq!(edge.on_pull(after(0), PathId(2), chunk(0), |_| true), Ok(Some(release(0))));
+    }
+
+    #[test]
+    fn a_release_that_rests_makes_room() {
+        let mut edge = edge(&[2]);
+        for n in 0..RELEASES_MAX {
+            open(&mut edge, after(n as u64 * 2), n + 1, &[n]);
+        }
+        let now = after(2 * RELEASES_MAX as u64);
+        assert!(edge.on_pull(now, PathId(1), chunk(0), |_| true).is_ok());
+        assert!(edge.on_asked(now, release(1000)).is_some());
+        edge.on_sought(now, release(1000), WantId(0));
+        assert!(
+            edge.is_open(&release(1)) && !edge.is_open(&release(2)),
+            "the one that rests longest"
+        );
+        let room = (2000..2100).filter(|n| {
+            let is_asked = edge.on_asked(now + Duration::from_secs(4), release(*n)).is_some();
+            if is_asked {
+                edge.on_sought(now, release(*n), WantId(0));
+            }
+            is_asked
+        });
+        assert!(room.count() < RELEASES_MAX, "those that are asked for stay");
+    }
+}

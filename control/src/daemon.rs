@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ares_core::link::Link;
 use ares_core::manifest::Root;
-use ares_node::api::{Mdns, NodeConfig, Sink};
+use ares_node::api::{EdgeConfig, Mdns, NodeConfig, Sink};
 use ares_node::store::StoreError;
 use ares_node::{Handle, Node, StartError};
 
@@ -94,6 +94,10 @@ impl Daemon {
                 _ if !config.mdns => Mdns::Off,
                 Role::Serve => Mdns::Always,
                 Role::Mount | Role::Passing | Role::Discarding => Mdns::WhenSought,
+            },
+            edge: match role {
+                Role::Serve => config.edge.for_node(&config.seeds),
+                Role::Mount | Role::Passing | Role::Discarding => EdgeConfig::default(),
             },
             sink,
             settings: config.settings.clone(),

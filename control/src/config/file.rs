@@ -34,6 +34,8 @@ pub(crate) struct FileConfig {
     pub(crate) seeds: Option<Vec<Seed>>,
     pub(crate) mdns: Option<bool>,
     pub(crate) pins: Option<Vec<Link>>,
+    pub(crate) edge_releases: Option<Vec<Link>>,
+    pub(crate) edge_upstreams: Option<Vec<Seed>>,
     /// Knobs, as `ares set` takes them.
     pub(crate) set: Vec<Setting>,
 }
@@ -49,7 +51,7 @@ pub(crate) fn keys() -> Vec<(String, &'static str)> {
 }
 
 /// Those of them that are no knobs: table, key and meaning.
-const KEYS: [(&str, &str); 17] = [
+const KEYS: [(&str, &str); 19] = [
     ("state", "directory of identity, store and admin socket"),
     ("listen", "addresses to serve on, [\"IP:PORT\", ..]"),
     ("log", "log filter, as in ARES_LOG"),
@@ -72,6 +74,11 @@ const KEYS: [(&str, &str); 17] = [
         "bytes a second that come over lanes at most, { wg0 = \"4MiB\" }",
     ),
     ("swarm.seeds", "peers to ask about every release, [\"PEER@IP:PORT\", ..]"),
+    ("edge.releases", "releases to fetch for whoever asks, [\"ares:..\", ..]"),
+    (
+        "edge.upstreams",
+        "peers of whose releases any is fetched for whoever asks, [\"PEER@IP:PORT\", ..]",
+    ),
     ("swarm.mdns", "find peers on the local network, and be found"),
 ];
 
@@ -218,6 +225,8 @@ impl Source<'_> {
             "lanes.cap_up" => self.caps(key, Direction::Up, value, config)?,
             "lanes.cap_down" => self.caps(key, Direction::Down, value, config)?,
             "swarm.seeds" => config.seeds = Some(self.seeds(key, value)?),
+            "edge.releases" => config.edge_releases = Some(self.links(key, value)?),
+            "edge.upstreams" => config.edge_upstreams = Some(self.seeds(key, value)?),
             "swarm.mdns" => config.mdns = Some(self.switch(key, value)?),
             _ => {
                 if let Some(knob) = key.strip_prefix(KNOBS).and_then(Knob::named) {
@@ -410,7 +419,7 @@ mod tests {
                     dial_timeout = \"5s\"\nstall_timeout = \"500ms\"\n[mount]\npatience = \"1m\"\nallow_other = true\n\
                     [lanes]\ninclude = [\"eth*\"]\nexclude = [\"10.0.0.0/8\", \"wg0\"]\nweight = { eth0 = 2, \"eth0.7\" = 1000 }\n\
                     cap_up = { \"eth*\" = \"20MiB\", wg0 = 1000000 }\ncap_down = { eth0 = \"none\", \"10.0.0.0/8\" = \"1GiB\" }\n\
-                    [swarm]\nseeds = [\"{SEED}\"]\nmdns = false\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n";
+                    [swarm]\nseeds = [\"{SEED}\"]\nmdns = false\n[edge]\nreleases = [\"{LINK}\"]\nupstreams = [\"{SEED}\"]\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n";
         let config = parse(Path::new("f"), &text.replace("{SEED}", SEED).replace("{LINK}", LINK)).unwrap();
         let pattern = |entry: &str| entry.parse().unwrap();
         let expect = FileConfig {
@@ -440,6 +449,8 @@ mod tests {
             seeds: Some(vec![SEED.parse().unwrap()]),
             mdns: Some(false),
             pins: Some(vec![LINK.parse().unwrap()]),
+            edge_releases: Some(vec![LINK.parse().unwrap()]),
+            edge_upstreams: Some(vec![SEED.parse().unwrap()]),
             set: [(Knob::Congestion, "bbr"), (Knob::GetWindow, "8MiB")]
                 .map(|(knob, value)| Setting::parse(knob, value).unwrap())
                 .to_vec(),

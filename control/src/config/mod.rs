@@ -12,6 +12,7 @@ use std::time::Duration;
 use ares_core::knobs::{Knob, Settings};
 use ares_core::link::Link;
 use ares_core::path::LaneRules;
+use ares_node::api::EdgeConfig;
 
 use crate::error::{Failure, Kind};
 use crate::lowargs::GlobalArgs;
@@ -108,12 +109,34 @@ pub(crate) struct Config {
     pub(crate) seeds: Vec<Seed>,
     /// Whether to find peers on the local network, and be found.
     pub(crate) mdns: bool,
+    /// What `serve` fetches because others ask for it.
+    pub(crate) edge: Edge,
     /// Releases that `serve` keeps whole, beside those that `ares pin` names.
     pub(crate) pins: Vec<Link>,
     /// What `ares set` may change while the daemon runs.
     pub(crate) settings: Settings,
     /// What is printed.
     pub(crate) output: Output,
+}
+
+/// What an edge may fetch for others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Edge {
+    /// These releases.
+    pub(crate) releases: Vec<Link>,
+    /// Whatever these peers have.
+    pub(crate) upstreams: Vec<Seed>,
+}
+
+impl Edge {
+    /// As the node takes it. Seeds are asked about these releases as they are about any.
+    pub(crate) fn for_node(&self, seeds: &[Seed]) -> EdgeConfig {
+        let peers = |link: &Link| link.peers.iter().cloned().chain(seeds.iter().map(Seed::hint)).collect();
+        EdgeConfig {
+            releases: self.releases.iter().map(|link| (link.release, peers(link))).collect(),
+            upstreams: self.upstreams.iter().map(Seed::hint).collect(),
+        }
+    }
 }
 
 impl Config {
@@ -171,6 +194,10 @@ pub(crate) fn resolve(args: &GlobalArgs, env: &dyn Fn(&str) -> Option<std::ffi::
         },
         seeds: given(&args.seed).or(file.seeds).unwrap_or_default(),
         mdns: !args.no_mdns && file.mdns.unwrap_or(true),
+        edge: Edge {
+            releases: file.edge_releases.unwrap_or_default(),
+            upstreams: file.edge_upstreams.unwrap_or_default(),
+        },
         pins: file.pins.unwrap_or_default(),
         settings,
         output,

@@ -34,7 +34,7 @@ impl From<FetchError> for Failure {
     fn from(error: FetchError) -> Self {
         let text = error.to_string();
         match error {
-            FetchError::Deadline { .. } | FetchError::Unreached { .. } => Failure::new(Kind::Network, text).help(
+            FetchError::Deadline { .. } | FetchError::Unreached { .. } | FetchError::Lacked { .. } => Failure::new(Kind::Network, text).help(
                 "is a peer of the link running (`ares serve`) and reachable from here (firewall, UDP port)? `ares status` shows peers",
             ),
             FetchError::Store { .. } => Failure::told(Kind::Disk, &text),

@@ -34,6 +34,8 @@ pub struct NodeConfig {
     pub lanes: LaneRules,
     /// Whether nodes of the local network are found.
     pub mdns: Mdns,
+    /// Whether peers are found by the DHT.
+    pub dht: DhtConfig,
     /// What is fetched because others ask for it.
     pub edge: EdgeConfig,
     /// What becomes of chunks that came from peers.
@@ -81,6 +83,29 @@ pub enum Mdns {
     WhenSought,
     /// From the start.
     Always,
+}
+
+/// Whether and how this node finds others anywhere by the Mainline DHT, and is found by them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DhtConfig {
+    /// What it is used for.
+    pub usage: DhtUse,
+    /// `HOST:PORT` of nodes to begin with, none for the first one of a DHT of one's own; `None`: those of the public DHT.
+    pub bootstrap: Option<Vec<String>>,
+    /// UDP port to answer other nodes of the DHT on, from the start; `None`: any, and only once it is known to be reachable.
+    pub port: Option<u16>,
+}
+
+/// What the DHT is used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DhtUse {
+    /// Nothing.
+    #[default]
+    Off,
+    /// From the first time on that this node looks for a release, to find who has it.
+    Look,
+    /// That from the start, and to tell of what is here.
+    Tell,
 }
 
 /// Called once with the chunk's verified bytes or the reason there are none; from a node thread, so it must not block.

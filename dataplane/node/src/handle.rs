@@ -47,8 +47,8 @@ pub(crate) struct Inner {
     /// Held while one of them is being changed.
     pub(crate) tuning: Mutex<()>,
     pub(crate) hub: Sender<ToHub>,
-    /// Where peers on the local network are looked for.
-    pub(crate) discovery: Option<Sender<ToDiscovery>>,
+    /// Where peers that nobody names are looked for: on the local network, and by the DHT.
+    pub(crate) discoveries: Vec<Sender<ToDiscovery>>,
     pub(crate) want_ids: Arc<WantIds>,
 }
 
@@ -99,12 +99,12 @@ impl Handle {
         self.tell(ToHub::Hints { release, hints });
     }
 
-    /// Peers of the local network that say they take part in a release: some of them are tried, and forgotten where there is nobody.
+    /// Peers that are said to take part in a release, by themselves or strangers: some of them are tried, and forgotten where there is nobody.
     pub(crate) fn add_neighbours(&self, release: ReleaseId, peers: Vec<PeerAt>) {
         self.tell(ToHub::Neighbours(Peers { release, peers }));
     }
 
-    /// Looks for peers on the local network that may have a release, until all of it is held or many others were looked for since.
+    /// Looks for peers that may have a release on the local network and by the DHT, as far as they are used, until all of it is held or many others were looked for since.
     pub fn seek(&self, release: ReleaseId) {
         self.tell_discovery(ToDiscovery::Seek(release));
     }
@@ -139,7 +139,7 @@ impl Handle {
         self.tell(ToHub::CancelWant(want));
     }
 
-    /// What is held of a release has changed: peers that care are told, and the local network.
+    /// What is held of a release has changed: peers that care are told, the local network, and the DHT.
     pub fn announce(&self, release: ReleaseId) {
         self.tell(ToHub::Announce(release));
         self.tell_discovery(ToDiscovery::Changed);
@@ -196,7 +196,7 @@ impl Handle {
     }
 
     pub(crate) fn tell_discovery(&self, message: ToDiscovery) {
-        if let Some(discovery) = &self.inner.discovery {
+        for discovery in &self.inner.discoveries {
             // As with the hub.
             let _ = discovery.send(message);
         }

@@ -11,10 +11,11 @@ use ares_core::swarm::Spread;
 use ares_ring::{Ring, RingConfig, RingError, SocketError, SocketOptions, UdpSocket, Waker};
 use crossbeam::channel::{bounded, unbounded};
 
-use crate::api::NodeConfig;
+use crate::api::{DhtUse, NodeConfig};
 use crate::backlog::Backlog;
 use crate::clock::Clock;
 use crate::counters::Totals;
+use crate::discovery::dht::{self, Searcher};
 use crate::discovery::{self, Discovery, ToDiscovery};
 use crate::edge;
 use crate::handle::{Handle, Inner};
@@ -41,6 +42,8 @@ pub struct Node {
     handle: Handle,
     /// Of the thread that follows the machine's lanes.
     leash: Option<Leash>,
+    /// Of the thread that asks the DHT.
+    dht_leash: Option<dht::Leash>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -90,6 +93,7 @@ impl Node {
             reset_secret: blake3::derive_key(RESET_CONTEXT, &identity.pkcs8),
         };
         let (discovery, discovery_inbox) = discovery::post(config.mdns, &listen).unzip();
+        let (dht, dht_inbox) = (config.dht.usage != DhtUse::Off).then(unbounded).unzip();
         let want_ids: Arc<WantIds> = Arc::default();
         let inner = Inner {
             peer: identity.peer,
@@ -101,12 +105,13 @@ impl Node {
             settings: Mutex::new(with_granted(&config.settings, &sockets)),
             tuning: Mutex::default(),
             hub: hub_post.clone(),
-            discovery,
+            discoveries: [discovery, dht].into_iter().flatten().collect(),
             want_ids: want_ids.clone(),
         };
         let mut node = Self {
             handle: Handle { inner: Arc::new(inner) },
             leash: None,
+            dht_leash: None,
             threads: Vec::new(),
         };
         if let Some((follower, leash)) = lanes::follow(config.lanes.clone(), listen.clone(), hub_post.clone()) {
@@ -116,6 +121,11 @@ impl Node {
         if let Some(inbox) = discovery_inbox {
             let discovery = Discovery::new(config.mdns, node.handle(), config.lanes.clone(), inbox);
             node.spawn("ares-discovery".to_owned(), move || discovery.run())?;
+        }
+        if let Some(inbox) = dht_inbox {
+            let (searcher, leash) = Searcher::new(config.dht.clone(), node.handle(), inbox);
+            node.dht_leash = Some(leash);
+            node.spawn("ares-dht".to_owned(), move || searcher.run())?;
         }
         let (readers, to_read) = unbounded::<ReleaseId>();
         let readers_count = if config.edge.is_edge() { edge::READERS } else { 0 };
@@ -235,6 +245,7 @@ impl Drop for Node {
         self.handle.tell_discovery(ToDiscovery::Stop);
         let _ = self.handle.inner.hub.send(ToHub::Stop);
         self.leash = None;
+        self.dht_leash = None;
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the node had panicked");
@@ -323,7 +334,7 @@ fn bind_patiently(addr: SocketAddr, options: &SocketOptions) -> Result<UdpSocket
 }
 
 /// A number nobody can guess, from the operating system.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     // std seeds each RandomState from the system's random source.
     std::collections::hash_map::RandomState::new().build_hasher().finish()

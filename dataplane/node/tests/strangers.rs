@@ -35,6 +35,7 @@ fn start(state: &Path, admission: AdmissionLimits) -> Node {
         admission,
         lanes: Default::default(),
         mdns: Default::default(),
+        dht: Default::default(),
         edge: Default::default(),
         sink: Sink::Store,
         settings: Default::default(),

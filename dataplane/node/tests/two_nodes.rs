@@ -30,6 +30,7 @@ fn config(state: &Path) -> NodeConfig {
         admission: Default::default(),
         lanes: Default::default(),
         mdns: Default::default(),
+        dht: Default::default(),
         edge: Default::default(),
         sink: Sink::Store,
         settings: Default::default(),

@@ -3,6 +3,7 @@
 //!
 //! A network that does not carry multicast, or a sandbox that forbids it, costs a line in the debug log and nothing else.
 
+pub(crate) mod dht;
 mod neighbours;
 mod notice;
 mod service;
@@ -28,7 +29,7 @@ const LOOK: Duration = Duration::from_secs(10);
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// What a discovery is told.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum ToDiscovery {
     /// Find peers that take part in this.
     Seek(ReleaseId),

@@ -123,6 +123,7 @@ impl Node {
             admission: Default::default(),
             lanes: LaneRules::default(),
             mdns: Default::default(),
+            dht: Default::default(),
             edge: Default::default(),
             sink: spec.sink,
             settings: spec.settings,

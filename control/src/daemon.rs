@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ares_core::link::Link;
 use ares_core::manifest::Root;
-use ares_node::api::{EdgeConfig, Mdns, NodeConfig, Sink};
+use ares_node::api::{DhtConfig, DhtUse, EdgeConfig, Mdns, NodeConfig, Sink};
 use ares_node::store::StoreError;
 use ares_node::{Handle, Node, StartError};
 
@@ -94,6 +94,16 @@ impl Daemon {
                 _ if !config.mdns => Mdns::Off,
                 Role::Serve => Mdns::Always,
                 Role::Mount | Role::Passing | Role::Discarding => Mdns::WhenSought,
+            },
+            dht: DhtConfig {
+                usage: match role {
+                    _ if !config.dht => DhtUse::Off,
+                    Role::Serve => DhtUse::Tell,
+                    Role::Mount | Role::Passing | Role::Discarding => DhtUse::Look,
+                },
+                bootstrap: config.dht_bootstrap.clone(),
+                // The daemon's own: another node of this machine takes any.
+                port: config.dht_port.filter(|_| role == Role::Serve),
             },
             edge: match role {
                 Role::Serve => config.edge.for_node(&config.seeds),

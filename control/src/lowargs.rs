@@ -50,6 +50,9 @@ pub(crate) struct GlobalArgs {
     /// Neither look for peers on the local network nor be found there
     #[arg(long, global = true)]
     pub(crate) no_mdns: bool,
+    /// Look for peers by the Mainline DHT, and `serve`: be found by it. Others of the DHT learn this machine's address
+    #[arg(long, global = true)]
+    pub(crate) dht: bool,
     /// Print results and errors as JSON on stdout
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -75,6 +78,7 @@ impl GlobalArgs {
             ("--no-lane", !self.no_lane.is_empty()),
             ("--seed", !self.seed.is_empty()),
             ("--no-mdns", self.no_mdns),
+            ("--dht", self.dht),
         ];
         given
             .into_iter()
@@ -337,6 +341,7 @@ mod tests {
             "ares peers --json",
             "ares content",
             "ares content 65f4a17319 --json",
+            "ares get ares:abc out --dht",
             "ares pin",
             "ares pin ares:abc --json",
             "ares unpin 65f4a17319",

@@ -34,6 +34,9 @@ pub(crate) struct FileConfig {
     pub(crate) seeds: Option<Vec<Seed>>,
     pub(crate) mdns: Option<bool>,
     pub(crate) pins: Option<Vec<Link>>,
+    pub(crate) dht_enabled: Option<bool>,
+    pub(crate) dht_bootstrap: Option<Vec<String>>,
+    pub(crate) dht_port: Option<u16>,
     pub(crate) edge_releases: Option<Vec<Link>>,
     pub(crate) edge_upstreams: Option<Vec<Seed>>,
     /// Knobs, as `ares set` takes them.
@@ -51,7 +54,7 @@ pub(crate) fn keys() -> Vec<(String, &'static str)> {
 }
 
 /// Those of them that are no knobs: table, key and meaning.
-const KEYS: [(&str, &str); 19] = [
+const KEYS: [(&str, &str); 22] = [
     ("state", "directory of identity, store and admin socket"),
     ("listen", "addresses to serve on, [\"IP:PORT\", ..]"),
     ("log", "log filter, as in ARES_LOG"),
@@ -74,6 +77,12 @@ const KEYS: [(&str, &str); 19] = [
         "bytes a second that come over lanes at most, { wg0 = \"4MiB\" }",
     ),
     ("swarm.seeds", "peers to ask about every release, [\"PEER@IP:PORT\", ..]"),
+    ("dht.enabled", "find peers by the Mainline DHT, and be found"),
+    (
+        "dht.bootstrap",
+        "nodes of the DHT to begin with, [\"HOST:PORT\", ..]; [] for the first of your own",
+    ),
+    ("dht.port", "UDP port where `serve` answers other nodes of the DHT"),
     ("edge.releases", "releases to fetch for whoever asks, [\"ares:..\", ..]"),
     (
         "edge.upstreams",
@@ -225,6 +234,9 @@ impl Source<'_> {
             "lanes.cap_up" => self.caps(key, Direction::Up, value, config)?,
             "lanes.cap_down" => self.caps(key, Direction::Down, value, config)?,
             "swarm.seeds" => config.seeds = Some(self.seeds(key, value)?),
+            "dht.enabled" => config.dht_enabled = Some(self.switch(key, value)?),
+            "dht.bootstrap" => config.dht_bootstrap = Some(self.hosts(key, value)?),
+            "dht.port" => config.dht_port = Some(self.port(key, value)?),
             "edge.releases" => config.edge_releases = Some(self.links(key, value)?),
             "edge.upstreams" => config.edge_upstreams = Some(self.seeds(key, value)?),
             "swarm.mdns" => config.mdns = Some(self.switch(key, value)?),
@@ -305,6 +317,26 @@ impl Source<'_> {
                 key: key.to_owned(),
                 why,
             })
+        };
+        list.iter().map(parse).collect()
+    }
+
+    fn port(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<u16, FileError> {
+        let port = integer(value).filter(|port| *port > 0);
+        port.ok_or_else(|| self.bad(key, value, "a UDP port, from 1 to 65535"))
+    }
+
+    /// Names or addresses with ports. Names are looked up when they are needed.
+    fn hosts(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, FileError> {
+        let expected = "a list of hosts and ports such as [\"dht.example.org:6881\", \"192.0.2.7:6881\"]";
+        let list = value.get_ref().as_array().ok_or_else(|| self.bad(key, value, expected))?;
+        let is_host = |entry: &&str| {
+            let parts = entry.rsplit_once(':');
+            parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
+        };
+        let parse = |item: &Spanned<DeValue<'_>>| {
+            let entry = item.get_ref().as_str().filter(is_host);
+            entry.map(str::to_owned).ok_or_else(|| self.bad(key, item, expected))
         };
         list.iter().map(parse).collect()
     }
@@ -419,7 +451,7 @@ mod tests {
                     dial_timeout = \"5s\"\nstall_timeout = \"500ms\"\n[mount]\npatience = \"1m\"\nallow_other = true\n\
                     [lanes]\ninclude = [\"eth*\"]\nexclude = [\"10.0.0.0/8\", \"wg0\"]\nweight = { eth0 = 2, \"eth0.7\" = 1000 }\n\
                     cap_up = { \"eth*\" = \"20MiB\", wg0 = 1000000 }\ncap_down = { eth0 = \"none\", \"10.0.0.0/8\" = \"1GiB\" }\n\
-                    [swarm]\nseeds = [\"{SEED}\"]\nmdns = false\n[edge]\nreleases = [\"{LINK}\"]\nupstreams = [\"{SEED}\"]\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n";
+                    [swarm]\nseeds = [\"{SEED}\"]\nmdns = false\n[dht]\nenabled = true\nbootstrap = [\"a.example:6881\", \"192.0.2.7:1\"]\nport = 6881\n[edge]\nreleases = [\"{LINK}\"]\nupstreams = [\"{SEED}\"]\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n";
         let config = parse(Path::new("f"), &text.replace("{SEED}", SEED).replace("{LINK}", LINK)).unwrap();
         let pattern = |entry: &str| entry.parse().unwrap();
         let expect = FileConfig {
@@ -449,6 +481,9 @@ mod tests {
             seeds: Some(vec![SEED.parse().unwrap()]),
             mdns: Some(false),
             pins: Some(vec![LINK.parse().unwrap()]),
+            dht_enabled: Some(true),
+            dht_bootstrap: Some(vec!["a.example:6881".to_owned(), "192.0.2.7:1".to_owned()]),
+            dht_port: Some(6881),
             edge_releases: Some(vec![LINK.parse().unwrap()]),
             edge_upstreams: Some(vec![SEED.parse().unwrap()]),
             set: [(Knob::Congestion, "bbr"), (Knob::GetWindow, "8MiB")]
@@ -539,6 +574,9 @@ mod tests {
         check("[swarm]\nseeds = \"a@b\"", 2, "swarm.seeds");
         check("[swarm]\nseeds = [\n7]", 3, "swarm.seeds");
         check("[swarm]\nmdns = \"off\"", 2, "swarm.mdns");
+        check("[dht]\nbootstrap = [\"a\",\n\"b:0\"]", 2, "dht.bootstrap");
+        check("[dht]\nbootstrap = [\"a:1\",\n\"b:0\"]", 3, "dht.bootstrap");
+        check("[dht]\nport = 65536", 2, "dht.port");
         check("pins = \"ares:a\"", 1, "pins");
         check(&format!("pins = [\n\"{LINK}/part\"]"), 2, "pins");
         let said = fails("pins = [\"ares:zzz\"]").to_string();

@@ -109,6 +109,12 @@ pub(crate) struct Config {
     pub(crate) seeds: Vec<Seed>,
     /// Whether to find peers on the local network, and be found.
     pub(crate) mdns: bool,
+    /// Whether to find peers by the DHT, and be found.
+    pub(crate) dht: bool,
+    /// `HOST:PORT` of nodes of the DHT to begin with; `None` for the public ones.
+    pub(crate) dht_bootstrap: Option<Vec<String>>,
+    /// UDP port where `serve` answers others of the DHT.
+    pub(crate) dht_port: Option<u16>,
     /// What `serve` fetches because others ask for it.
     pub(crate) edge: Edge,
     /// Releases that `serve` keeps whole, beside those that `ares pin` names.
@@ -194,6 +200,9 @@ pub(crate) fn resolve(args: &GlobalArgs, env: &dyn Fn(&str) -> Option<std::ffi::
         },
         seeds: given(&args.seed).or(file.seeds).unwrap_or_default(),
         mdns: !args.no_mdns && file.mdns.unwrap_or(true),
+        dht: args.dht || file.dht_enabled.unwrap_or(false),
+        dht_bootstrap: file.dht_bootstrap,
+        dht_port: file.dht_port,
         edge: Edge {
             releases: file.edge_releases.unwrap_or_default(),
             upstreams: file.edge_upstreams.unwrap_or_default(),

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ares_tests::{Daemon, Lab, Node, compare, daemon, tree, wait};
+use ares_tests::{Daemon, Lab, Node, Published, compare, daemon, tree, wait};
 
 const BYTES: u64 = 24 << 20;
 
@@ -133,4 +133,31 @@ fn nobody_makes_an_edge_fetch_what_it_may_not() {
     compare::assert_same(&publisher.dir().join("listed"), &stranger.dir().join("copy"));
     let fetched = relay.edge.counter("fetched_bytes");
     assert!(fetched < BYTES / 4, "{fetched} bytes fetched of what is listed");
+}
+
+#[test]
+fn strangers_who_have_something_do_not_make_an_edge_fetch_it_for_others() {
+    let Some(relay) = Relay::of_all("edge-collude") else { return };
+    let (giver, asker) = (relay.reader(0, "3s"), relay.reader(1, "3s"));
+    let publisher = relay.lab.node(0);
+    let met = relay.origin.publish(&file_on(publisher, "met", 1 << 20, 241)).link;
+    let own = Daemon::serve(&giver);
+    let Published { link, release } = own.publish(&file_on(&giver, "own", BYTES / 8, 242));
+    // A connection to the edge, and then word of what is here: a seed is asked about every release.
+    for link in [&met, &link] {
+        let copy = giver.dir().join(format!("copy-{}", &link[5..15]));
+        giver.run(daemon::get(&giver, link, &copy)).expect_ok();
+    }
+    wait::until(PATIENCE, "the giver's word that it has all", || {
+        let told = relay.edge.tell(&["peers"]).to_string();
+        told.contains(&release).then_some(())
+    });
+    let before = relay.edge.counter("fetched_bytes");
+    asker.part_from(&giver);
+    let missed = asker.run(daemon::get(&asker, &link, &asker.dir().join("copy")));
+    assert_eq!(missed.status.code(), Some(4), "{}", missed.describe());
+    assert_eq!(relay.edge.counter("fetched_bytes"), before);
+    let held = relay.edge.tell(&["content"]).to_string();
+    assert!(!held.contains(&release), "{held}");
+    own.terminate().expect_ok();
 }

@@ -2,10 +2,10 @@
 //! for which chunk. Decides; the hub carries it out.
 //!
 //! ```text
-//!          asked for            its root is here         its manifest is read
-//! (none) ------------> Sought ------------------> Read ----------------------> Open: every chunk of it may be asked for
-//!    ^                   |                          |                            |
-//!    +--- nobody has it, or it is wrong: ask again later ---- not asked for long, and another needs the place
+//!          asked for             an upstream has it         its root is here         its manifest is read
+//! (none) ------------> Questioned ------------------> Sought ------------------> Read ----------------------> Open: every chunk of it
+//!    ^                     |              listed ------^ |                         |                            |  may be asked for
+//!    +--- nobody has it, or it is wrong: ask again later +-------------------------+   not asked for long, and another needs the place
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,10 +37,14 @@ const PULLS_PER_PATH_MAX: usize = 2048;
 /// How long a release that could not be had is not sought again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// How long upstreams are waited for, to say whether they have a release.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
 /// See the module.
 pub(super) struct Edge {
     config: EdgeConfig,
     releases: BTreeMap<ReleaseId, Pulled>,
+    gone: Vec<ReleaseId>,
     pulls: BTreeMap<ChunkId, BTreeSet<PathId>>,
     pulls_of: BTreeMap<PathId, usize>,
     questions_left: u32,
@@ -53,7 +57,11 @@ struct Pulled {
 }
 
 enum Stage {
-    /// Its root is wanted. Upstreams that have said that they have nothing of it.
+    /// Upstreams are asked whether they have it; these have said that they have nothing of it. Nothing is fetched on the word of anybody else.
+    Questioned {
+        lack: BTreeSet<PeerId>,
+    },
+    /// Its root is wanted. As above, of all who are to be asked for it.
     Sought {
         want: WantId,
         lack: BTreeSet<PeerId>,
@@ -65,11 +73,41 @@ enum Stage {
     Shut,
 }
 
+impl Pulled {
+    fn may_be_asked_again(&self, now: Instant) -> bool {
+        let rested = now.since(self.asked_at);
+        match self.stage {
+            Stage::Shut => rested >= AGAIN_AFTER,
+            Stage::Questioned { .. } => rested >= ANSWER_MAX,
+            Stage::Sought { .. } | Stage::Read | Stage::Open(_) => false,
+        }
+    }
+}
+
+/// What is to be done for a release that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Ask these whether they have it.
+    Question(Vec<PeerAt>),
+    /// Want its root, of these; `on_sought` follows.
+    Seek(Vec<PeerAt>),
+}
+
+/// A release that nobody who is to be asked has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lacked {
+    /// Nothing of it was wanted yet.
+    Question,
+    /// Its root was.
+    Root(WantId),
+}
+
 impl Edge {
     pub(super) fn new(now: Instant, config: EdgeConfig) -> Self {
         Self {
             config,
             releases: BTreeMap::new(),
+            gone: Vec::new(),
             pulls: BTreeMap::new(),
             pulls_of: BTreeMap::new(),
             questions_left: QUESTIONS_MAX,
@@ -82,18 +120,16 @@ impl Edge {
         self.config.upstreams.iter().any(|upstream| upstream.peer == *peer)
     }
 
-    /// A peer takes part in a release. Whom to ask for its root, if it is to be sought for that; `on_sought` follows.
-    pub(super) fn on_asked(&mut self, now: Instant, release: ReleaseId) -> Option<Vec<PeerAt>> {
-        if let Some(known) = self.releases.get_mut(&release) {
-            let may_try_again = matches!(known.stage, Stage::Shut) && now.since(known.asked_at) >= AGAIN_AFTER;
-            if !may_try_again {
-                // One that is shut is asked for as long as it is not open.
-                if !matches!(known.stage, Stage::Shut) {
-                    known.asked_at = now;
-                }
+    /// A peer takes part in a release. What is to be done about that, if anything.
+    pub(super) fn on_asked(&mut self, now: Instant, release: ReleaseId) -> Option<Step> {
+        match self.releases.get_mut(&release) {
+            None => {}
+            Some(known) if known.may_be_asked_again(now) => drop(self.releases.remove(&release)),
+            Some(Pulled { stage: Stage::Shut, .. }) => return None,
+            Some(known) => {
+                known.asked_at = now;
                 return None;
             }
-            self.releases.remove(&release);
         }
         let is_listed = self.config.releases.contains_key(&release);
         if !is_listed && (self.config.upstreams.is_empty() || !self.may_question(now)) {
@@ -103,8 +139,39 @@ impl Edge {
             tracing::info!(%release, "not pulled through: {RELEASES_MAX} other releases are");
             return None;
         }
-        let named = self.config.releases.get(&release).into_iter().flatten();
-        Some(named.chain(&self.config.upstreams).cloned().collect())
+        if !is_listed {
+            let lack = BTreeSet::new();
+            self.insert(now, release, Stage::Questioned { lack });
+            return Some(Step::Question(self.config.upstreams.clone()));
+        }
+        Some(Step::Seek(self.whom_to_ask(&release).cloned().collect()))
+    }
+
+    fn whom_to_ask(&self, release: &ReleaseId) -> impl Iterator<Item = &PeerAt> {
+        let named = self.config.releases.get(release).into_iter().flatten();
+        named.chain(&self.config.upstreams)
+    }
+
+    fn insert(&mut self, asked_at: Instant, release: ReleaseId, stage: Stage) {
+        self.releases.insert(release, Pulled { stage, asked_at });
+    }
+
+    /// A peer says that it has something of a release. Whether that is a reason to seek it; `on_sought` follows.
+    pub(super) fn on_had(&self, release: &ReleaseId, peer: &PeerId) -> bool {
+        let is_questioned = matches!(
+            self.releases.get(release),
+            Some(Pulled {
+                stage: Stage::Questioned { .. },
+                ..
+            })
+        );
+        is_questioned && self.is_upstream(peer)
+    }
+
+    /// Whether an answer of the peer is awaited: it is to be connected to.
+    pub(super) fn questions(&self, peer: &PeerId) -> bool {
+        let is_questioned = |pulled: &Pulled| matches!(&pulled.stage, Stage::Questioned { lack } if !lack.contains(peer));
+        self.is_upstream(peer) && self.releases.values().any(is_questioned)
     }
 
     fn may_question(&mut self, now: Instant) -> bool {
@@ -122,35 +189,44 @@ impl Edge {
     fn make_room(&mut self, now: Instant) -> bool {
         let is_idle = |pulled: &Pulled| match pulled.stage {
             Stage::Shut => true,
+            Stage::Questioned { .. } => now.since(pulled.asked_at) >= ANSWER_MAX,
             Stage::Open(_) => now.since(pulled.asked_at) >= RESTED,
             Stage::Sought { .. } | Stage::Read => false,
         };
         let idle = self.releases.iter().filter(|(_, pulled)| is_idle(pulled));
         let oldest = idle.min_by_key(|(_, pulled)| pulled.asked_at).map(|(release, _)| *release);
+        self.gone.extend(oldest);
         oldest.is_some_and(|release| self.releases.remove(&release).is_some())
+    }
+
+    /// Releases that are forgotten since this was last asked.
+    pub(super) fn take_gone(&mut self) -> Vec<ReleaseId> {
+        std::mem::take(&mut self.gone)
     }
 
     /// Its root is wanted now.
     pub(super) fn on_sought(&mut self, now: Instant, release: ReleaseId, want: WantId) {
         let lack = BTreeSet::new();
-        self.releases.insert(
-            release,
-            Pulled {
-                stage: Stage::Sought { want, lack },
-                asked_at: now,
-            },
-        );
+        self.insert(now, release, Stage::Sought { want, lack });
     }
 
-    /// A peer says that it has nothing of a release. The want for its root, if all who are to be asked for it have said so.
-    pub(super) fn on_lacked(&mut self, release: ReleaseId, peer: PeerId) -> Option<WantId> {
-        let listed = self.config.releases.get(&release);
-        let Stage::Sought { want, lack } = &mut self.releases.get_mut(&release)?.stage else {
-            return None;
+    /// A peer says that it has nothing of a release. Whether all who are to be asked for it have said so, and it is given up.
+    pub(super) fn on_lacked(&mut self, release: ReleaseId, peer: PeerId) -> Option<Lacked> {
+        let asked: Vec<PeerId> = self.whom_to_ask(&release).map(|asked| asked.peer).collect();
+        let stage = &mut self.releases.get_mut(&release)?.stage;
+        let (lack, lacked) = match stage {
+            Stage::Questioned { lack } => (lack, Lacked::Question),
+            Stage::Sought { want, lack } => (lack, Lacked::Root(*want)),
+            Stage::Read | Stage::Open(_) | Stage::Shut => return None,
         };
-        lack.insert(peer);
-        let mut asked = listed.into_iter().flatten().chain(&self.config.upstreams);
-        asked.all(|asked| lack.contains(&asked.peer)).then_some(*want)
+        if asked.contains(&peer) {
+            lack.insert(peer);
+        }
+        let is_over = asked.iter().all(|asked| lack.contains(asked));
+        if is_over {
+            *stage = Stage::Shut;
+        }
+        is_over.then_some(lacked)
     }
 
     /// What became of wanting its root. Whether its manifest is to be read; else it is forgotten.
@@ -175,7 +251,7 @@ impl Edge {
     pub(super) fn is_opening(&self, release: &ReleaseId) -> bool {
         self.releases
             .get(release)
-            .is_some_and(|pulled| matches!(pulled.stage, Stage::Sought { .. } | Stage::Read | Stage::Shut))
+            .is_some_and(|pulled| !matches!(pulled.stage, Stage::Open(_)))
     }
 
     /// Whether all of it may be asked for here, as far as somebody else has it.
@@ -207,7 +283,7 @@ impl Edge {
         let count = self.pulls_of.get(&path).copied().unwrap_or(0);
         let has = |(release, pulled): &(&ReleaseId, &mut Pulled)| match &pulled.stage {
             Stage::Open(contents) => contents.has(chunk) && takes_part(release),
-            Stage::Sought { .. } | Stage::Read | Stage::Shut => false,
+            _ => false,
         };
         let (release, pulled) = self.releases.iter_mut().find(has).ok_or(AnswerHead::NotHeld)?;
         pulled.asked_at = now;
@@ -281,18 +357,29 @@ mod tests {
     fn only_what_is_allowed_is_sought_and_of_strangers_words_only_so_many() {
         let mut strict = edge(&[]);
         assert_eq!(strict.on_asked(after(0), release(1)), None, "nobody allows it");
-        assert_eq!(strict.on_asked(after(0), release(0)), Some(vec![upstream(1)]));
+        assert_eq!(strict.on_asked(after(0), release(0)), Some(Step::Seek(vec![upstream(1)])));
         strict.on_sought(after(0), release(0), WantId(7));
         assert_eq!(strict.on_asked(after(0), release(0)), None, "it is sought already");
         assert_eq!(strict.on_lacked(release(0), upstream(9).peer), None, "that one was not asked");
-        assert_eq!(strict.on_lacked(release(0), upstream(1).peer), Some(WantId(7)));
+        assert_eq!(strict.on_lacked(release(0), upstream(1).peer), Some(Lacked::Root(WantId(7))));
         assert!(!strict.on_root(release(0), false));
         assert_eq!(strict.on_asked(after(0), release(0)), None, "not again so soon");
         assert!(strict.on_asked(after(1), release(0)).is_some());
 
         let mut free = edge(&[2, 3]);
-        assert_eq!(free.on_asked(after(0), release(5)), Some(vec![upstream(2), upstream(3)]));
-        let asked = |edge: &mut Edge, now| (10..500).filter(|n| edge.on_asked(now, release(*n)).is_some()).count();
+        let question = Some(Step::Question(vec![upstream(2), upstream(3)]));
+        assert_eq!(free.on_asked(after(0), release(5)), question);
+        assert!(!free.on_had(&release(5), &upstream(9).peer), "a stranger's word is none");
+        assert!(free.questions(&upstream(2).peer) && !free.questions(&upstream(9).peer));
+        assert_eq!(free.on_lacked(release(5), upstream(2).peer), None);
+        assert!(!free.questions(&upstream(2).peer) && free.on_had(&release(5), &upstream(3).peer));
+        assert_eq!(free.on_lacked(release(5), upstream(3).peer), Some(Lacked::Question));
+        assert_eq!(free.on_asked(after(0), release(5)), None, "not again so soon");
+        let asked = |edge: &mut Edge, now| {
+            let count = (10..500).filter(|n| edge.on_asked(now, release(*n)).is_some()).count();
+            edge.releases.clear();
+            count
+        };
         assert_eq!(asked(&mut free, after(0)), QUESTIONS_MAX as usize - 1);
         assert_eq!(asked(&mut free, after(2)), 2 * QUESTIONS_PER_S as usize);
         assert_eq!(asked(&mut free, after(1000)), QUESTIONS_MAX as usize);

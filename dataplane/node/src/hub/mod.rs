@@ -114,8 +114,16 @@ fn mode_of(setting: Setting) -> Mode {
 }
 
 /// Whether somebody waits for something that a peer may have.
-fn wanted<'a>(waiting: &'a Waiting, interests: &'a Interests, scheduler: &'a Scheduler) -> impl Fn(&PeerId) -> bool + use<'a> {
-    |peer| waiting.has_any() && interests.is_hinted(peer) && !scheduler.is_dropped(peer)
+fn wanted<'a>(
+    waiting: &'a Waiting,
+    interests: &'a Interests,
+    pulling: Option<&'a Pulling>,
+    scheduler: &'a Scheduler,
+) -> impl Fn(&PeerId) -> bool + use<'a> {
+    move |peer| {
+        let may_have_it = waiting.has_any() && interests.is_hinted(peer);
+        (may_have_it || pulling.is_some_and(|pulling| pulling.questions(peer))) && !scheduler.is_dropped(peer)
+    }
 }
 
 impl Hub {
@@ -176,7 +184,9 @@ impl Hub {
 
     /// When `act` has something to do though nobody said anything; `None` if never.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let dial = self.dialer.deadline(wanted(&self.waiting, &self.interests, &self.scheduler));
+        let dial = self
+            .dialer
+            .deadline(wanted(&self.waiting, &self.interests, self.pulling.as_ref(), &self.scheduler));
         let all = [
             self.scheduler.deadline(),
             dial,
@@ -359,7 +369,7 @@ impl Hub {
 
     fn dial_and_tell(&mut self, now: Instant) {
         loop {
-            let wanted = wanted(&self.waiting, &self.interests, &self.scheduler);
+            let wanted = wanted(&self.waiting, &self.interests, self.pulling.as_ref(), &self.scheduler);
             match self.dialer.poll(now, wanted) {
                 Some(dialer::Action::Dial { peer, pair, purpose }) => self.dial(now, peer, pair, purpose),
                 Some(dialer::Action::GiveUp { path, why }) => self.give_up(now, path, why),
@@ -535,7 +545,7 @@ impl Hub {
         for PeerAt { peer, addrs } in known {
             // It may be somewhere else than where it is looked for.
             if !self.sharing.is_member(&release, &peer) {
-                let wanted = wanted(&self.waiting, &self.interests, &self.scheduler);
+                let wanted = wanted(&self.waiting, &self.interests, self.pulling.as_ref(), &self.scheduler);
                 self.dialer.on_hint(now, peer, &addrs, wanted);
             }
         }
@@ -737,7 +747,7 @@ impl Hub {
         for hint in hints.iter().filter(|hint| hint.peer != own) {
             self.interests.on_hint(release, hint.peer);
             self.scheduler.on_hint(now, release, hint.peer);
-            let wanted = wanted(&self.waiting, &self.interests, &self.scheduler);
+            let wanted = wanted(&self.waiting, &self.interests, self.pulling.as_ref(), &self.scheduler);
             self.dialer.on_hint(now, hint.peer, &hint.addrs, wanted);
             for path in self.paths_up_of(hint.peer) {
                 self.tell_claim(path, release);

@@ -11,7 +11,7 @@ use ares_core::time::Instant;
 use ares_core::wire::{AnswerHead, AskItem, ClaimState};
 use crossbeam::channel::{Receiver, Sender, unbounded};
 
-use super::edge::Edge;
+use super::edge::{Edge, Lacked, Step};
 use super::{Hub, Waiter};
 use crate::api::EdgeConfig;
 use crate::counters::add;
@@ -51,6 +51,11 @@ impl Pulling {
         })
     }
 
+    /// Whether the peer is to say whether it has a release that others ask for.
+    pub(super) fn questions(&self, peer: &PeerId) -> bool {
+        self.edge.questions(peer)
+    }
+
     fn waiter(&self, what: Wanted) -> Waiter {
         let post = self.ended.0.clone();
         // The hub ends with its last waiters.
@@ -59,27 +64,52 @@ impl Pulling {
 }
 
 impl Hub {
-    /// A peer has said how much of a release it has, the scheduler knows it.
+    /// A peer has said how much of a release it has, and the scheduler knows.
     pub(super) fn on_takes_part(&mut self, now: Instant, peer: PeerId, release: ReleaseId, state: ClaimState) {
+        let is_whole = self.claim_of(release) == ClaimState::Complete;
         let Some(pulling) = &mut self.pulling else { return };
-        if pulling.edge.is_open(&release) {
+        let edge = &mut pulling.edge;
+        if edge.is_open(&release) {
             self.announce(release);
             self.sharing.say_again(now);
-        } else if state == ClaimState::None
-            && let Some(want) = pulling.edge.on_lacked(release, peer)
-        {
-            self.scheduler.on_cancel(now, WantKey(want.0));
+        } else if state == ClaimState::None {
+            match edge.on_lacked(release, peer) {
+                Some(Lacked::Root(want)) => self.scheduler.on_cancel(now, WantKey(want.0)),
+                Some(Lacked::Question) => self.take_no_part(now, release),
+                None => {}
+            }
+        } else if edge.on_had(&release, &peer) {
+            self.seek_root(now, release);
+        } else if !edge.is_upstream(&peer) && !is_whole {
+            let step = edge.on_asked(now, release);
+            let gone = edge.take_gone();
+            if step.is_some() && !self.interests.knows(&release) {
+                pulling.lent.insert(release);
+            }
+            match step {
+                Some(Step::Question(upstreams)) => {
+                    self.on_hints(now, release, &upstreams);
+                    // Whoever has said so before does not say it again.
+                    let has_it = |(known, _): (ReleaseId, ClaimState)| known == release;
+                    if upstreams
+                        .iter()
+                        .any(|upstream| self.scheduler.claims_of(&upstream.peer).any(has_it))
+                    {
+                        self.seek_root(now, release);
+                    }
+                }
+                Some(Step::Seek(peers)) => {
+                    self.on_hints(now, release, &peers);
+                    self.seek_root(now, release);
+                }
+                None => {}
+            }
+            gone.into_iter().for_each(|release| self.take_no_part(now, release));
         }
+    }
+
+    fn seek_root(&mut self, now: Instant, release: ReleaseId) {
         let Some(pulling) = &mut self.pulling else { return };
-        let is_asking = state != ClaimState::None && !pulling.edge.is_upstream(&peer);
-        if !is_asking || self.claim_of(release) == ClaimState::Complete {
-            return;
-        }
-        let Some(pulling) = &mut self.pulling else { return };
-        let Some(hints) = pulling.edge.on_asked(now, release) else {
-            return;
-        };
-        tracing::debug!(%release, peer = %peer.short(), "asked for a release that others may have");
         let want = Want {
             chunk: ChunkRef {
                 id: release.0,
@@ -93,11 +123,7 @@ impl Hub {
         };
         let id = self.parts.want_ids.next();
         pulling.edge.on_sought(now, release, id);
-        if !self.interests.knows(&release) {
-            pulling.lent.insert(release);
-        }
         let waiter = pulling.waiter(Wanted::RootOf(release));
-        self.on_hints(now, release, &hints);
         self.on_fetch(now, id, want, waiter);
     }
 
@@ -170,13 +196,18 @@ impl Hub {
         if pulling.edge.on_root(release, result.is_ok()) {
             // Readers outlive the hub.
             let _ = self.parts.readers.send(release);
-        } else if pulling.lent.remove(&release) && self.parts.store.release_state(release).is_none() {
+        } else {
             self.take_no_part(now, release);
         }
     }
 
-    /// Nobody asked for has it, and nobody here wants it: it is as if it had never been heard of.
+    /// Nobody who was asked has it. Where nobody here wants it, it is as if it had never been heard of.
     fn take_no_part(&mut self, now: Instant, release: ReleaseId) {
+        let is_lent = self.pulling.as_mut().is_some_and(|pulling| pulling.lent.remove(&release));
+        if !is_lent || self.parts.store.release_state(release).is_some() {
+            return;
+        }
+        tracing::debug!(%release, "not pulled through: nobody who was asked has it");
         for peer in self.interests.hinted_peers(&release) {
             self.scheduler.on_hint_gone(release, peer);
         }

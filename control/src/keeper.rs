@@ -2,16 +2,18 @@
 //! next; what came before a try ended is kept and served.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 
-use ares_core::manifest::Walk;
+use ares_core::manifest::{Root, Walk};
 use ares_core::swarm::Class;
-use ares_node::download::{DownloadJob, NODES_AHEAD, download, fetch_root};
+use ares_node::download::{DownloadJob, NODES_AHEAD, download};
 
 use crate::daemon::{Role, Shared};
 use crate::error::Failure;
 use crate::jobs;
 use crate::pins::Turn;
+use crate::tree::Chunks as _;
 
 /// Releases fetched at a time: one that nobody has does not hold up the others.
 const FETCHED_AT_ONCE: usize = 4;
@@ -74,23 +76,20 @@ fn take_turn(daemon: &Shared, turn: &Turn) {
 fn fetch(daemon: &Shared, turn: &Turn) -> Result<(), Failure> {
     let link = &turn.link;
     daemon.hint(link);
-    let patience = daemon.config.patience;
-    let root = fetch_root(&daemon.handle, link.release, patience)?;
+    let root = Root::parse(&daemon.chunks(link.release, &turn.stop).root(link.release)?)?;
     let totals = root.totals();
     jobs::sound(&totals)?;
     daemon.adopt(link, &root)?;
     let job = DownloadJob {
         release: link.release,
         bytes: totals.bytes,
-        patience,
+        patience: daemon.config.patience,
         nodes: Class::Bulk,
     };
-    download(
-        &daemon.handle,
-        &job,
-        Walk::new(&root, NODES_AHEAD),
-        &turn.progress,
-        &turn.stop,
-    )?;
+    let stop: ares_node::download::Cancel = Arc::default();
+    let flag = Arc::clone(&stop);
+    turn.stop.on_cancel(move || flag.store(true, Relaxed));
+    let walk = Walk::new(&root, NODES_AHEAD);
+    download(&daemon.handle, &job, walk, &turn.progress, &stop)?;
     Ok(daemon.complete(link)?)
 }

@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use ares_core::chunk::ReleaseId;
 use ares_core::link::Link;
-use ares_node::download::{Cancel, DownloadProgress};
+use ares_node::download::DownloadProgress;
 use ares_node::store::{PinnedBy, Store};
 use serde::Serialize;
+
+use crate::cancel::Cancel;
 
 /// Pause after a release could not be had: the first one, and what it doubles up to.
 const PAUSE_MIN: Duration = Duration::from_secs(2);
@@ -128,7 +130,7 @@ impl Pins {
     pub(crate) fn end(&self) {
         let mut schedule = self.schedule();
         schedule.is_over = true;
-        schedule.entries.values().for_each(|entry| entry.stop.store(true, Relaxed));
+        schedule.entries.values().for_each(|entry| entry.stop.cancel());
         self.changed.notify_all();
     }
 }
@@ -162,7 +164,7 @@ impl Schedule {
             failed_tries: 0,
             why: None,
             progress: Arc::default(),
-            stop: Cancel::default(),
+            stop: Cancel::new(),
         });
         entry.link = link;
         entry.next_at = now;
@@ -170,7 +172,7 @@ impl Schedule {
 
     fn on_unpinned(&mut self, release: ReleaseId) {
         if let Some(entry) = self.entries.remove(&release) {
-            entry.stop.store(true, Relaxed);
+            entry.stop.cancel();
         }
     }
 
@@ -181,11 +183,11 @@ impl Schedule {
             .filter(|entry| entry.next_at <= now)?;
         next.stage = Stage::Fetching;
         next.progress = Arc::default();
-        next.stop = Cancel::default();
+        next.stop = Cancel::new();
         Some(Turn {
             link: next.link.clone(),
             progress: Arc::clone(&next.progress),
-            stop: Arc::clone(&next.stop),
+            stop: next.stop.clone(),
         })
     }
 
@@ -290,10 +292,10 @@ mod tests {
         schedule.on_pinned(now, link(1), PinnedBy::Command);
         let turn = schedule.take(now).expect("it is its turn");
         schedule.on_unpinned(link(1).release);
-        assert!(turn.stop.load(Relaxed));
+        assert!(turn.stop.is_cancelled());
         schedule.on_pinned(now, link(1), PinnedBy::Command);
         schedule.on_end(now, link(1).release, Err("cancelled".to_owned()));
         assert_eq!(schedule.entries[&link(1).release].state().failed_tries, 0);
-        assert!(schedule.take(now).is_some_and(|turn| !turn.stop.load(Relaxed)));
+        assert!(schedule.take(now).is_some_and(|turn| !turn.stop.is_cancelled()));
     }
 }

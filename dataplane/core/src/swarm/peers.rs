@@ -182,6 +182,11 @@ impl Peers {
         self.dropped_order.iter().filter_map(why)
     }
 
+    /// Who says that it has all of the release.
+    pub(super) fn who_has_all(&self, release: ReleaseId) -> impl Iterator<Item = PeerId> {
+        peers_of(&self.claimers, release).filter(move |peer| self.likely(release, *peer) == Some(Likely::Complete))
+    }
+
     /// Whether the peer has said how much it has of the release.
     pub(super) fn has_claimed(&self, release: ReleaseId, peer: &PeerId) -> bool {
         self.claims.get(peer).is_some_and(|claims| claims.contains_key(&release))

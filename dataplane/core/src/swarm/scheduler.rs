@@ -29,7 +29,7 @@ use self::ways::Ways;
 use super::backoff::{Backoffs, Trouble};
 use super::haves::Haves;
 use super::load::ToldLoad;
-use super::peers::{Likely, Peers};
+use super::peers::Peers;
 use super::queue::{Line, Queues, Ticket};
 use super::source::SourceState;
 use super::timers::{Timer, Timers};
@@ -469,11 +469,10 @@ impl Scheduler {
         self.peers.all_dropped()
     }
 
-    /// Whether a peer is connected, other than this one, that says it has all of the release.
-    pub fn is_whole_elsewhere(&self, release: ReleaseId, but: &PeerId) -> bool {
-        let has_all = |(peer, likely): &(PeerId, Likely)| *likely == Likely::Complete && peer != but;
-        let mut likely = self.peers.all_likely(&[release]).into_iter().filter(has_all);
-        likely.any(|(peer, _)| self.sources_of(peer).next().is_some())
+    /// Whether a peer is connected that says it has all of the release.
+    pub fn is_whole_elsewhere(&self, release: ReleaseId) -> bool {
+        let mut holders = self.peers.who_has_all(release);
+        holders.any(|peer| self.sources_of(peer).next().is_some())
     }
 
     /// The releases that the peer says it has something of.

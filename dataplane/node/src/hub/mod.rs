@@ -242,7 +242,7 @@ impl Hub {
             ToHub::PeerSawBad { peer, chunk } => self.check(peer, chunk),
             ToHub::Checked(chunk) => drop(self.checking.remove(&chunk)),
             ToHub::Pull { path, items, class } => self.on_pull(now, path, items, class),
-            ToHub::Contents { release, contents } => self.on_contents(release, contents),
+            ToHub::Contents { release, contents } => self.on_contents(now, release, contents),
             ToHub::Progress { ask, bytes } => self.scheduler.on_progress(now, ask, bytes),
             ToHub::Arrived { ask } => self.scheduler.on_arrived(now, ask),
             ToHub::Refused { ask, refusal } => self.scheduler.on_refused(now, ask, refusal),
@@ -566,10 +566,10 @@ impl Hub {
             return;
         }
         let store = &self.parts.store;
-        let relayed = self.relayed();
+        let is_relayed = |release: &ReleaseId| self.pulling.as_ref().is_some_and(|pulling| pulling.relays(release));
         let is_partial = |release: &ReleaseId| {
             // Who may ask for all of it need not know what is here.
-            store.release_state(*release) != Some(ReleaseState::Complete) && !relayed.contains(release)
+            store.release_state(*release) != Some(ReleaseState::Complete) && !is_relayed(release)
         };
         let scheduler = &self.scheduler;
         let haves = self

@@ -28,6 +28,8 @@ pub(super) struct Pulling {
     ended: (Sender<Ended>, Receiver<Ended>),
     /// Releases that this node takes part in for others alone.
     lent: BTreeSet<ReleaseId>,
+    /// Releases of which all is to be had here, because somebody else has all.
+    relayed: BTreeSet<ReleaseId>,
 }
 
 struct Ended {
@@ -48,12 +50,18 @@ impl Pulling {
             edge: Edge::new(now, config.clone()),
             ended: unbounded(),
             lent: BTreeSet::new(),
+            relayed: BTreeSet::new(),
         })
     }
 
     /// Whether the peer is to say whether it has a release that others ask for.
     pub(super) fn questions(&self, peer: &PeerId) -> bool {
         self.edge.questions(peer)
+    }
+
+    /// Whether all of the release is to be had here, because somebody else has all.
+    pub(super) fn relays(&self, release: &ReleaseId) -> bool {
+        self.relayed.contains(release)
     }
 
     fn waiter(&self, what: Wanted) -> Waiter {
@@ -70,8 +78,7 @@ impl Hub {
         let Some(pulling) = &mut self.pulling else { return };
         let edge = &mut pulling.edge;
         if edge.is_open(&release) {
-            self.announce(release);
-            self.sharing.say_again(now);
+            self.judge_relay(now, release);
         } else if state == ClaimState::None {
             match edge.on_lacked(release, peer) {
                 Some(Lacked::Root(want)) => self.scheduler.on_cancel(now, WantKey(want.0)),
@@ -104,7 +111,10 @@ impl Hub {
                 }
                 None => {}
             }
-            gone.into_iter().for_each(|release| self.take_no_part(now, release));
+            for release in gone {
+                self.judge_relay(now, release);
+                self.take_no_part(now, release);
+            }
         }
     }
 
@@ -127,14 +137,30 @@ impl Hub {
         self.on_fetch(now, id, want, waiter);
     }
 
+    /// Whether all of a release is to be had here may have changed: then those who care are told.
+    fn judge_relay(&mut self, now: Instant, release: ReleaseId) {
+        let Some(pulling) = &mut self.pulling else { return };
+        let is_relayed = pulling.edge.is_open(&release) && self.scheduler.is_whole_elsewhere(release);
+        let has_changed = match is_relayed {
+            true => pulling.relayed.insert(release),
+            false => pulling.relayed.remove(&release),
+        };
+        if has_changed {
+            self.announce(release);
+            self.sharing.say_again(now);
+        }
+    }
+
     /// The chunks of a release are known, or not.
-    pub(super) fn on_contents(&mut self, release: ReleaseId, contents: Result<Contents, String>) {
+    pub(super) fn on_contents(&mut self, now: Instant, release: ReleaseId, contents: Result<Contents, String>) {
         let Some(pulling) = &mut self.pulling else { return };
         match &contents {
             Ok(_) => tracing::info!(%release, "pulled through for whoever asks"),
             Err(why) => tracing::warn!(%release, why, "not pulled through"),
         }
         if pulling.edge.on_contents(release, contents.ok()) {
+            self.judge_relay(now, release);
+            // Until now nobody was told even what is here.
             self.announce(release);
         }
     }
@@ -238,29 +264,20 @@ impl Hub {
     pub(super) fn on_source_gone(&mut self, now: Instant) {
         let Some(pulling) = &self.pulling else { return };
         for release in pulling.edge.open() {
-            self.announce(release);
+            self.judge_relay(now, release);
         }
-        self.sharing.say_again(now);
-    }
-
-    /// Releases of which all is to be had here because somebody else has all.
-    pub(super) fn relayed(&self) -> BTreeSet<ReleaseId> {
-        let open = self.pulling.as_ref().map_or(Vec::new(), |pulling| pulling.edge.open());
-        let is_relayed = |release: &ReleaseId| self.scheduler.is_whole_elsewhere(*release, &self.parts.identity);
-        open.into_iter().filter(is_relayed).collect()
     }
 
     /// What the peer behind a path is told of a release. Upstreams are told what is here and nothing more: two edges that are each
     /// other's upstream would else believe that the other one has it.
     pub(super) fn claim_to(&self, path: PathId, release: ReleaseId) -> ClaimState {
         let own = self.claim_of(release);
-        let (Some(Pulling { edge, .. }), Some(known)) = (&self.pulling, self.paths.get(&path)) else {
+        let (Some(pulling), Some(known)) = (&self.pulling, self.paths.get(&path)) else {
             return own;
         };
-        let is_relayed = || edge.is_open(&release) && self.scheduler.is_whole_elsewhere(release, &known.peer);
-        if own == ClaimState::Partial && !edge.is_upstream(&known.peer) && is_relayed() {
+        if own == ClaimState::Partial && !pulling.edge.is_upstream(&known.peer) && pulling.relays(&release) {
             ClaimState::Complete
-        } else if edge.is_opening(&release) && self.parts.store.release_state(release).is_none() {
+        } else if pulling.edge.is_opening(&release) && self.parts.store.release_state(release).is_none() {
             ClaimState::None
         } else {
             own

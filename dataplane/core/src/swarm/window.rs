@@ -26,6 +26,10 @@ const CHUNKS_MIN: u64 = 2;
 
 const CHUNK: u64 = CHUNK_BYTES_MAX as u64;
 
+/// How far beyond the window deadline chunks may go, so that they need not wait for bulk to come. More is what a reader waits for when a path
+/// dies and its chunks are asked behind all that the other one owes.
+const BEYOND_BYTES: u64 = CHUNK / 4;
+
 #[derive(Debug)]
 pub(super) struct Window {
     rtt: Duration,
@@ -111,11 +115,11 @@ impl Window {
         self.outstanding
     }
 
-    /// Whether one more chunk may be asked. Asks go out while less than the window is outstanding; a deadline chunk may go one
-    /// chunk beyond; `window_bytes_max` is never passed by the last of either.
+    /// Whether one more chunk may be asked. Asks go out while less than the window is outstanding; a deadline chunk may go a little
+    /// beyond; `window_bytes_max` is never passed by the last of either.
     pub(super) fn has_room(&self, class: Class, config: &SchedulerConfig) -> bool {
         let limit = match class {
-            Class::Deadline => (self.bytes(config) + CHUNK).min(config.window_bytes_max - CHUNK + 1),
+            Class::Deadline => (self.bytes(config) + self.chunk_bytes.max(BEYOND_BYTES)).min(config.window_bytes_max - CHUNK + 1),
             Class::Bulk | Class::Heal => self.bytes(config).min(config.window_bytes_max - 2 * CHUNK + 1),
         };
         self.outstanding < limit

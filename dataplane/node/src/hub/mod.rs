@@ -9,6 +9,7 @@ mod interest;
 mod ledger;
 mod path;
 mod pulling;
+mod sharing;
 mod status;
 mod troubles;
 mod waiting;
@@ -20,14 +21,13 @@ use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ReleaseId};
 use ares_core::knobs::{Knob, Setting};
-use ares_core::limits::TOLD_ADDRS_MAX;
 use ares_core::path::health::Pulse;
 use ares_core::path::{Lane, LaneLost, Mode, Pair, Way};
 use ares_core::peer::{PathId, PeerAt, PeerId, Source};
 use ares_core::store::ReleaseState;
 use ares_core::swarm::{self, Class, FetchError, Scheduler, Sharing, Want, WantKey};
 use ares_core::time::Instant;
-use ares_core::wire::{ClaimState, CloseCode, Frame, Peers};
+use ares_core::wire::{ClaimState, CloseCode, Frame};
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 
@@ -40,7 +40,7 @@ use self::pulling::Pulling;
 use self::troubles::Purpose;
 pub(crate) use self::waiting::Waiter;
 use self::waiting::Waiting;
-use crate::api::{NodeConfig, Sink, WantId};
+use crate::api::{NodeConfig, WantId};
 use crate::clock::Clock;
 use crate::counters::{Totals, add};
 use crate::lanes::Routes;
@@ -523,97 +523,6 @@ impl Hub {
                 self.on_hints(now, release, &others);
             }
         }
-    }
-
-    /// A peer says who else takes part in a release.
-    fn on_told(&mut self, now: Instant, by: PeerId, told: Peers) {
-        if self.interests.knows(&told.release) && self.sharing.is_member(&told.release, &by) {
-            self.on_others(now, told);
-        }
-    }
-
-    /// Goes to some of those who are said to take part in a release, while not all of it is here. Whoever says so may lie: one that cannot be
-    /// reached is forgotten, unless a link names it.
-    fn on_others(&mut self, now: Instant, told: Peers) {
-        let Peers { release, mut peers } = told;
-        if self.claim_of(release) == ClaimState::Complete {
-            return;
-        }
-        peers.retain(|told| told.peer != self.parts.identity && !self.scheduler.is_dropped(&told.peer));
-        let is_known = |told: &PeerAt| self.interests.is_hinted_for(&release, &told.peer);
-        let (known, peers): (Vec<PeerAt>, _) = peers.into_iter().partition(is_known);
-        for PeerAt { peer, addrs } in known {
-            // It may be somewhere else than where it is looked for.
-            if !self.sharing.is_member(&release, &peer) {
-                let wanted = wanted(&self.waiting, &self.interests, self.pulling.as_ref(), &self.scheduler);
-                self.dialer.on_hint(now, peer, &addrs, wanted);
-            }
-        }
-        let links = self.sharing.on_told(Peers { release, peers });
-        self.on_hints(now, release, &links);
-    }
-
-    /// A chunk of the release is in the store.
-    fn on_held(&mut self, now: Instant, release: ReleaseId, chunk: ChunkId, bytes: u64) {
-        if self.parts.config.sink == Sink::Store && self.claim_of(release) == ClaimState::Partial {
-            self.sharing.on_held(now, release, chunk.into(), bytes);
-        }
-    }
-
-    /// Tells those who take part in releases what is here and who else is.
-    fn share(&mut self, now: Instant) {
-        if self.sharing.deadline().is_none_or(|at| at > now) {
-            return;
-        }
-        let store = &self.parts.store;
-        let is_relayed = |release: &ReleaseId| self.pulling.as_ref().is_some_and(|pulling| pulling.relays(release));
-        let is_partial = |release: &ReleaseId| {
-            // Who may ask for all of it need not know what is here.
-            store.release_state(*release) != Some(ReleaseState::Complete) && !is_relayed(release)
-        };
-        let scheduler = &self.scheduler;
-        let haves = self
-            .sharing
-            .poll_have(now, is_partial, |peer, chunk| scheduler.is_held_by(peer, chunk));
-        for (peer, have) in haves {
-            match self.told_path(peer, &have.release) {
-                Some(path) => self.say(path, Frame::Have(have)),
-                None => self.sharing.on_path_gone(now, &peer),
-            }
-        }
-        for (peer, release, others) in self.sharing.poll_peers(now) {
-            let Some(path) = self.told_path(peer, &release) else {
-                continue;
-            };
-            let is_near = self.paths[&path].remote.ip().is_loopback();
-            let peers: Vec<PeerAt> = others
-                .into_iter()
-                .filter_map(|other| self.where_met(other, is_near))
-                .collect();
-            if !peers.is_empty() {
-                self.say(path, Frame::Peers(Peers { release, peers }));
-            }
-        }
-    }
-
-    /// A path over which the peer was told what is claimed here of the release.
-    fn told_path(&self, peer: PeerId, release: &ReleaseId) -> Option<PathId> {
-        let mut up = self.paths_up_of(peer).into_iter();
-        up.find(|path| self.interests.was_told(path, release))
-    }
-
-    /// Where a peer is, as its paths have it; loopback is none for a peer on another machine.
-    fn where_met(&self, peer: PeerId, is_near: bool) -> Option<PeerAt> {
-        let mut addrs: Vec<SocketAddr> = self
-            .paths_up_of(peer)
-            .into_iter()
-            .map(|path| self.paths[&path].remote)
-            .filter(|at| is_near || !at.ip().is_loopback())
-            .collect();
-        addrs.sort_unstable();
-        addrs.dedup_by_key(|at| at.ip());
-        addrs.truncate(TOLD_ADDRS_MAX);
-        (!addrs.is_empty()).then_some(PeerAt { peer, addrs })
     }
 
     fn on_pulse(&mut self, now: Instant, source: Source, pulse: Pulse) {

@@ -1,0 +1,107 @@
+//! Between the swarm machines and the paths: what peers say of a release and of one another reaches the machines, and what those say goes to
+//! whom it is for.
+
+use std::net::SocketAddr;
+
+use ares_core::chunk::{ChunkId, ReleaseId};
+use ares_core::limits::TOLD_ADDRS_MAX;
+use ares_core::peer::{PathId, PeerAt, PeerId};
+use ares_core::store::ReleaseState;
+use ares_core::time::Instant;
+use ares_core::wire::{ClaimState, Frame, Peers};
+
+use super::{Hub, wanted};
+use crate::api::Sink;
+
+impl Hub {
+    /// A peer says who else takes part in a release.
+    pub(super) fn on_told(&mut self, now: Instant, by: PeerId, told: Peers) {
+        if self.interests.knows(&told.release) && self.sharing.is_member(&told.release, &by) {
+            self.on_others(now, told);
+        }
+    }
+
+    /// Goes to some of those who are said to take part in a release, while not all of it is here. Whoever says so may lie: one that cannot be
+    /// reached is forgotten, unless a link names it.
+    pub(super) fn on_others(&mut self, now: Instant, told: Peers) {
+        let Peers { release, mut peers } = told;
+        if self.claim_of(release) == ClaimState::Complete {
+            return;
+        }
+        peers.retain(|told| told.peer != self.parts.identity && !self.scheduler.is_dropped(&told.peer));
+        let is_known = |told: &PeerAt| self.interests.is_hinted_for(&release, &told.peer);
+        let (known, peers): (Vec<PeerAt>, _) = peers.into_iter().partition(is_known);
+        for PeerAt { peer, addrs } in known {
+            // It may be somewhere else than where it is looked for.
+            if !self.sharing.is_member(&release, &peer) {
+                let wanted = wanted(&self.waiting, &self.interests, self.pulling.as_ref(), &self.scheduler);
+                self.dialer.on_hint(now, peer, &addrs, wanted);
+            }
+        }
+        let links = self.sharing.on_told(Peers { release, peers });
+        self.on_hints(now, release, &links);
+    }
+
+    /// A chunk of the release is in the store.
+    pub(super) fn on_held(&mut self, now: Instant, release: ReleaseId, chunk: ChunkId, bytes: u64) {
+        if self.parts.config.sink == Sink::Store && self.claim_of(release) == ClaimState::Partial {
+            self.sharing.on_held(now, release, chunk.into(), bytes);
+        }
+    }
+
+    /// Tells those who take part in releases what is here and who else is.
+    pub(super) fn share(&mut self, now: Instant) {
+        if self.sharing.deadline().is_none_or(|at| at > now) {
+            return;
+        }
+        let store = &self.parts.store;
+        let is_relayed = |release: &ReleaseId| self.pulling.as_ref().is_some_and(|pulling| pulling.relays(release));
+        let is_partial = |release: &ReleaseId| {
+            // Who may ask for all of it need not know what is here.
+            store.release_state(*release) != Some(ReleaseState::Complete) && !is_relayed(release)
+        };
+        let scheduler = &self.scheduler;
+        let haves = self
+            .sharing
+            .poll_have(now, is_partial, |peer, chunk| scheduler.is_held_by(peer, chunk));
+        for (peer, have) in haves {
+            match self.told_path(peer, &have.release) {
+                Some(path) => self.say(path, Frame::Have(have)),
+                None => self.sharing.on_path_gone(now, &peer),
+            }
+        }
+        for (peer, release, others) in self.sharing.poll_peers(now) {
+            let Some(path) = self.told_path(peer, &release) else {
+                continue;
+            };
+            let is_near = self.paths[&path].remote.ip().is_loopback();
+            let peers: Vec<PeerAt> = others
+                .into_iter()
+                .filter_map(|other| self.where_met(other, is_near))
+                .collect();
+            if !peers.is_empty() {
+                self.say(path, Frame::Peers(Peers { release, peers }));
+            }
+        }
+    }
+
+    /// A path over which the peer was told what is claimed here of the release.
+    fn told_path(&self, peer: PeerId, release: &ReleaseId) -> Option<PathId> {
+        let mut up = self.paths_up_of(peer).into_iter();
+        up.find(|path| self.interests.was_told(path, release))
+    }
+
+    /// Where a peer is, as its paths have it; loopback is none for a peer on another machine.
+    fn where_met(&self, peer: PeerId, is_near: bool) -> Option<PeerAt> {
+        let mut addrs: Vec<SocketAddr> = self
+            .paths_up_of(peer)
+            .into_iter()
+            .map(|path| self.paths[&path].remote)
+            .filter(|at| is_near || !at.ip().is_loopback())
+            .collect();
+        addrs.sort_unstable();
+        addrs.dedup_by_key(|at| at.ip());
+        addrs.truncate(TOLD_ADDRS_MAX);
+        (!addrs.is_empty()).then_some(PeerAt { peer, addrs })
+    }
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ares_core::knobs::{Knob, ROWS, Setting};
 use ares_core::link::{Link, LinkError};
-use ares_core::path::{BadCap, BadPattern, Cap, Direction, LaneCaps, LanePattern, WEIGHT_MAX};
+use ares_core::path::{BadPattern, Cap, Direction, LaneCaps, LanePattern, WEIGHT_MAX};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -116,37 +116,13 @@ pub(crate) enum FileError {
         key: String,
         expected: String,
     },
-    /// A pattern for lanes that is none; `why` names it and says what to write.
+    /// A pattern, cap, link or seed that is none; `why` names it and says what to write.
     #[error("config {}, line {line}: `{key}`: {why}", path.display())]
-    BadPattern {
+    Refused {
         path: PathBuf,
         line: usize,
         key: String,
-        why: BadPattern,
-    },
-    /// A cap of lanes that is none; `why` names it and says what to write.
-    #[error("config {}, line {line}: `{key}`: {why}", path.display())]
-    BadCap {
-        path: PathBuf,
-        line: usize,
-        key: String,
-        why: BadCap,
-    },
-    /// A link that is none; `why` says what is wrong with it.
-    #[error("config {}, line {line}: `{key}`: {why}", path.display())]
-    BadLink {
-        path: PathBuf,
-        line: usize,
-        key: String,
-        why: LinkError,
-    },
-    /// A seed that is none; `why` names it and says what to write.
-    #[error("config {}, line {line}: `{key}`: {why}", path.display())]
-    BadSeed {
-        path: PathBuf,
-        line: usize,
-        key: String,
-        why: BadSeed,
+        why: String,
     },
 }
 
@@ -160,12 +136,7 @@ impl FileError {
                 Some(format!("known keys: {}", keys.join(", ")))
             }
             FileError::Unreadable { .. } => Some("give another file with --config, or make it readable".to_owned()),
-            FileError::Syntax { .. }
-            | FileError::BadValue { .. }
-            | FileError::BadPattern { .. }
-            | FileError::BadCap { .. }
-            | FileError::BadLink { .. }
-            | FileError::BadSeed { .. } => None,
+            FileError::Syntax { .. } | FileError::BadValue { .. } | FileError::Refused { .. } => None,
         }
     }
 }
@@ -265,6 +236,15 @@ impl Source<'_> {
         }
     }
 
+    fn refused(&self, key: &str, at: usize, why: impl std::error::Error) -> FileError {
+        FileError::Refused {
+            path: self.path.to_owned(),
+            line: self.line(at),
+            key: key.to_owned(),
+            why: why.to_string(),
+        }
+    }
+
     /// A number stands for itself, whatever else is written as `ares set` takes it.
     fn knob(&self, key: &str, knob: Knob, value: &Spanned<DeValue<'_>>) -> Result<Setting, FileError> {
         let setting = text_of(value).and_then(|text| Setting::parse(knob, text).ok());
@@ -296,29 +276,36 @@ impl Source<'_> {
             .ok_or_else(|| self.bad(key, value, "a number from 1 to 1024"))
     }
 
-    fn addrs(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<SocketAddr>, FileError> {
-        let expected = "a list of addresses such as [\"0.0.0.0:4227\"]";
+    /// A list of strings, each of which `parse` takes or refuses.
+    fn list<T>(
+        &self,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+        expected: &str,
+        parse: impl Fn(&Spanned<DeValue<'_>>, &str) -> Result<T, FileError>,
+    ) -> Result<Vec<T>, FileError> {
         let list = value.get_ref().as_array().ok_or_else(|| self.bad(key, value, expected))?;
         let parse = |item: &Spanned<DeValue<'_>>| {
-            let addr = item.get_ref().as_str().and_then(|s| s.parse().ok());
-            addr.ok_or_else(|| self.bad(key, item, expected))
+            let entry = item.get_ref().as_str().ok_or_else(|| self.bad(key, item, expected))?;
+            parse(item, entry)
         };
         list.iter().map(parse).collect()
     }
 
+    fn addrs(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<SocketAddr>, FileError> {
+        let expected = "a list of addresses such as [\"0.0.0.0:4227\"]";
+        self.list(key, value, expected, |item, entry| {
+            entry.parse().map_err(|_| self.bad(key, item, expected))
+        })
+    }
+
     fn seeds(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<Seed>, FileError> {
         let expected = "a list of peers and addresses such as [\"PEER@192.0.2.7:4227\"], PEER as `ares status` shows it";
-        let list = value.get_ref().as_array().ok_or_else(|| self.bad(key, value, expected))?;
-        let parse = |item: &Spanned<DeValue<'_>>| {
-            let entry = item.get_ref().as_str().ok_or_else(|| self.bad(key, item, expected))?;
-            entry.parse().map_err(|why| FileError::BadSeed {
-                path: self.path.to_owned(),
-                line: self.line(item.span().start),
-                key: key.to_owned(),
-                why,
-            })
-        };
-        list.iter().map(parse).collect()
+        self.list(key, value, expected, |item, entry| {
+            entry
+                .parse()
+                .map_err(|why: BadSeed| self.refused(key, item.span().start, why))
+        })
     }
 
     fn port(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<u16, FileError> {
@@ -329,46 +316,30 @@ impl Source<'_> {
     /// Names or addresses with ports. Names are looked up when they are needed.
     fn hosts(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, FileError> {
         let expected = "a list of hosts and ports such as [\"dht.example.org:6881\", \"192.0.2.7:6881\"]";
-        let list = value.get_ref().as_array().ok_or_else(|| self.bad(key, value, expected))?;
-        let is_host = |entry: &&str| {
+        self.list(key, value, expected, |item, entry| {
             let parts = entry.rsplit_once(':');
-            parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
-        };
-        let parse = |item: &Spanned<DeValue<'_>>| {
-            let entry = item.get_ref().as_str().filter(is_host);
-            entry.map(str::to_owned).ok_or_else(|| self.bad(key, item, expected))
-        };
-        list.iter().map(parse).collect()
+            let is_host = parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0));
+            is_host.then(|| entry.to_owned()).ok_or_else(|| self.bad(key, item, expected))
+        })
     }
 
     /// Links to whole releases.
     fn links(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<Link>, FileError> {
         let expected = "a list of links to whole releases, [\"ares:..\", ..], as `ares publish` prints them";
-        let list = value.get_ref().as_array().ok_or_else(|| self.bad(key, value, expected))?;
-        let parse = |item: &Spanned<DeValue<'_>>| {
-            let entry = item.get_ref().as_str().ok_or_else(|| self.bad(key, item, expected))?;
-            let link: Link = entry.parse().map_err(|why| FileError::BadLink {
-                path: self.path.to_owned(),
-                line: self.line(item.span().start),
-                key: key.to_owned(),
-                why,
-            })?;
-            match link.inside.is_empty() {
-                true => Ok(link),
-                false => Err(self.bad(key, item, expected)),
-            }
-        };
-        list.iter().map(parse).collect()
+        self.list(key, value, expected, |item, entry| {
+            let link = entry
+                .parse()
+                .map_err(|why: LinkError| self.refused(key, item.span().start, why));
+            let is_whole = |link: &Link| link.inside.is_empty();
+            link.and_then(|link| Some(link).filter(is_whole).ok_or_else(|| self.bad(key, item, expected)))
+        })
     }
 
     fn patterns(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<LanePattern>, FileError> {
         let expected = "a list of interfaces and addresses such as [\"eth*\", \"10.0.0.0/16\"]";
-        let list = value.get_ref().as_array().ok_or_else(|| self.bad(key, value, expected))?;
-        let parse = |item: &Spanned<DeValue<'_>>| {
-            let entry = item.get_ref().as_str().ok_or_else(|| self.bad(key, item, expected))?;
+        self.list(key, value, expected, |item, entry| {
             self.pattern(key, item.span().start, entry)
-        };
-        list.iter().map(parse).collect()
+        })
     }
 
     fn weights(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<(LanePattern, u32)>, FileError> {
@@ -401,23 +372,13 @@ impl Source<'_> {
             let key = format!("{key}.{}", name.get_ref());
             let text = text_of(value).ok_or_else(|| self.bad(&key, value, "bytes per second, such as \"20MiB\""))?;
             let set = Cap::parse(text).and_then(|cap| config.lanes_caps.set(direction, pattern, cap));
-            set.map_err(|why| FileError::BadCap {
-                path: self.path.to_owned(),
-                line: self.line(value.span().start),
-                key,
-                why,
-            })?;
+            set.map_err(|why| self.refused(&key, value.span().start, why))?;
         }
         Ok(())
     }
 
     fn pattern(&self, key: &str, at: usize, entry: &str) -> Result<LanePattern, FileError> {
-        entry.parse().map_err(|why| FileError::BadPattern {
-            path: self.path.to_owned(),
-            line: self.line(at),
-            key: key.to_owned(),
-            why,
-        })
+        entry.parse().map_err(|why: BadPattern| self.refused(key, at, why))
     }
 }
 

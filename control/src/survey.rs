@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ares_core::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, ReleaseId, VerifiedChunk};
+use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId, VerifiedChunk};
 use ares_core::manifest::{Content, DirClaim, DirNode, EntryKind, File, ListNode, ListRef, Root, Top};
 use ares_node::store::{Kept, Store};
 use serde::Serialize;
@@ -33,10 +33,7 @@ pub(crate) fn survey(store: &Store, release: ReleaseId, cancel: &Cancel) -> Resu
         todo: Vec::new(),
         survey: Survey::default(),
     };
-    let root = ChunkRef {
-        id: release.0,
-        len: LEN_UNKNOWN,
-    };
+    let root = release.root();
     if let Some(root) = walk.node(root) {
         match Root::parse(&root)?.top {
             Top::Dir { node, .. } => walk.todo.push(Todo::Dir(node.claim())),

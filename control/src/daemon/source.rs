@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-use ares_core::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, ReleaseId, VerifiedChunk};
+use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId, VerifiedChunk};
 use ares_core::swarm::{BlobPlace, Class, FetchError, Unreached, Want};
 use ares_fs::{Reply, Source};
 use ares_node::Handle;
@@ -78,10 +78,7 @@ impl NodeChunks<'_> {
 
 impl Chunks for NodeChunks<'_> {
     fn root(&self, release: ReleaseId) -> Result<VerifiedChunk, Failure> {
-        self.node(ChunkRef {
-            id: release.0,
-            len: LEN_UNKNOWN,
-        })
+        self.node(release.root())
     }
 
     fn node(&self, chunk: ChunkRef) -> Result<VerifiedChunk, Failure> {

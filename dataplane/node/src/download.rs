@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ares_core::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, Mismatch, ReleaseId, VerifiedChunk};
+use ares_core::chunk::{ChunkId, ChunkRef, Mismatch, ReleaseId, VerifiedChunk};
 use ares_core::knobs::Knob;
 use ares_core::manifest::{Content, File, ManifestError, Root, Walk, WalkItem, WalkStep};
 use ares_core::swarm::{BlobPlace, Class, FetchError, Unreached, Want};
@@ -148,10 +148,7 @@ pub enum DownloadError {
 
 /// Brings the root of a release: from the store or from peers.
 pub fn fetch_root(handle: &Handle, release: ReleaseId, patience: Duration) -> Result<Root, DownloadError> {
-    let chunk = ChunkRef {
-        id: release.0,
-        len: LEN_UNKNOWN,
-    };
+    let chunk = release.root();
     let want = Want {
         chunk,
         place: None,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::{ChunkRef, LEN_UNKNOWN};
+
 /// The BLAKE3 hash of a chunk's bytes (32 bytes). Shown as 64 hex digits, as `b3sum` prints it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChunkId([u8; 32]);
@@ -48,6 +50,16 @@ impl fmt::Debug for ChunkId {
 /// A release: the hash of its root manifest node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReleaseId(pub ChunkId);
+
+impl ReleaseId {
+    /// Its root, whose length nobody says.
+    pub const fn root(self) -> ChunkRef {
+        ChunkRef {
+            id: self.0,
+            len: LEN_UNKNOWN,
+        }
+    }
+}
 
 impl fmt::Display for ReleaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

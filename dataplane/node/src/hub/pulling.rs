@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ares_core::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, ReleaseId};
+use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId};
 use ares_core::peer::{PathId, PeerId};
 use ares_core::swarm::{Class, FetchError, Unreached, Want, WantKey};
 use ares_core::time::Instant;
@@ -121,10 +121,7 @@ impl Hub {
     fn seek_root(&mut self, now: Instant, release: ReleaseId) {
         let Some(pulling) = &mut self.pulling else { return };
         let want = Want {
-            chunk: ChunkRef {
-                id: release.0,
-                len: LEN_UNKNOWN,
-            },
+            chunk: release.root(),
             place: None,
             class: Class::Deadline,
             release,

@@ -1,5 +1,7 @@
 //! One word for "stop": set once, seen by every thread that works on a command. Decides nothing about how a job stops.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -57,6 +59,14 @@ impl Cancel {
         }
         drop(state);
         hook();
+    }
+
+    /// A plain flag for those that poll one, which goes up with this one.
+    pub(crate) fn flag(&self) -> Arc<AtomicBool> {
+        let flag = Arc::<AtomicBool>::default();
+        let raised = Arc::clone(&flag);
+        self.on_cancel(move || raised.store(true, Relaxed));
+        flag
     }
 
     /// Sleeps until the flag is up or `time` has passed; says whether it is up.

@@ -2,12 +2,10 @@
 //! next; what came before a try ended is kept and served.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 
-use ares_core::manifest::{Root, Walk};
+use ares_core::manifest::Root;
 use ares_core::swarm::Class;
-use ares_node::download::{DownloadJob, NODES_AHEAD, download};
 
 use crate::daemon::{Role, Shared};
 use crate::error::Failure;
@@ -77,19 +75,9 @@ fn fetch(daemon: &Shared, turn: &Turn) -> Result<(), Failure> {
     let link = &turn.link;
     daemon.hint(link);
     let root = Root::parse(&daemon.chunks(link.release, &turn.stop).root(link.release)?)?;
-    let totals = root.totals();
-    jobs::sound(&totals)?;
+    jobs::sound(&root.totals())?;
     daemon.adopt(link, &root)?;
-    let job = DownloadJob {
-        release: link.release,
-        bytes: totals.bytes,
-        patience: daemon.config.patience,
-        nodes: Class::Bulk,
-    };
-    let stop: ares_node::download::Cancel = Arc::default();
-    let flag = Arc::clone(&stop);
-    turn.stop.on_cancel(move || flag.store(true, Relaxed));
-    let walk = Walk::new(&root, NODES_AHEAD);
-    download(&daemon.handle, &job, walk, &turn.progress, &stop)?;
+    let stop = turn.stop.flag();
+    jobs::fetch(daemon, link, &root, Class::Bulk, &turn.progress, &stop)?;
     Ok(daemon.complete(link)?)
 }

@@ -1,11 +1,10 @@
 //! Fetches and verifies all that a link names and keeps nothing of it: what the network delivers, without a disk at its end. For a daemon
 //! that is started for this alone (`Role::Discarding`), so no request of the admin socket leads here.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use ares_core::link::Link;
+use ares_core::swarm::Class;
 use ares_node::download::DownloadProgress;
 
 use super::get::{fetch, fetching, totals};
@@ -37,11 +36,9 @@ pub(crate) fn run(daemon: &Shared, link: &Link, sink: &SharedSink, cancel: &Canc
     // A symlink is all in its entry.
     if let Some(root) = found.as_root() {
         let progress = DownloadProgress::default();
-        let stop: ares_node::download::Cancel = Arc::default();
-        let flag = Arc::clone(&stop);
-        cancel.on_cancel(move || flag.store(true, Relaxed));
+        let stop = cancel.flag();
         sampled(&**sink, cancel, &|| fetching(&progress), || {
-            fetch(daemon, link, &root, &progress, &stop)
+            fetch(daemon, link, &root, Class::Deadline, &progress, &stop)
         })?;
     }
     let elapsed = start.elapsed();

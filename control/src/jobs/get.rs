@@ -74,9 +74,7 @@ pub(super) fn run(
         // A symlink is all in its entry.
         None => sampled(&**sink, cancel, &writing, || export(&Unhurried))?,
         Some(root) => {
-            let stop: ares_node::download::Cancel = Arc::default();
-            let flag = Arc::clone(&stop);
-            cancel.on_cancel(move || flag.store(true, Relaxed));
+            let stop = cancel.flag();
             let (fetched, written) = std::thread::scope(|scope| {
                 let behind = Behind(&progress.reached);
                 let flag = Arc::clone(&stop);
@@ -91,7 +89,7 @@ pub(super) fn run(
                 let writer = std::thread::Builder::new().name("export".into()).spawn_scoped(scope, write);
                 let writer = writer.map_err(|e| Failure::new(Kind::Failed, format!("no thread to write files: {e}")))?;
                 let fetched = sampled(&**sink, cancel, &|| fetching(&progress), || {
-                    fetch(daemon, link, &root, &progress, &stop)?;
+                    fetch(daemon, link, &root, Class::Deadline, &progress, &stop)?;
                     if link.inside.is_empty() {
                         daemon.complete(link)?;
                     }
@@ -138,11 +136,12 @@ pub(crate) fn sound(totals: &Totals) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Fetches all that is below `root`, to where the daemon's node keeps it.
-pub(super) fn fetch(
+/// Fetches all that is below `root`, to where the daemon's node keeps it. `nodes`: how urgent the manifest is.
+pub(crate) fn fetch(
     daemon: &Shared,
     link: &Link,
     root: &Root,
+    nodes: Class,
     progress: &DownloadProgress,
     stop: &ares_node::download::Cancel,
 ) -> Result<(), DownloadError> {
@@ -150,7 +149,7 @@ pub(super) fn fetch(
         release: link.release,
         bytes: root.totals().bytes,
         patience: daemon.config.patience,
-        nodes: Class::Deadline,
+        nodes,
     };
     download(&daemon.handle, &job, Walk::new(root, NODES_AHEAD), progress, stop)
 }

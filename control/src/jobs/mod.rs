@@ -21,7 +21,7 @@ use std::sync::Arc;
 use ares_core::link::Link;
 
 pub(crate) use self::discard::{Discarded, run as discard};
-pub(crate) use self::get::sound;
+pub(crate) use self::get::{fetch, sound};
 use crate::admin::proto::{Outcome, Request, SharedSink, WireLink};
 use crate::admin::socket::Caller;
 use crate::cancel::Cancel;

@@ -31,7 +31,7 @@ use crate::request::{self, BLOCK_BYTES, Listing, Reply, Request};
 /// How long the kernel may keep what it was told. A release never changes: a day, so that a mistake of ours does not live for ever.
 const TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// Largest request, in bytes. Larger ones are slower: see the measurements in the design.
-const REQUEST_BYTES_MAX: u32 = 1 << 20;
+const REQUEST_BYTES_MAX: u32 = 512 << 10;
 /// Reads ahead of readers that the kernel may have waiting at us. Enough for four stuck readers with 4 MiB each in 128 KiB pieces.
 const BACKGROUND_MAX: u16 = 128;
 /// An inode number means the same for ever.

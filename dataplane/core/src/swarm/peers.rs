@@ -39,9 +39,9 @@ struct Way {
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     claims: BTreeMap<PeerId, BTreeMap<ReleaseId, ClaimState>>,
-    /// Those of them that are for something, by release: most peers have nothing of what we want, and none of them is looked at.
-    claimers: BTreeSet<(ReleaseId, PeerId)>,
     hints: BTreeSet<(ReleaseId, PeerId)>,
+    /// What follows from both, looked at for every ask: most peers have nothing of what we want, and none of them is here.
+    likely: BTreeMap<ReleaseId, BTreeMap<PeerId, Likely>>,
     ways: BTreeMap<PeerId, Way>,
     dropped: BTreeMap<PeerId, DropReason>,
     dropped_order: VecDeque<PeerId>,
@@ -59,28 +59,32 @@ impl Peers {
                 .iter()
                 .find(|(_, state)| **state == ClaimState::None)
                 .map(|(release, _)| *release);
-            nothing.and_then(|release| claims.remove(&release));
+            if let Some(nothing) = nothing {
+                claims.remove(&nothing);
+                self.judge(nothing, peer);
+            }
         }
+        let claims = self.claims.entry(peer).or_default();
         let is_remembered = claims.len() < CLAIMS_MAX || is_known;
         if !is_remembered || claims.insert(release, state) == Some(state) {
             return false;
         }
-        match state {
-            ClaimState::None => self.claimers.remove(&(release, peer)),
-            ClaimState::Partial | ClaimState::Complete => self.claimers.insert((release, peer)),
-        };
+        self.judge(release, peer);
         true
     }
 
     /// Whether that is news.
     pub(super) fn on_hint(&mut self, release: ReleaseId, peer: PeerId) -> bool {
         self.ways.entry(peer).or_default();
-        self.hints.insert((release, peer))
+        let is_news = self.hints.insert((release, peer));
+        self.judge(release, peer);
+        is_news
     }
 
     /// Nobody names the peer for the release any more.
     pub(super) fn on_hint_gone(&mut self, release: ReleaseId, peer: PeerId) {
         self.hints.remove(&(release, peer));
+        self.judge(release, peer);
         if !self.hints.iter().any(|(_, other)| *other == peer) {
             self.ways.remove(&peer);
         }
@@ -120,22 +124,19 @@ impl Peers {
 
     /// The peers that may have a chunk of one of these releases, in order, connected or not.
     pub(super) fn all_likely(&self, releases: &[ReleaseId]) -> Vec<(PeerId, Likely)> {
-        let mut all: Vec<(PeerId, Likely)> = releases
-            .iter()
-            .flat_map(|release| {
-                let named = self.hinted(*release).chain(peers_of(&self.claimers, *release));
-                named.filter_map(|peer| Some((peer, self.likely(*release, peer)?)))
-            })
-            .collect();
-        all.sort_unstable();
-        all.dedup_by_key(|(peer, _)| *peer);
+        let known = releases.iter().filter_map(|release| self.likely.get(release));
+        let mut all: Vec<(PeerId, Likely)> = known.flatten().map(|(peer, likely)| (*peer, *likely)).collect();
+        if releases.len() > 1 {
+            all.sort_unstable();
+            all.dedup_by_key(|(peer, _)| *peer);
+        }
         all
     }
 
     /// The last path to the peer is gone: it will say again what it has.
     pub(super) fn on_gone(&mut self, peer: &PeerId) {
         for release in self.claims.remove(peer).into_iter().flatten().map(|(release, _)| release) {
-            self.claimers.remove(&(release, *peer));
+            self.judge(release, *peer);
         }
     }
 
@@ -184,7 +185,10 @@ impl Peers {
 
     /// Who says that it has all of the release.
     pub(super) fn who_has_all(&self, release: ReleaseId) -> impl Iterator<Item = PeerId> {
-        peers_of(&self.claimers, release).filter(move |peer| self.likely(release, *peer) == Some(Likely::Complete))
+        let known = self.likely.get(&release).into_iter().flatten();
+        known
+            .filter(|(_, likely)| **likely == Likely::Complete)
+            .map(|(peer, _)| *peer)
     }
 
     /// Whether the peer has said how much it has of the release.
@@ -199,14 +203,23 @@ impl Peers {
         claims.filter(|(_, state)| *state != ClaimState::None)
     }
 
-    /// `None` for a peer that says it has nothing of the release, and for a stranger, which neither claimed any of it nor is named for it
-    /// by a link: a question for a chunk tells its name, and the name of a release gives access to it.
-    pub(super) fn likely(&self, release: ReleaseId, peer: PeerId) -> Option<Likely> {
-        match self.claims.get(&peer).and_then(|claims| claims.get(&release)) {
+    /// What a peer has said of a release, or a link of the peer, has changed. One that says it has nothing of the release is not likely, nor
+    /// is a stranger, which neither claimed any of it nor is named for it by a link: a question for a chunk tells its name, and the name of a
+    /// release gives access to it.
+    fn judge(&mut self, release: ReleaseId, peer: PeerId) {
+        let likely = match self.claims.get(&peer).and_then(|claims| claims.get(&release)) {
             Some(ClaimState::Complete) => Some(Likely::Complete),
             Some(ClaimState::Partial) => Some(Likely::Perhaps),
             Some(ClaimState::None) => None,
             None => self.hints.contains(&(release, peer)).then_some(Likely::Perhaps),
+        };
+        let of_release = self.likely.entry(release).or_default();
+        match likely {
+            Some(likely) => drop(of_release.insert(peer, likely)),
+            None => drop(of_release.remove(&peer)),
+        }
+        if of_release.is_empty() {
+            self.likely.remove(&release);
         }
     }
 }
@@ -223,7 +236,7 @@ mod tests {
     use crate::chunk::ChunkId;
     use crate::rng::Rng;
 
-    /// Against asking of each peer by itself.
+    /// Against what each peer has said and each link says, by itself.
     #[test]
     fn who_is_likely_is_found_without_looking_at_the_others() {
         let release = |n: usize| ReleaseId(ChunkId::from_bytes([n as u8; 32]));
@@ -234,24 +247,30 @@ mod tests {
             for step in 0..300 {
                 let (of, who) = (release(rng.below(4)), peer(rng.below(8)));
                 let state = [ClaimState::None, ClaimState::Partial, ClaimState::Complete][rng.below(3)];
-                match rng.below(8) {
+                match rng.below(9) {
                     0 => drop(peers.on_hint(of, who)),
                     1 => peers.on_gone(&who),
+                    2 => peers.on_hint_gone(of, who),
                     _ => drop(peers.on_claim(of, who, state)),
                 }
                 let asked = [release(rng.below(4)), release(rng.below(4))];
                 let one_by_one = |who| {
-                    asked
-                        .iter()
-                        .filter_map(|of| peers.likely(*of, who))
-                        .min()
-                        .map(|likely| (who, likely))
+                    let likely = |of: &ReleaseId| match peers.claims.get(&who).and_then(|claims| claims.get(of)) {
+                        Some(ClaimState::Complete) => Some(Likely::Complete),
+                        Some(ClaimState::Partial) => Some(Likely::Perhaps),
+                        Some(ClaimState::None) => None,
+                        None => peers.hints.contains(&(*of, who)).then_some(Likely::Perhaps),
+                    };
+                    asked.iter().filter_map(likely).min().map(|likely| (who, likely))
                 };
                 let expect: Vec<_> = (0..8).map(peer).filter_map(one_by_one).collect();
                 assert_eq!(peers.all_likely(&asked), expect, "seed {seed}, step {step}");
             }
-            (0..8).for_each(|n| peers.on_gone(&peer(n)));
-            assert!(peers.claimers.is_empty(), "seed {seed}");
+            for n in 0..8 {
+                peers.on_gone(&peer(n));
+                (0..4).for_each(|of| peers.on_hint_gone(release(of), peer(n)));
+            }
+            assert!(peers.likely.is_empty(), "seed {seed}");
         }
     }
 }

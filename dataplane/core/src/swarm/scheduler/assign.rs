@@ -106,8 +106,17 @@ impl Scheduler {
         if !candidates.iter().any(|c| c.room == Room::Open) {
             return false;
         }
-        if budget == Budget::Free && class != Class::Deadline && self.make_ask_of_parts(now, class, release, &candidates) {
-            return true;
+        if budget == Budget::Free && class != Class::Deadline {
+            if self.make_ask_of_parts(now, class, release, &candidates) {
+                return true;
+            }
+            // Those with room have told all they have, and are asked for nothing else as long as others may have it.
+            let has_told = |c: &Candidate| c.likely == Likely::Perhaps && c.bit.is_some();
+            let mut open = candidates.iter().filter(|c| c.room == Room::Open);
+            let is_trusted = |c: &Candidate| !self.sources[&c.source].is_doubtful();
+            if open.all(|c| has_told(c) && is_trusted(c)) && !candidates.iter().all(has_told) {
+                return false;
+            }
         }
         let lines: &[Line] = match budget {
             Budget::Free => &[Line::Again, Line::Fresh, Line::Held],

@@ -18,7 +18,7 @@ const HAVE_EVERY: Duration = Duration::from_millis(25);
 const PEERS_EVERY: Duration = Duration::from_secs(10);
 
 /// Peers of a release that this node goes to because others told of them. They may come to it as well.
-const LINKS_MAX: usize = 16;
+const LINKS_MAX: usize = 10;
 
 /// Peers remembered beside those, for when one of them cannot be reached; the one told first is forgotten for a new one.
 const SPARE_MAX: usize = 256;

@@ -14,11 +14,11 @@ const MEMORY: Duration = Duration::from_secs(60);
 /// Chunks remembered; the one given first is forgotten for a new one.
 const CHUNKS_MAX: usize = 1 << 16;
 
-/// There is something new to give as long as the last was given so recently.
-const FRESH_MAX: Duration = Duration::from_millis(100);
+/// There is something new to give as long as the last was given so recently: who answers many at once gives in waves.
+const FRESH_MAX: Duration = Duration::from_secs(1);
 
-/// How long what was given may still be on its way.
-const ON_WAY_MAX: Duration = Duration::from_millis(500);
+/// How long what was given may still be on its way: answers to many share one line.
+const ON_WAY_MAX: Duration = Duration::from_secs(1);
 
 /// Remembers what was given to whom.
 #[derive(Debug, Default)]
@@ -72,10 +72,13 @@ mod tests {
             !spread.on_give(ms(1), peer(1), tag(1)),
             "the same peer again: it was lost on the way"
         );
-        assert!(spread.on_give(ms(499), peer(2), tag(1)), "it may be on its way");
-        assert!(!spread.on_give(ms(500), peer(2), tag(1)), "nothing new was given for a while");
-        assert!(!spread.on_give(ms(590), peer(2), tag(2)));
-        assert!(spread.on_give(ms(600), peer(3), tag(1)));
+        assert!(spread.on_give(ms(999), peer(2), tag(1)), "it may be on its way");
+        assert!(
+            !spread.on_give(ms(1000), peer(2), tag(1)),
+            "nothing new was given for a while"
+        );
+        assert!(!spread.on_give(ms(1990), peer(2), tag(2)));
+        assert!(spread.on_give(ms(2000), peer(3), tag(1)));
         assert!(!spread.on_give(ms(60_000), peer(3), tag(1)), "whoever got it may be gone");
     }
 

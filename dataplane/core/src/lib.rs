@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod chunk;
+pub mod histogram;
 pub mod knobs;
 pub mod limits;
 pub mod link;

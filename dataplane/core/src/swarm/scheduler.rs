@@ -17,6 +17,7 @@ mod reach;
 mod reason;
 mod spot;
 mod steal;
+mod tallied;
 #[cfg(test)]
 mod tests;
 mod ways;
@@ -32,6 +33,7 @@ use super::load::ToldLoad;
 use super::peers::Peers;
 use super::queue::{Line, Queues, Ticket};
 use super::source::SourceState;
+use super::tally::{SwitchCause, SwitchId, Switches, Tally};
 use super::timers::{Timer, Timers};
 use super::{
     Action, AskId, BlobPlace, Class, DropReason, FetchError, Refusal, SchedulerConfig, SourceStats, Unreached, Want, WantKey,
@@ -86,6 +88,8 @@ pub struct Scheduler {
     turn: BTreeMap<Class, ReleaseId>,
     /// Whether something happened that may let an ask go out.
     is_stirred: bool,
+    tally: Tally,
+    switches: Switches,
 }
 
 #[derive(Debug)]
@@ -108,6 +112,8 @@ struct ChunkState {
     asks: Vec<AskId>,
     backoffs: Backoffs,
     spot: Spot,
+    /// The last time that another source was turned to for it.
+    switch: Option<SwitchId>,
 }
 
 /// Whether a chunk waits to be asked.
@@ -125,6 +131,10 @@ enum Spot {
 struct AskState {
     chunk: ChunkRef,
     source: Source,
+    /// As it was asked.
+    class: Class,
+    /// The chunk was asked of another source already.
+    is_hedge: bool,
     /// Bytes it may bring: the chunk's length, or the most a chunk can have where that is unknown.
     bytes: u32,
     asked_at: Instant,
@@ -181,6 +191,8 @@ impl Scheduler {
             came_at: BTreeMap::new(),
             turn: BTreeMap::new(),
             is_stirred: false,
+            tally: Tally::default(),
+            switches: Switches::default(),
         }
     }
 
@@ -213,6 +225,7 @@ impl Scheduler {
             asks: Vec::new(),
             backoffs: Backoffs::default(),
             spot: Spot::Asked,
+            switch: None,
         });
         let is_new = chunk.wants.is_empty();
         chunk.wants.insert(key);
@@ -255,6 +268,9 @@ impl Scheduler {
         if let Some(state) = self.sources.remove(&source) {
             if self.sources_of(source.peer).next().is_none() {
                 self.peers.on_departed(now, source.peer, why);
+            }
+            if !state.is_suspect() {
+                self.on_switch(now, source, &state.asks, SwitchCause::Lost);
             }
             self.lose_source(now, source, state);
             self.judge_ways(now, source.peer);
@@ -337,8 +353,7 @@ impl Scheduler {
             let bytes = bytes.min(state.bytes - state.came);
             state.came += bytes;
             state.heard_at = now;
-            let source = state.source;
-            self.on_bytes(now, source, bytes);
+            self.on_bytes(now, ask, bytes);
         }
     }
 
@@ -357,7 +372,7 @@ impl Scheduler {
         state.is_arrived = true;
         let (source, overdue_at) = (state.source, state.overdue_at);
         self.timers.clear(overdue_at, Timer::Overdue(ask));
-        self.on_bytes(now, source, came);
+        self.on_bytes(now, ask, came);
         self.end_at_source(now, ask, source, absent);
     }
 
@@ -366,6 +381,7 @@ impl Scheduler {
         for release in self.chunks.range(named(chunk, chunk)).flat_map(|(_, state)| &state.releases) {
             self.came_at.insert(*release, now);
         }
+        self.tally_race(chunk);
         self.end_chunks(now, chunk, None);
     }
 
@@ -581,6 +597,7 @@ impl Scheduler {
         }
         if self.chunks.is_empty() {
             self.came_at.clear();
+            self.switches.clear();
         }
     }
 

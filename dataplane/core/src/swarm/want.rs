@@ -15,6 +15,20 @@ pub enum Class {
     Heal,
 }
 
+impl Class {
+    /// All of them, in the order in which `as usize` numbers them.
+    pub const ALL: [Self; 3] = [Self::Deadline, Self::Bulk, Self::Heal];
+
+    /// What it is called.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Deadline => "deadline",
+            Self::Bulk => "bulk",
+            Self::Heal => "heal",
+        }
+    }
+}
+
 /// What becomes of a want while nobody who may have its chunk can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Unreached {
@@ -102,4 +116,21 @@ pub enum FetchError {
     /// The node is stopping.
     #[error("the node is shutting down")]
     Shutdown,
+}
+
+impl FetchError {
+    /// What it can be called, in the order of `cause`.
+    pub const CAUSES: [&'static str; 6] = ["deadline", "unreached", "lacked", "store", "cancelled", "shutdown"];
+
+    /// Which of `CAUSES` it is.
+    pub const fn cause(&self) -> usize {
+        match self {
+            Self::Deadline { .. } => 0,
+            Self::Unreached { .. } => 1,
+            Self::Lacked { .. } => 2,
+            Self::Store { .. } => 3,
+            Self::Cancelled => 4,
+            Self::Shutdown => 5,
+        }
+    }
 }

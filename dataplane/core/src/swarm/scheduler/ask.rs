@@ -7,6 +7,7 @@ use crate::peer::Source;
 use crate::swarm::backoff::Trouble;
 use crate::swarm::queue::Line;
 use crate::swarm::source::{SourceState, Stall};
+use crate::swarm::tally::SwitchCause;
 use crate::swarm::timers::Timer;
 use crate::swarm::{Action, AskId, Class};
 use crate::time::Instant;
@@ -37,6 +38,7 @@ impl Scheduler {
             return;
         };
         state.is_timed = false;
+        let was_suspect = state.is_suspect();
         match state.check_stall(now, &self.config) {
             Stall::Idle => {}
             Stall::LookAgain(at) => {
@@ -44,7 +46,10 @@ impl Scheduler {
                 self.timers.set(at, Timer::Stall(source));
             }
             Stall::Stalled => {
-                let asks: Vec<AskId> = state.asks.iter().copied().collect();
+                let asks = state.asks.clone();
+                if !was_suspect {
+                    self.on_switch(now, source, &asks, SwitchCause::Stalled);
+                }
                 asks.into_iter().for_each(|ask| self.doubt(ask));
                 self.judge_ways(now, source.peer);
                 self.refuse_all_lacked(now);
@@ -55,13 +60,18 @@ impl Scheduler {
     /// The transport says how a path fares. While it is quiet, only what somebody waits for is asked elsewhere too: the others can wait
     /// for the ping. Once it is suspect all is, and as soon as it is well, what was not asked elsewhere by then is not.
     pub fn on_pulse(&mut self, now: Instant, source: Source, pulse: Pulse) {
-        let Some(asks) = self.sources.get(&source).map(|state| state.asks.clone()) else {
+        let Some((asks, was_suspect)) = self
+            .sources
+            .get(&source)
+            .map(|state| (state.asks.clone(), state.is_suspect()))
+        else {
             return;
         };
         self.at_source(now, source, |state| state.on_pulse(pulse));
         self.judge_ways(now, source.peer);
         match pulse {
             Pulse::Well => {
+                self.switches.on_well(source);
                 asks.into_iter().for_each(|ask| self.trust(ask));
                 self.look_again(now);
             }
@@ -71,6 +81,9 @@ impl Scheduler {
                 urgent.into_iter().for_each(|ask| self.doubt_on_word(ask));
             }
             Pulse::Suspect => {
+                if !was_suspect {
+                    self.on_switch(now, source, &asks, SwitchCause::Silent);
+                }
                 asks.into_iter().for_each(|ask| self.doubt_on_word(ask));
                 self.refuse_all_lacked(now);
             }
@@ -96,8 +109,12 @@ impl Scheduler {
         self.leave_spot(chunk);
     }
 
-    /// Bytes of an ask came from the source.
-    pub(super) fn on_bytes(&mut self, now: Instant, source: Source, bytes: u32) {
+    /// Bytes of an ask came.
+    pub(super) fn on_bytes(&mut self, now: Instant, ask: AskId, bytes: u32) {
+        let state = &self.asks[&ask];
+        let source = state.source;
+        self.tally.came_bytes[state.class as usize] += u64::from(bytes);
+        self.end_switch(now, ask);
         self.on_life(now, source, |state| state.on_bytes(now, bytes));
     }
 
@@ -212,6 +229,7 @@ impl Scheduler {
     pub(super) fn withdraw(&mut self, now: Instant, chunk: ChunkRef, ask: AskId) {
         if let Some(state) = self.chunks.get_mut(&chunk) {
             state.asks.retain(|known| *known != ask);
+            self.tally.wasted_bytes += u64::from(self.asks[&ask].came);
             self.cancel_ask(now, ask);
         }
     }

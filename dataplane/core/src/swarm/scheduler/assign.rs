@@ -325,8 +325,11 @@ impl Scheduler {
         );
 
         let state = self.chunks.get_mut(&chunk).expect("queued chunks are known");
+        let is_hedge = !state.asks.is_empty();
         state.asks.push(ask);
         let (place, class) = (state.place, state.class);
+        self.tally.asks[class as usize] += 1;
+        self.tally.hedges += u64::from(is_hedge);
         // Who has a part passes on what it says it holds: others ask it for that because they were sent there.
         let is_of_anyone = class != Class::Deadline && !self.haves.has_told(&source.peer);
         assert!(state.asks.len() <= ASKS_PER_CHUNK_MAX, "asks of a chunk are bounded");
@@ -342,6 +345,8 @@ impl Scheduler {
         let new = AskState {
             chunk,
             source,
+            class,
+            is_hedge,
             bytes,
             asked_at: now,
             heard_at: now,

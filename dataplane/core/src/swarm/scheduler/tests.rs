@@ -5,6 +5,7 @@ mod net;
 mod paths;
 mod reach;
 mod sharing;
+mod tallied;
 mod ways;
 
 use net::{Net, Peer, Temper, chunk, release, source};

@@ -256,6 +256,20 @@ pub enum PathState {
     Standby,
 }
 
+impl PathState {
+    /// All of them, in the order in which `as usize` numbers them.
+    pub const ALL: [Self; 3] = [Self::Up, Self::Suspect, Self::Standby];
+
+    /// What it is called.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Suspect => "suspect",
+            Self::Standby => "standby",
+        }
+    }
+}
+
 /// What a shard measures of a path.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct PathFigures {

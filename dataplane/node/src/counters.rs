@@ -1,29 +1,65 @@
 //! Totals that any thread adds to and `status` reads.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ares_core::peer::PeerId;
+use ares_core::swarm::{Class, FetchError};
 
 use crate::api::{Counters, PeerBytes};
+use crate::figures::Traffic;
 
 /// Peers whose bytes are remembered: as many as all shards may be connected to and more; the one met first is forgotten for a new one.
 const PEERS_MAX: usize = 1 << 16;
 
+/// Local addresses told apart between two looks; what more of them carry counts as carried by none.
+const ADDRESSES_MAX: usize = 256;
+
+/// What was carried, by the local address, where that is known.
+pub(crate) type CarriedBy = BTreeMap<Option<IpAddr>, Traffic>;
+
 /// Totals since the node's start. Relaxed: each is a figure of its own, read for people.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
-    pub(crate) fetched_bytes: AtomicU64,
+    /// By class, as the next but one is by cause.
+    pub(crate) fetched_bytes: [AtomicU64; Class::ALL.len()],
+    pub(crate) reused_bytes: AtomicU64,
+    pub(crate) failed_wants: [AtomicU64; FetchError::CAUSES.len()],
     pub(crate) fetched_chunks: AtomicU64,
     pub(crate) served_bytes: AtomicU64,
     pub(crate) bad_chunks: AtomicU64,
-    pub(crate) failed_wants: AtomicU64,
     pub(crate) pulled_chunks: AtomicU64,
     pub(crate) refused_pulls: AtomicU64,
     pub(crate) refused_connections: AtomicU64,
     pub(crate) evicted_connections: AtomicU64,
     pub(crate) peers: PeerTotals,
+    pub(crate) carried: Carried,
+}
+
+/// Bytes that paths have carried since the hub last took them. Shards add as they do for `PeerTotals`.
+#[derive(Debug, Default)]
+pub(crate) struct Carried(Mutex<CarriedBy>);
+
+impl Carried {
+    /// So much more.
+    pub(crate) fn add(&self, local: Option<IpAddr>, more: Traffic) {
+        let mut carried = self.lock();
+        let is_known = carried.contains_key(&local);
+        let local = local.filter(|_| is_known || carried.len() < ADDRESSES_MAX);
+        *carried.entry(local).or_default() += more;
+    }
+
+    /// All since the last time.
+    pub(crate) fn take(&self) -> CarriedBy {
+        std::mem::take(&mut self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, CarriedBy> {
+        // As with those of peers.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Bytes to and from each peer since the node's start, over all its paths. Shards add about once a second and where a path ends, workers
@@ -91,19 +127,37 @@ pub(crate) fn add(total: &AtomicU64, amount: u64) {
 impl Totals {
     /// The figures now.
     pub(crate) fn snapshot(&self) -> Counters {
-        let get = |total: &AtomicU64| total.load(Ordering::Relaxed);
         Counters {
-            fetched_bytes: get(&self.fetched_bytes),
+            fetched_bytes: self.fetched_bytes().iter().sum(),
             fetched_chunks: get(&self.fetched_chunks),
             served_bytes: get(&self.served_bytes),
             bad_chunks: get(&self.bad_chunks),
-            failed_wants: get(&self.failed_wants),
+            failed_wants: self.failed_wants().iter().sum(),
             pulled_chunks: get(&self.pulled_chunks),
             refused_pulls: get(&self.refused_pulls),
             refused_connections: get(&self.refused_connections),
             evicted_connections: get(&self.evicted_connections),
         }
     }
+
+    /// By class.
+    pub(crate) fn fetched_bytes(&self) -> [u64; Class::ALL.len()] {
+        std::array::from_fn(|class| get(&self.fetched_bytes[class]))
+    }
+
+    /// Bytes that were wanted and here.
+    pub(crate) fn reused_bytes(&self) -> u64 {
+        get(&self.reused_bytes)
+    }
+
+    /// By cause.
+    pub(crate) fn failed_wants(&self) -> [u64; FetchError::CAUSES.len()] {
+        std::array::from_fn(|cause| get(&self.failed_wants[cause]))
+    }
+}
+
+fn get(total: &AtomicU64) -> u64 {
+    total.load(Ordering::Relaxed)
 }
 
 #[cfg(test)]

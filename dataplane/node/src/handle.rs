@@ -16,13 +16,14 @@ use crossbeam::channel::{RecvTimeoutError, Sender, bounded, unbounded};
 
 use crate::api::{Done, Held, Sink, Status, WantId};
 use crate::discovery::ToDiscovery;
+use crate::figures::Figures;
 use crate::hub::Waiter;
 use crate::lanes;
 use crate::mailbox::{ToHub, Tune};
 use crate::store::Store;
 use crate::want_ids::WantIds;
 
-/// How long `status` waits for the hub. It answers within one round of its loop; a second means that the node is stopping.
+/// How long `status` and `figures` wait for the hub. It answers within one round of its loop; a second means that the node is stopping.
 const STATUS_MAX: Duration = Duration::from_secs(2);
 
 /// How long `tune` waits for the next thread to obey. Each does within one round of its loop; more means that the node is stopping.
@@ -149,6 +150,13 @@ impl Handle {
     pub fn status(&self) -> Result<Status, Stopping> {
         let (reply, answer) = bounded(1);
         self.tell(ToHub::Status(reply));
+        answer.recv_timeout(STATUS_MAX).map_err(|_| Stopping)
+    }
+
+    /// How things are now, in numbers alone: costs little however much there is.
+    pub fn figures(&self) -> Result<Figures, Stopping> {
+        let (reply, answer) = bounded(1);
+        self.tell(ToHub::Figures(reply));
         answer.recv_timeout(STATUS_MAX).map_err(|_| Stopping)
     }
 

@@ -8,6 +8,7 @@ mod counters;
 mod discovery;
 pub mod download;
 mod edge;
+pub mod figures;
 mod handle;
 mod hub;
 pub mod identity;

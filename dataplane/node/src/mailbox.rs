@@ -22,6 +22,7 @@ use crossbeam::channel::Sender;
 
 use crate::api::{PathFigures, Status, WantId};
 use crate::edge::Contents;
+use crate::figures::Figures;
 use crate::hub::Waiter;
 use crate::pacer::Pacers;
 
@@ -134,6 +135,7 @@ pub(crate) struct PathAsk {
     pub(crate) ask: AskId,
     pub(crate) chunk: ChunkRef,
     pub(crate) place: Option<BlobPlace>,
+    pub(crate) class: Class,
     /// The peer may leave it to others.
     pub(crate) is_of_anyone: bool,
 }
@@ -243,6 +245,8 @@ pub(crate) enum ToHub {
     Announce(ReleaseId),
     /// Tell how things are.
     Status(Sender<Status>),
+    /// Tell how things are, in numbers alone.
+    Figures(Sender<Figures>),
     /// Obey another setting, and let all shards obey it.
     Tune(Tune),
     /// How the ways to the peers of one release are used from now on; the answer is how they were.

@@ -62,7 +62,7 @@ impl Worker {
                 });
             }
         };
-        add(&self.totals.fetched_bytes, verified.bytes().len() as u64);
+        add(&self.totals.fetched_bytes[ask.class as usize], verified.bytes().len() as u64);
         add(&self.totals.fetched_chunks, 1);
         let fetched = PeerBytes {
             fetched_bytes: verified.bytes().len() as u64,

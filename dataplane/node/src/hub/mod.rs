@@ -4,6 +4,7 @@
 mod addresses;
 mod dialer;
 mod edge;
+mod figures;
 mod further;
 mod interest;
 mod ledger;
@@ -33,6 +34,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 
 use self::addresses::Addresses;
 use self::dialer::{Dialer, Lapse, Round};
+use self::figures::Interfaces;
 use self::interest::Interests;
 use self::ledger::Ledger;
 use self::path::Path;
@@ -43,6 +45,7 @@ use self::waiting::Waiting;
 use crate::api::{NodeConfig, WantId};
 use crate::clock::Clock;
 use crate::counters::{Totals, add};
+use crate::figures::{Loss, PathEvents};
 use crate::lanes::Routes;
 use crate::mailbox::{CloseReason, End, Job, PathAsk, ShardPost, ToHub, ToShard, Tune};
 use crate::pacer::Pacers;
@@ -95,6 +98,8 @@ pub(crate) struct Hub {
     landing: HashMap<ChunkId, Landing>,
     checking: BTreeSet<ChunkId>,
     paths: BTreeMap<PathId, Path>,
+    path_events: PathEvents,
+    interfaces: Interfaces,
     /// The machine's, as far as they are to be used.
     lanes: Vec<Lane>,
     next_shard: usize,
@@ -148,6 +153,8 @@ impl Hub {
             landing: HashMap::new(),
             checking: BTreeSet::new(),
             paths: BTreeMap::new(),
+            path_events: PathEvents::default(),
+            interfaces: Interfaces::default(),
             lanes: Vec::new(),
             next_shard: 0,
             stopping: false,
@@ -205,7 +212,10 @@ impl Hub {
                 shard,
                 rtt,
             } => self.on_path_up(now, source, remote, shard, rtt),
-            ToHub::PathDown { path, end } => self.on_path_down(now, path, &end),
+            ToHub::PathDown { path, end } => {
+                let loss = if end == End::Restarted { Loss::Restarted } else { Loss::Ended };
+                self.on_path_down(now, path, &end, loss);
+            }
             ToHub::Lanes(lanes) => self.on_lanes(now, lanes),
             ToHub::Caps(caps) => {
                 self.parts.config.lanes.caps = caps;
@@ -297,6 +307,9 @@ impl Hub {
                 // Whoever asked may have gone; that is theirs to know.
                 let _ = reply.send(self.status(now));
             }
+            ToHub::Figures(reply) => {
+                let _ = reply.send(self.figures(now));
+            }
             ToHub::Tune(tune) => self.tune(now, &tune),
             ToHub::Mode { release, mode, old } => {
                 let before = self.scheduler.on_mode(now, Some(release), mode);
@@ -348,6 +361,7 @@ impl Hub {
                         ask,
                         chunk,
                         place,
+                        class,
                         is_of_anyone,
                     };
                     self.send_path(source.path, |path| ToShard::Ask(ask(path)));
@@ -409,6 +423,7 @@ impl Hub {
 
     /// Paths from lanes that are gone would be silent until they time out.
     fn on_lanes(&mut self, now: Instant, lanes: Vec<Lane>) {
+        self.settle_interfaces();
         self.dialer.on_lanes(now, &lanes);
         self.addresses
             .on_own(lanes.iter().filter(|lane| lane.is_up).map(|lane| lane.ip).collect());
@@ -422,7 +437,7 @@ impl Hub {
                 path,
                 why: CloseReason::LaneLost(why),
             });
-            self.on_path_down(now, path, &end);
+            self.on_path_down(now, path, &end, Loss::Lane);
         }
     }
 
@@ -442,7 +457,11 @@ impl Hub {
                 Lapse::Silent | Lapse::Withdrawn => CloseReason::Lapsed,
             },
         });
-        self.on_path_down(now, path, &End::Because(why.why()));
+        let loss = match why {
+            Lapse::Withdrawn => Loss::Withdrawn,
+            Lapse::NoAnswer { .. } | Lapse::Silent => Loss::Silent,
+        };
+        self.on_path_down(now, path, &End::Because(why.why()), loss);
     }
 
     /// The shard for one more path to the peer: of those with the fewest paths to it, the one whose turn it is.
@@ -469,6 +488,7 @@ impl Hub {
             self.send_path(path, |path| ToShard::Close { path, why });
             return;
         }
+        self.path_events.opened += 1;
         tracing::info!(peer = %peer.short(), %remote, path = path.0, rtt_ms = rtt.as_secs_f64() * 1e3, "path up");
         for spare in self.dialer.on_up(now, peer, path) {
             self.send_path(spare, |path| ToShard::Close {
@@ -495,13 +515,14 @@ impl Hub {
         (way, lane.map_or(1, |lane| self.parts.config.lanes.weight(lane)))
     }
 
-    fn on_path_down(&mut self, now: Instant, path: PathId, end: &End) {
+    fn on_path_down(&mut self, now: Instant, path: PathId, end: &End, loss: Loss) {
         let Some(gone) = self.paths.remove(&path) else { return };
         let (peer, remote) = (gone.peer, gone.remote);
         let round = self.dialer.on_down(now, peer, path, end);
         self.interests.on_path_down(path);
         let why = end.why();
         if gone.is_up() {
+            self.path_events.lost[loss as usize] += 1;
             tracing::info!(peer = %peer.short(), %remote, path = path.0, why, "path down");
             for other in self.paths.values_mut().filter(|other| other.peer == peer && other.is_up()) {
                 other.on_switch(now, format!("took over from {remote}: {why}"));
@@ -531,8 +552,14 @@ impl Hub {
             Pulse::Suspect => tracing::info!(peer, path, "path suspect: no answer to pings"),
             Pulse::Well | Pulse::Quiet => tracing::trace!(peer, path, ?pulse, "path"),
         }
-        if let Some(known) = self.paths.get_mut(&source.path) {
-            known.on_pulse(now, pulse);
+        if self
+            .paths
+            .get_mut(&source.path)
+            .is_some_and(|known| known.on_pulse(now, pulse))
+        {
+            let is_suspect = pulse == Pulse::Suspect;
+            self.path_events.suspected += u64::from(is_suspect);
+            self.path_events.recovered += u64::from(!is_suspect);
         }
         match pulse {
             Pulse::Suspect => self.dialer.on_suspect(now, source.peer, source.path),
@@ -554,7 +581,7 @@ impl Hub {
                     path,
                     why: CloseReason::Redundant,
                 });
-                self.on_path_down(now, path, &End::Restarted);
+                self.on_path_down(now, path, &End::Restarted, Loss::Restarted);
             }
         }
     }
@@ -584,6 +611,7 @@ impl Hub {
         if !self.parts.store.has(&want.chunk.id) {
             return self.want(now, id, want, waiter);
         }
+        add(&self.parts.totals.reused_bytes, want.chunk.len.into());
         self.on_held(now, want.release, want.chunk.id, want.chunk.len.into());
         match want.place {
             _ if waiter.wants_bytes() => self.send_job(Job::Read { id, want, waiter }),
@@ -631,7 +659,7 @@ impl Hub {
         let Some((want, waiter)) = self.waiting.take_with_want(id) else {
             return;
         };
-        add(&self.parts.totals.failed_wants, 1);
+        add(&self.parts.totals.failed_wants[error.cause()], 1);
         let with_ways = |why: String| {
             let ways = self.dialer.explain(self.interests.hinted_peers(&want.release));
             ways.map_or(why.clone(), |ways| format!("{why}; {ways}"))

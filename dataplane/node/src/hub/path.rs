@@ -64,19 +64,29 @@ impl Path {
         self.up_since.is_some()
     }
 
-    /// Something expected does not come over it, or comes again.
-    pub(super) fn on_pulse(&mut self, now: Instant, pulse: Pulse) {
+    /// Something expected does not come over it, or comes again. Whether that is news.
+    pub(super) fn on_pulse(&mut self, now: Instant, pulse: Pulse) -> bool {
         let is_suspect = pulse == Pulse::Suspect;
-        if self.is_suspect != is_suspect {
+        let is_news = self.is_suspect != is_suspect;
+        if is_news {
             self.is_suspect = is_suspect;
             self.on_switch(now, if is_suspect { "went silent" } else { "was heard again" }.to_owned());
         }
+        is_news
     }
 
     /// It is something else from now on.
     pub(super) fn on_switch(&mut self, now: Instant, why: String) {
         self.switched_at = now;
         self.switched_why = why;
+    }
+
+    fn state(&self, figures: &PathFigures) -> PathState {
+        match bytes_per_s(figures) + figures.inflight_bytes {
+            _ if self.is_suspect => PathState::Suspect,
+            0..STANDBY_BYTES => PathState::Standby,
+            _ => PathState::Up,
+        }
     }
 
     fn status(&self, now: Instant, figures: PathFigures, all_bytes_per_s: u64, lanes: &[Lane], caps: &LaneCaps) -> PathStatus {
@@ -89,11 +99,7 @@ impl Path {
             cap_up_bytes_per_s,
             cap_down_bytes_per_s,
             interface: lane.map(|lane| lane.name.clone()),
-            state: match carried + figures.inflight_bytes {
-                _ if self.is_suspect => PathState::Suspect,
-                0..STANDBY_BYTES => PathState::Standby,
-                _ => PathState::Up,
-            },
+            state: self.state(&figures),
             share: (all_bytes_per_s > 0).then(|| carried as f64 / all_bytes_per_s as f64),
             age_s: self.up_since.map_or(0.0, |since| now.since(since).as_secs_f64()),
             switched_s: now.since(self.switched_at).as_secs_f64(),
@@ -101,6 +107,11 @@ impl Path {
             figures,
         }
     }
+}
+
+/// How a path fares, if it is known.
+pub(super) fn state_of(figures: &PathFigures, known: &BTreeMap<PathId, Path>) -> Option<PathState> {
+    Some(known.get(&PathId(figures.path))?.state(figures))
 }
 
 /// Keep-alives and what else an idle path carries a second stay below.
@@ -182,14 +193,16 @@ mod tests {
         assert_eq!(shares, [Some(75.0), Some(25.0), Some(0.0)]);
         assert_eq!((shown[0].age_s, shown[0].switched_s), (9.0, 9.0));
 
-        known
-            .get_mut(&PathId(0))
-            .expect("it is known")
-            .on_pulse(at_s(8), Pulse::Suspect);
+        let tell = |known: &mut BTreeMap<PathId, Path>, s, pulse| {
+            let path = known.get_mut(&PathId(0)).expect("it is known");
+            path.on_pulse(at_s(s), pulse)
+        };
+        assert!(tell(&mut known, 8, Pulse::Suspect));
+        assert!(!tell(&mut known, 8, Pulse::Suspect), "no news");
         let shown = look(&known);
         assert_eq!((shown[0].state, shown[0].switched_s), (PathState::Suspect, 2.0));
         assert_eq!(shown[0].switched_why, "went silent");
-        known.get_mut(&PathId(0)).expect("it is known").on_pulse(at_s(9), Pulse::Well);
+        assert!(tell(&mut known, 9, Pulse::Well));
         assert_eq!(look(&known)[0].state, PathState::Up);
         assert!(
             statuses(at_s(10), vec![figures(0, 0, 0)], &known, &[], &LaneCaps::default())[0]

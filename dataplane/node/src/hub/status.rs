@@ -13,14 +13,14 @@ use crossbeam::channel::bounded;
 
 use super::{Hub, path};
 use crate::api::{ClaimStatus, Claimed, DroppedStatus, PathFigures, PeerStatus, ReleaseStatus, Status, StoreStatus};
-use crate::mailbox::ToShard;
+use crate::mailbox::{ShardPost, ToShard};
 
 /// How long a shard may take to answer for its paths before `status` goes on without it.
 const SHARD_REPLY_MAX: Duration = Duration::from_millis(500);
 
 impl Hub {
     pub(super) fn status(&self, now: Instant) -> Status {
-        let paths = self.figures();
+        let paths = self.measured();
         let mut members: BTreeMap<ReleaseId, [usize; 2]> = BTreeMap::new();
         for (release, state) in paths.keys().flat_map(|peer| self.scheduler.claims_of(peer)) {
             let [complete, partial] = members.entry(release).or_default();
@@ -60,11 +60,16 @@ impl Hub {
     }
 
     /// What all shards measure, by peer.
-    fn figures(&self) -> BTreeMap<PeerId, Vec<PathFigures>> {
+    pub(super) fn measured(&self) -> BTreeMap<PeerId, Vec<PathFigures>> {
         let mut peers: BTreeMap<PeerId, Vec<PathFigures>> = BTreeMap::new();
-        for shard in &self.parts.shards {
+        let ask = |shard: &ShardPost| {
             let (reply, paths) = bounded(1);
             shard.send(ToShard::Paths(reply));
+            paths
+        };
+        // All are asked before the first has answered.
+        let answers: Vec<_> = self.parts.shards.iter().map(ask).collect();
+        for paths in answers {
             for (peer, path) in paths.recv_timeout(SHARD_REPLY_MAX).unwrap_or_default() {
                 peers.entry(peer).or_default().push(path);
             }

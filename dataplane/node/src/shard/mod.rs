@@ -40,6 +40,7 @@ use crate::backlog::Backlog;
 use crate::clock::Clock;
 use crate::congestion::Chosen;
 use crate::counters::{Totals, add};
+use crate::figures::Traffic;
 use crate::lanes::{self, Routes};
 use crate::mailbox::{CloseReason, End, Job, PathAsk, ToHub, ToShard, Tune};
 use crate::node::StartError;
@@ -715,10 +716,16 @@ impl<S: Submit> Shard<S> {
     }
 }
 
-/// Adds what a connection has carried to what its peer's others have.
+/// Adds what a connection has carried to what its peer's others have, and those from the same address.
 fn count_moved(parts: &Parts, conn: &mut Conn) {
     if let Some(peer) = conn.peer() {
-        parts.totals.peers.add(peer, conn.take_moved());
+        let moved = conn.take_moved();
+        let traffic = Traffic {
+            rx_bytes: moved.rx_bytes,
+            tx_bytes: moved.tx_bytes,
+        };
+        parts.totals.carried.add(conn.local_ip(), traffic);
+        parts.totals.peers.add(peer, moved);
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod cache;
 mod errno;
+mod figures;
 mod inode;
 mod lookahead;
 mod machine;
@@ -21,6 +22,7 @@ mod source;
 mod testing;
 mod view;
 
+pub use figures::{Figures, Op};
 pub use mount::{Ended, FSTYPE, Mount, MountError, UnmountError, Unmounted, stale};
 pub use options::{Access, Cover, MountOptions};
 pub use source::{Reply, Source};

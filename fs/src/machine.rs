@@ -230,6 +230,12 @@ impl<T> Machine<T> {
         self.deadlines.first().map(|&(deadline, _)| deadline)
     }
 
+    /// How long the request has waited that has waited longest; zero where none waits.
+    pub(crate) fn longest_wait(&self, now: Instant) -> Duration {
+        let left = self.deadline().map(|deadline| deadline.since(now));
+        left.map_or(Duration::ZERO, |left| self.settings.patience.saturating_sub(left))
+    }
+
     /// Attributes of what the kernel knows.
     pub(crate) fn attr(&self, ino: u64) -> Result<Attr, Failure> {
         Ok(self.inodes.get(ino).ok_or(Failure::Stale)?.attr(ino))

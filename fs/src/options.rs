@@ -1,6 +1,9 @@
 //! What a mount can be told, and the figures it uses where it is not.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::Figures;
 
 /// How a release is mounted.
 #[derive(Clone, Debug)]
@@ -19,6 +22,8 @@ pub struct MountOptions {
     pub threads: usize,
     /// Bytes of content chunks kept in memory for reads that come soon: what the kernel asks for is smaller than a chunk.
     pub cache_bytes: u64,
+    /// Where it is counted what the kernel asks, maybe together with other mounts.
+    pub figures: Arc<Figures>,
 }
 
 /// Who may look into a mount.
@@ -49,6 +54,7 @@ impl Default for MountOptions {
             patience: Duration::from_secs(30),
             threads: 2,
             cache_bytes: 64 << 20,
+            figures: Arc::default(),
         }
     }
 }

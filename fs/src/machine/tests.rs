@@ -387,6 +387,7 @@ fn a_stuck_chunk_ends_in_eio_by_the_deadline_and_holds_up_nobody() {
     );
     assert_eq!(rig.machine.deadline(), Some(Instant::ZERO + PATIENCE));
     rig.pass(PATIENCE / 2);
+    assert_eq!(rig.machine.longest_wait(rig.now), PATIENCE / 2);
     let later = rig.ask(Request::Read {
         ino: a,
         offset: 1,

@@ -76,7 +76,8 @@ impl Mount {
             patience: options.patience,
             cache_bytes: options.cache_bytes,
         };
-        let shared = Arc::new(session::Shared::new(settings, &root, file_name(options, release), source));
+        let name = file_name(options, release);
+        let shared = Arc::new(session::Shared::new(settings, &root, name, source, options.figures.clone()));
         let connection = attach::attach(&dir, &options.source, options.access)?;
         let started = Self::serve(&dir, options, connection, shared);
         if started.is_err()
@@ -138,6 +139,11 @@ impl Mount {
     /// Where it is mounted: absolute and without links.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// How long the request has waited that has waited longest; zero where none waits.
+    pub fn longest_wait(&self) -> Duration {
+        self.shared.longest_wait()
     }
 
     /// Waits until it is unmounted, by us or from outside.

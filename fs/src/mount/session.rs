@@ -24,6 +24,7 @@ use fuser::{
 
 use crate::Source;
 use crate::errno::Failure;
+use crate::figures::{Figures, Op};
 use crate::inode::{Attr, AttrKind};
 use crate::machine::{Action, CallId, Machine, Settings};
 use crate::request::{self, BLOCK_BYTES, Listing, Reply, Request};
@@ -44,13 +45,14 @@ pub(super) struct Shared {
     /// Wakes the worker: something is in the inbox.
     wake: Condvar,
     source: Arc<dyn Source>,
+    figures: Arc<Figures>,
     started: std::time::Instant,
     user: u32,
     group: u32,
 }
 
 struct State {
-    machine: Machine<Asker>,
+    machine: Machine<Call>,
     /// The worker sleeps without a deadline and must be woken for the next one.
     idle: bool,
 }
@@ -69,6 +71,12 @@ struct Arrival {
     call: CallId,
     chunk: ChunkRef,
     result: Result<Bytes, FetchError>,
+}
+
+/// A request that takes time.
+struct Call {
+    asker: Asker,
+    since: Instant,
 }
 
 /// Where an answer goes.
@@ -90,7 +98,7 @@ thread_local! {
 
 impl Shared {
     /// A view of `root`, whose single file, if it is one, is called `name`.
-    pub(super) fn new(settings: Settings, root: &Root, name: Name, source: Arc<dyn Source>) -> Self {
+    pub(super) fn new(settings: Settings, root: &Root, name: Name, source: Arc<dyn Source>, figures: Arc<Figures>) -> Self {
         let state = State {
             machine: Machine::new(settings, root, name),
             idle: false,
@@ -100,6 +108,7 @@ impl Shared {
             inbox: Mutex::default(),
             wake: Condvar::new(),
             source,
+            figures,
             started: std::time::Instant::now(),
             user: rustix::process::getuid().as_raw(),
             group: rustix::process::getgid().as_raw(),
@@ -157,6 +166,10 @@ impl Shared {
         }
     }
 
+    pub(super) fn longest_wait(&self) -> Duration {
+        self.lock().machine.longest_wait(self.now())
+    }
+
     /// Answers everything that waits, with EIO, and from now on everything that would have to wait.
     pub(super) fn close(self: &Arc<Self>) {
         self.lock().machine.close();
@@ -173,9 +186,10 @@ impl Shared {
     }
 
     fn ask(self: &Arc<Self>, asker: Asker, request: Request) {
+        self.figures.on_request(asker.op());
         let now = self.now();
         let mut state = self.lock();
-        state.machine.on_request(now, asker, request);
+        state.machine.on_request(now, Call { asker, since: now }, request);
         // All requests have the same patience: only the first of those waiting can be news to the worker.
         let news = state.idle && state.machine.deadline().is_some();
         state.idle &= !news;
@@ -194,7 +208,7 @@ impl Shared {
         }
         loop {
             let mut state = self.lock();
-            let actions: Vec<Action<Asker>> = std::iter::from_fn(|| state.machine.poll()).collect();
+            let actions: Vec<Action<Call>> = std::iter::from_fn(|| state.machine.poll()).collect();
             drop(state);
             if actions.is_empty() {
                 break;
@@ -206,15 +220,32 @@ impl Shared {
         DRIVING.set(false);
     }
 
-    fn carry_out(self: &Arc<Self>, action: Action<Asker>) {
+    fn carry_out(self: &Arc<Self>, action: Action<Call>) {
         match action {
-            Action::Answer { to, reply } => self.answer(to, reply),
+            Action::Answer { to, reply } => {
+                self.count(&to, &reply);
+                self.answer(to.asker, reply);
+            }
             Action::Fetch { call, want } => {
                 let shared = self.clone();
                 let chunk = want.chunk;
                 let reply = move |result| shared.on_arrival(Arrival { call, chunk, result });
                 self.source.chunk(want, Box::new(reply));
             }
+        }
+    }
+
+    fn count(&self, call: &Call, reply: &Reply) {
+        let op = call.asker.op();
+        if matches!(reply, Reply::Failed(Failure::Unreadable)) {
+            self.figures.on_unreadable(op);
+        }
+        if op == Op::Read {
+            let bytes = match reply {
+                Reply::Data(parts) => parts.iter().map(|part| part.len() as u64).sum(),
+                _ => 0,
+            };
+            self.figures.on_read(bytes, self.now().since(call.since));
         }
     }
 
@@ -362,6 +393,15 @@ fn answer_xattr(to: ReplyXattr, room: u32, value: &[u8]) {
 }
 
 impl Asker {
+    fn op(&self) -> Op {
+        match self {
+            Self::Entry(_) => Op::Lookup,
+            Self::Data(_) => Op::Read,
+            Self::Directory(_) | Self::DirectoryPlus(_) => Op::List,
+            Self::Xattr(..) => Op::Xattr,
+        }
+    }
+
     fn fail(self, failure: Failure) {
         let errno = errno(failure);
         match self {
@@ -413,6 +453,7 @@ impl Filesystem for Session {
     }
 
     fn getattr(&self, _req: &fuser::Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        self.0.figures.on_request(Op::Attr);
         let attr = self.0.lock().machine.attr(ino.0);
         match attr {
             Ok(attr) => reply.attr(&TTL, &self.0.attr(attr)),
@@ -421,6 +462,7 @@ impl Filesystem for Session {
     }
 
     fn readlink(&self, _req: &fuser::Request, ino: INodeNo, reply: ReplyData) {
+        self.0.figures.on_request(Op::Link);
         let target = self.0.lock().machine.target(ino.0);
         match target {
             Ok(target) => reply.data(&target),
@@ -462,6 +504,7 @@ impl Filesystem for Session {
     }
 
     fn statfs(&self, _req: &fuser::Request, _ino: INodeNo, reply: ReplyStatfs) {
+        self.0.figures.on_request(Op::Statfs);
         let totals = self.0.lock().machine.totals();
         reply.statfs(
             request::blocks(&totals),
@@ -482,6 +525,7 @@ impl Filesystem for Session {
     }
 
     fn listxattr(&self, _req: &fuser::Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        self.0.figures.on_request(Op::Xattr);
         let keys = self.0.lock().machine.xattrs(ino.0);
         let terminated = |keys: Vec<Bytes>| keys.iter().flat_map(|key| [&key[..], b"\0"]).collect::<Vec<_>>().concat();
         match keys.map(terminated) {

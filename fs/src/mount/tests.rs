@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::stale::Cleaned;
 use super::*;
 use crate::testing::{Item, MTIME, MemorySource, Random, Release, dir, file, noise, random_bytes};
-use crate::{Access, Cover};
+use crate::{Access, Cover, Op};
 
 /// A mount in a directory of its own.
 struct Rig {
@@ -323,6 +323,15 @@ fn a_stuck_read_ends_in_eio_and_holds_up_nobody() {
             "{took:?}"
         );
     });
+    let figures = &options.figures;
+    assert!(figures.unreadable(Op::Read) > 0 && figures.unreadable(Op::Read) < figures.requests(Op::Read));
+    assert!(figures.requests(Op::Lookup) >= 2 && figures.unreadable(Op::Lookup) == 0);
+    assert!(figures.read_bytes() >= fine.len() as u64, "the stuck one brought none");
+    assert!(
+        figures.reads().sum() >= options.patience.mul_f32(0.8),
+        "the stuck one is counted too"
+    );
+    assert_eq!(rig.mount.longest_wait(), Duration::ZERO, "nobody waits any more");
 }
 
 #[test]

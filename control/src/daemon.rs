@@ -4,7 +4,8 @@
 mod guests;
 mod source;
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ares_core::link::Link;
@@ -21,6 +22,7 @@ use crate::admin::socket::Caller;
 use crate::cancel::Cancel;
 use crate::config::{Config, Seed};
 use crate::error::Failure;
+use crate::http;
 use crate::keeper::Keeper;
 use crate::mounts::Mounts;
 use crate::pins::Pins;
@@ -48,7 +50,8 @@ pub(crate) enum StartFailure {
 
 /// A running daemon.
 pub(crate) struct Daemon {
-    // Dropped in this order: no new commands, then nothing fetched in the background, then no mounts, then no node.
+    // Dropped in this order: no new requests, no new commands, then nothing fetched in the background, then no mounts, then no node.
+    http: Option<http::Server>,
     server: Server,
     keeper: Keeper,
     shared: Arc<Shared>,
@@ -65,8 +68,12 @@ pub(crate) struct Shared {
     pub(crate) handle: Handle,
     /// What is mounted.
     pub(crate) mounts: Mounts,
+    /// What the kernel has asked of mounts.
+    pub(crate) fuse: Arc<ares_fs::Figures>,
     /// What is kept whole.
     pub(crate) pins: Pins,
+    /// Where HTTP is answered, once it is.
+    pub(crate) http: OnceLock<SocketAddr>,
     guests: Guests,
 }
 
@@ -123,7 +130,9 @@ impl Daemon {
             role,
             handle: node.handle(),
             mounts: Mounts::default(),
+            fuse: Arc::default(),
             pins: Pins::open(node.handle().store(), &config.pins),
+            http: OnceLock::new(),
             guests: Guests::default(),
         });
         let for_guests = Arc::clone(&shared);
@@ -131,8 +140,10 @@ impl Daemon {
             let _guest = for_guests.guests.enter();
             crate::jobs::run(&for_guests, request, caller, sink, cancel)
         });
-        match Server::start(&config.state, handler) {
-            Ok(server) => Ok(Self {
+        let server = Server::start(&config.state, handler);
+        match server.and_then(|server| Ok((server, listen_http(&shared)?))) {
+            Ok((server, http)) => Ok(Self {
+                http,
                 server,
                 keeper: Keeper::start(&shared),
                 shared,
@@ -174,11 +185,27 @@ impl Daemon {
 
     /// Takes no more commands, ends the running ones, unmounts, closes connections with a reason, flushes the store.
     pub(crate) fn stop(mut self) {
+        drop(self.http.take());
         self.server.stop();
         self.keeper.stop();
         self.shared.mounts.end_all();
         self.node.stop();
     }
+}
+
+/// For a daemon that stays: a passing one would take the port from it.
+fn listen_http(daemon: &Arc<Shared>) -> Result<Option<http::Server>, Failure> {
+    let address = match daemon.role {
+        Role::Serve | Role::Mount => daemon.config.http,
+        Role::Passing | Role::Discarding => None,
+    };
+    let start = |address| {
+        let site = http::Site::new(Arc::clone(daemon));
+        let server = http::Server::start(address, Arc::new(move |request| site.answer(request)))?;
+        daemon.http.get_or_init(|| server.address());
+        Ok(server)
+    };
+    address.map(start).transpose()
 }
 
 /// Takes away what an earlier daemon of the same state directory left mounted when it was killed.

@@ -53,6 +53,9 @@ pub(crate) struct GlobalArgs {
     /// Look for peers by the Mainline DHT, and `serve`: be found by it. Others of the DHT learn this machine's address
     #[arg(long, global = true)]
     pub(crate) dht: bool,
+    /// `serve` and `mount`: answer HTTP here: /metrics for Prometheus, /healthz, /readyz
+    #[arg(long, value_name = "IP:PORT", global = true)]
+    pub(crate) http: Option<SocketAddr>,
     /// Print results and errors as JSON on stdout
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -79,6 +82,7 @@ impl GlobalArgs {
             ("--seed", !self.seed.is_empty()),
             ("--no-mdns", self.no_mdns),
             ("--dht", self.dht),
+            ("--http", self.http.is_some()),
         ];
         given
             .into_iter()
@@ -342,6 +346,7 @@ mod tests {
             "ares content",
             "ares content 65f4a17319 --json",
             "ares get ares:abc out --dht",
+            "ares serve --http 127.0.0.1:9464",
             "ares pin",
             "ares pin ares:abc --json",
             "ares unpin 65f4a17319",
@@ -368,6 +373,7 @@ mod tests {
         check("ares serve --listen 10.0.0.1", E::ValueValidation);
         check("ares serve --listen host:1", E::ValueValidation);
         check("ares serve --lane 10.0.0.0/33", E::ValueValidation);
+        check("ares serve --http localhost:9464", E::ValueValidation);
         check("ares serve --seed 76634e1668@10.0.0.1:4227", E::ValueValidation);
         check("ares mount a b --patience 5", E::ValueValidation);
         check("ares mount a b --patience=-5s", E::ValueValidation);

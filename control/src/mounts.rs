@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::admin::proto::Force;
 use crate::error::Failure;
@@ -15,6 +16,8 @@ pub(crate) trait Mounted: Send + Sync {
     fn take_away(&self, force: Force) -> Result<(), Failure>;
     /// Whether the kernel has let go of it.
     fn is_over(&self) -> bool;
+    /// How long the request has waited that has waited longest.
+    fn longest_wait(&self) -> Duration;
 }
 
 /// One mount.

@@ -9,11 +9,12 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
     let score = |known: &str| {
         let whole = strsim::jaro_winkler(name, known);
         let tail = strsim::jaro_winkler(&name[last(name)..], &known[last(known)..]);
-        whole.max(tail)
+        (whole.max(tail), whole)
     };
+    // Of those that are as close by their last parts it is the closest as a whole.
     let best = known
         .into_iter()
         .map(|known| (score(known), known))
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    best.filter(|(score, _)| *score > ALIKE_MIN).map(|(_, known)| known)
+        .max_by(|(a, _), (b, _)| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    best.filter(|((score, _), _)| *score > ALIKE_MIN).map(|(_, known)| known)
 }

@@ -46,6 +46,20 @@ pub(crate) enum Stage {
     Whole,
 }
 
+impl Stage {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Waiting, Self::Fetching, Self::Whole];
+
+    /// What it is called.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Fetching => "fetching",
+            Self::Whole => "whole",
+        }
+    }
+}
+
 /// A pin as `ares status` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct PinState {

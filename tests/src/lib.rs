@@ -6,6 +6,7 @@
 pub mod compare;
 pub mod daemon;
 pub mod hostile;
+pub mod http;
 pub mod keys;
 pub mod lab;
 pub mod mount;

@@ -124,6 +124,9 @@ fn in_background(context: &Context, args: &MountArgs, dir: &Path) -> Result<(), 
     if context.global.no_mdns {
         child.arg("--no-mdns");
     }
+    if let Some(http) = context.global.http {
+        child.arg(format!("--http={http}"));
+    }
     child.args(std::iter::repeat_n("-v", usize::from(context.global.verbose)));
     child.args(["mount", "--detached-child"]);
     if args.allow_other {

@@ -37,6 +37,11 @@ pub(super) fn run(context: Context, args: ServeArgs) -> Result<(), Failure> {
         listen.join(" "),
         daemon.shared().handle.peer_id().short()
     ));
+    if let Some(http) = daemon.shared().http.get() {
+        context
+            .terminal
+            .note(&format!("answering HTTP on http://{http}/ (metrics, healthz, readyz)"));
+    }
     notify.say(&format!("READY=1\nSTATUS=serving on {}", listen.join(" ")));
     let interval = notify.watchdog_interval().unwrap_or(Duration::from_secs(3600));
     while !context.cancel.wait(interval) {

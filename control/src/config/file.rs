@@ -39,6 +39,7 @@ pub(crate) struct FileConfig {
     pub(crate) dht_port: Option<u16>,
     pub(crate) edge_releases: Option<Vec<Link>>,
     pub(crate) edge_upstreams: Option<Vec<Seed>>,
+    pub(crate) http_listen: Option<SocketAddr>,
     /// Knobs, as `ares set` takes them.
     pub(crate) set: Vec<Setting>,
 }
@@ -54,7 +55,7 @@ pub(crate) fn keys() -> Vec<(String, &'static str)> {
 }
 
 /// Those of them that are no knobs: table, key and meaning.
-const KEYS: [(&str, &str); 22] = [
+const KEYS: [(&str, &str); 23] = [
     ("state", "directory of identity, store and admin socket"),
     ("listen", "addresses to serve on, [\"IP:PORT\", ..]"),
     ("log", "log filter, as in ARES_LOG"),
@@ -87,6 +88,10 @@ const KEYS: [(&str, &str); 22] = [
     (
         "edge.upstreams",
         "peers of whose releases any is fetched for whoever asks, [\"PEER@IP:PORT\", ..]",
+    ),
+    (
+        "http.listen",
+        "where `serve` and `mount` answer HTTP (/metrics, /healthz, /readyz), \"127.0.0.1:9464\"",
     ),
     ("swarm.mdns", "find peers on the local network, and be found"),
 ];
@@ -210,6 +215,7 @@ impl Source<'_> {
             "dht.port" => config.dht_port = Some(self.port(key, value)?),
             "edge.releases" => config.edge_releases = Some(self.links(key, value)?),
             "edge.upstreams" => config.edge_upstreams = Some(self.seeds(key, value)?),
+            "http.listen" => config.http_listen = Some(self.addr(key, value)?),
             "swarm.mdns" => config.mdns = Some(self.switch(key, value)?),
             _ => {
                 if let Some(knob) = key.strip_prefix(KNOBS).and_then(Knob::named) {
@@ -297,6 +303,11 @@ impl Source<'_> {
         self.list(key, value, expected, |item, entry| {
             entry.parse().map_err(|_| self.bad(key, item, expected))
         })
+    }
+
+    fn addr(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<SocketAddr, FileError> {
+        let addr = value.get_ref().as_str().and_then(|text| text.parse().ok());
+        addr.ok_or_else(|| self.bad(key, value, "an address such as \"127.0.0.1:9464\""))
     }
 
     fn seeds(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<Seed>, FileError> {
@@ -412,7 +423,7 @@ mod tests {
                     dial_timeout = \"5s\"\nstall_timeout = \"500ms\"\n[mount]\npatience = \"1m\"\nallow_other = true\n\
                     [lanes]\ninclude = [\"eth*\"]\nexclude = [\"10.0.0.0/8\", \"wg0\"]\nweight = { eth0 = 2, \"eth0.7\" = 1000 }\n\
                     cap_up = { \"eth*\" = \"20MiB\", wg0 = 1000000 }\ncap_down = { eth0 = \"none\", \"10.0.0.0/8\" = \"1GiB\" }\n\
-                    [swarm]\nseeds = [\"{SEED}\"]\nmdns = false\n[dht]\nenabled = true\nbootstrap = [\"a.example:6881\", \"192.0.2.7:1\"]\nport = 6881\n[edge]\nreleases = [\"{LINK}\"]\nupstreams = [\"{SEED}\"]\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n";
+                    [swarm]\nseeds = [\"{SEED}\"]\nmdns = false\n[dht]\nenabled = true\nbootstrap = [\"a.example:6881\", \"192.0.2.7:1\"]\nport = 6881\n[edge]\nreleases = [\"{LINK}\"]\nupstreams = [\"{SEED}\"]\n[http]\nlisten = \"[::1]:9464\"\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n";
         let config = parse(Path::new("f"), &text.replace("{SEED}", SEED).replace("{LINK}", LINK)).unwrap();
         let pattern = |entry: &str| entry.parse().unwrap();
         let expect = FileConfig {
@@ -447,6 +458,7 @@ mod tests {
             dht_port: Some(6881),
             edge_releases: Some(vec![LINK.parse().unwrap()]),
             edge_upstreams: Some(vec![SEED.parse().unwrap()]),
+            http_listen: Some("[::1]:9464".parse().unwrap()),
             set: [(Knob::Congestion, "bbr"), (Knob::GetWindow, "8MiB")]
                 .map(|(knob, value)| Setting::parse(knob, value).unwrap())
                 .to_vec(),
@@ -538,6 +550,8 @@ mod tests {
         check("[dht]\nbootstrap = [\"a\",\n\"b:0\"]", 2, "dht.bootstrap");
         check("[dht]\nbootstrap = [\"a:1\",\n\"b:0\"]", 3, "dht.bootstrap");
         check("[dht]\nport = 65536", 2, "dht.port");
+        check("[http]\nlisten = \"localhost:9464\"", 2, "http.listen");
+        check("http.listen = 9464", 1, "http.listen");
         check("pins = \"ares:a\"", 1, "pins");
         check(&format!("pins = [\n\"{LINK}/part\"]"), 2, "pins");
         let said = fails("pins = [\"ares:zzz\"]").to_string();

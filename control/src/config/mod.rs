@@ -119,6 +119,8 @@ pub(crate) struct Config {
     pub(crate) edge: Edge,
     /// Releases that `serve` keeps whole, beside those that `ares pin` names.
     pub(crate) pins: Vec<Link>,
+    /// Where a daemon that stays answers HTTP; `None`: nowhere.
+    pub(crate) http: Option<SocketAddr>,
     /// What `ares set` may change while the daemon runs.
     pub(crate) settings: Settings,
     /// What is printed.
@@ -208,6 +210,7 @@ pub(crate) fn resolve(args: &GlobalArgs, env: &dyn Fn(&str) -> Option<std::ffi::
             upstreams: file.edge_upstreams.unwrap_or_default(),
         },
         pins: file.pins.unwrap_or_default(),
+        http: args.http.or(file.http_listen),
         settings,
         output,
     })
@@ -277,7 +280,9 @@ mod tests {
         let written = |n: u8| format!("{}@192.0.2.{n}:4227", "ab".repeat(32));
         let seed = |n: u8| written(n).parse::<Seed>().unwrap();
         let swarm = format!("[swarm]\nseeds = [\"{}\"]\n", written(1));
-        let text = format!("state = \"/from-file\"\nlog = \"debug\"\n[node]\nshards = 3\n{lanes}{swarm}");
+        let text = format!(
+            "state = \"/from-file\"\nlog = \"debug\"\n[node]\nshards = 3\n{lanes}{swarm}[http]\nlisten = \"127.0.0.1:1\"\n"
+        );
         std::fs::write(&path, text).unwrap();
         let mut args = GlobalArgs {
             config: Some(path),
@@ -303,10 +308,13 @@ mod tests {
         );
         assert_eq!((config.lanes.include, config.lanes.exclude), (named("eth1"), named("wg0")));
         assert_eq!((config.seeds, config.mdns), (vec![seed(1)], true));
+        assert_eq!(config.http.map(|at| at.port()), Some(1));
         args.seed = vec![seed(2)];
         args.no_mdns = true;
+        args.http = Some(([127, 0, 0, 1], 2).into());
         let config = resolve(&args, &no_env).unwrap();
         assert_eq!((config.seeds, config.mdns), (vec![seed(2)], false));
+        assert_eq!(config.http.map(|at| at.port()), Some(2));
         let config = resolve(&args, &|name| (name == "ARES_LOG").then(|| "trace".into())).unwrap();
         assert_eq!(config.log.as_deref(), Some("trace"));
     }

@@ -103,6 +103,7 @@ fn start(daemon: &Shared, ask: &Ask, cancel: &Cancel) -> Result<Mount, Failure> 
             Audience::Everyone => Access::Everyone,
         },
         patience: ask.patience,
+        figures: Arc::clone(&daemon.fuse),
         ..MountOptions::default()
     };
     let source = Arc::new(NodeSource::new(daemon.handle.clone(), ask.link.release));
@@ -144,5 +145,9 @@ impl Mounted for Mount {
 
     fn is_over(&self) -> bool {
         self.ended().is_some()
+    }
+
+    fn longest_wait(&self) -> Duration {
+        Mount::longest_wait(self)
     }
 }

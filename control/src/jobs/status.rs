@@ -40,6 +40,8 @@ pub(super) fn run(daemon: &Shared) -> Result<Outcome, Failure> {
         fields.insert("version".into(), env!("CARGO_PKG_VERSION").into());
         fields.insert("pid".into(), std::process::id().into());
         fields.insert("state".into(), daemon.config.state.to_string_lossy().into());
+        let http = daemon.http.get().map(ToString::to_string);
+        fields.insert("http".into(), http.into());
         fields.insert("mounts".into(), mounts.into());
         fields.insert("pins".into(), serde_json::to_value(daemon.pins.list()).map_err(failed)?);
         bound(fields);

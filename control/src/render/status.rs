@@ -27,6 +27,9 @@ pub(crate) fn status(status: &Value) -> String {
             listen.join(" ")
         }
     ));
+    if let Some(http) = status["http"].as_str() {
+        lines.push(format!("  http    http://{http}/metrics"));
+    }
     let store = &status["store"];
     let mut held = format!(
         "  store   {} in {}",

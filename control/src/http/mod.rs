@@ -1,0 +1,216 @@
+//! The HTTP listener of a daemon, on a thread with a runtime of its own: takes connections, reads requests, sends answers. Bounds what
+//! clients can cost, in connections, memory and time; knows nothing of what is answered: `site` does.
+
+mod patient;
+mod site;
+
+use std::convert::Infallible;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use self::patient::Patient;
+pub(crate) use self::site::Site;
+use crate::error::{Failure, Kind};
+
+/// Connections at a time; further ones are told so and closed.
+const CONNECTIONS_MAX: usize = 64;
+
+/// How long a client may take for the head of a request, and rest between two.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// A client that takes no bytes for so long is gone.
+const WRITE_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Bytes of a request's head, and of what else is buffered for a connection.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// Header fields of a request.
+const HEADERS_MAX: usize = 64;
+
+/// Pause after the kernel gave no connection: it is out of descriptors or memory.
+const REST: Duration = Duration::from_millis(100);
+
+/// How long answers under way may take to end when the daemon stops.
+const GOODBYE_MAX: Duration = Duration::from_secs(5);
+
+/// Over `CONNECTIONS_MAX`: the kernel takes so little at once.
+const CROWDED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// Answers a GET; blocking, on a thread of its own. A HEAD is answered with the head of the same.
+pub(crate) type Handler = Arc<dyn Fn(&Parts) -> Response<Reply> + Send + Sync>;
+
+/// A running listener; stops when dropped.
+pub(crate) struct Server {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Server {
+    /// Listens at `address`, any port where it names 0.
+    pub(crate) fn start(address: SocketAddr, handler: Handler) -> Result<Self, Failure> {
+        let failed = |e: std::io::Error| {
+            let kind = match e.kind() {
+                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::AddrInUse | std::io::ErrorKind::AddrNotAvailable => {
+                    Kind::Network
+                }
+                _ => Kind::Failed,
+            };
+            Failure::new(kind, format!("answering HTTP on {address}: {}", crate::error::plain(&e)))
+                .help("name another address with --http, or in the config file under [http]")
+        };
+        let listener = StdListener::bind(address).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .max_blocking_threads(CONNECTIONS_MAX)
+            .thread_name("http-answer")
+            .build()
+            .map_err(failed)?;
+        let (stop, stopped) = watch::channel(false);
+        let serve = move || {
+            runtime.block_on(accept(listener, handler, stopped));
+            runtime.shutdown_timeout(GOODBYE_MAX);
+        };
+        let thread = std::thread::Builder::new().name("http".into()).spawn(serve).map_err(failed)?;
+        Ok(Self {
+            address,
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no more connections and ends those there are.
+    pub(crate) fn stop(&mut self) {
+        self.stop.send_replace(true);
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been printed already; the rest of the shutdown goes on.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The body of an answer.
+pub(crate) enum Reply {
+    /// All of it; `None` once it is taken.
+    Whole(Option<Bytes>),
+}
+
+impl Reply {
+    /// Text for people, or for a program that reads text.
+    pub(crate) fn text(status: StatusCode, text: impl Into<String>) -> Response<Self> {
+        let mut response = Response::new(Self::Whole(Some(Bytes::from(text.into()))));
+        *response.status_mut() = status;
+        let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        response
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let Self::Whole(bytes) = self.get_mut();
+        Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let Self::Whole(bytes) = self;
+        SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    }
+}
+
+async fn accept(listener: StdListener, handler: Handler, mut stopped: watch::Receiver<bool>) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(e) => return tracing::error!("the HTTP socket cannot be waited for: {e}"),
+    };
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        };
+        match accepted {
+            Ok((stream, from)) => match Arc::clone(&room).try_acquire_owned() {
+                Ok(permit) => drop(tokio::spawn(converse(stream, from, Arc::clone(&handler), permit))),
+                // What is not taken at once is not worth waiting for.
+                Err(_) => drop(stream.try_write(CROWDED)),
+            },
+            Err(e) => {
+                tracing::warn!("an HTTP client could not connect: {e}");
+                // Instead of spinning, as the kernel says the same again at once.
+                tokio::time::sleep(REST).await;
+            }
+        }
+    }
+}
+
+/// One client, request by request.
+async fn converse(stream: TcpStream, from: SocketAddr, handler: Handler, _permit: OwnedSemaphorePermit) {
+    // Answers are written whole or in large pieces, so there is nothing to wait for.
+    let _ = stream.set_nodelay(true);
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let handler = Arc::clone(&handler);
+        async move { Ok::<_, Infallible>(answer(request, handler).await) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(Patient::new(stream, WRITE_TIME_MAX)), answer)
+        .await;
+    if let Err(e) = served {
+        tracing::debug!(%from, "an HTTP connection ended: {e}");
+    }
+}
+
+async fn answer(request: Request<Incoming>, handler: Handler) -> Response<Reply> {
+    // A body is not read: no request here has one.
+    let (parts, _) = request.into_parts();
+    if parts.method != Method::GET && parts.method != Method::HEAD {
+        let mut refused = Reply::text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    let answered = tokio::task::spawn_blocking(move || handler(&parts)).await;
+    // Its panic is in the log.
+    answered.unwrap_or_else(|_| Reply::text(StatusCode::INTERNAL_SERVER_ERROR, "the answer's thread died in the daemon\n"))
+}
+
+#[cfg(test)]
+mod tests;

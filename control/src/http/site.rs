@@ -1,0 +1,92 @@
+//! What a daemon answers over HTTP, by path: its metrics, whether it lives, whether it serves. Changes nothing.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ares_node::Stopping;
+use ares_node::figures::Figures;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::http::request::Parts;
+use hyper::{Response, StatusCode};
+
+use super::Reply;
+use crate::daemon::{Role, Shared};
+use crate::metrics;
+
+/// The node is looked at no more often than this, whoever asks.
+const LOOK_AGE_MAX: Duration = Duration::from_millis(100);
+
+/// Prometheus' text format.
+const EXPOSITION: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// See the module.
+pub(crate) struct Site {
+    daemon: Arc<Shared>,
+    /// Held while the node is looked at, so that it is by one at a time.
+    look: Mutex<Option<(Instant, Result<Figures, Stopping>)>>,
+}
+
+impl Site {
+    /// Of this daemon.
+    pub(crate) fn new(daemon: Arc<Shared>) -> Self {
+        Self {
+            daemon,
+            look: Mutex::default(),
+        }
+    }
+
+    /// Answers a GET. Waits for the node where it is asked about it, a few seconds at most.
+    pub(crate) fn answer(&self, request: &Parts) -> Response<Reply> {
+        let mut response = match request.uri.path() {
+            "/metrics" => self.metrics(),
+            "/healthz" => judged(self.look().map(drop).map_err(|e| e.to_string())),
+            "/readyz" => judged(self.ready()),
+            _ => Reply::text(StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz\n"),
+        };
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        response
+    }
+
+    fn metrics(&self) -> Response<Reply> {
+        match self.look() {
+            Ok(figures) => {
+                let mut response = Reply::text(StatusCode::OK, metrics::page(&self.daemon, &figures));
+                response.headers_mut().insert(CONTENT_TYPE, EXPOSITION);
+                response
+            }
+            Err(stopping) => judged(Err(stopping.to_string())),
+        }
+    }
+
+    /// Whether it does what it is there for, or why not.
+    fn ready(&self) -> Result<(), String> {
+        self.look().map_err(|e| e.to_string())?;
+        match self.daemon.role {
+            Role::Mount if self.daemon.mounts.count() == 0 => Err("nothing is mounted yet".to_owned()),
+            Role::Serve | Role::Mount | Role::Passing | Role::Discarding => Ok(()),
+        }
+    }
+
+    fn look(&self) -> Result<Figures, Stopping> {
+        // What a panic left behind is a look like any other.
+        let mut look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, figures)) = &*look
+            && at.elapsed() < LOOK_AGE_MAX
+        {
+            return figures.clone();
+        }
+        let figures = self.daemon.handle.figures();
+        *look = Some((Instant::now(), figures.clone()));
+        figures
+    }
+}
+
+/// 200, or 503 with the reason.
+fn judged(verdict: Result<(), String>) -> Response<Reply> {
+    match verdict {
+        Ok(()) => Reply::text(StatusCode::OK, "ok\n"),
+        Err(why) => Reply::text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+    }
+}

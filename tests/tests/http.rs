@@ -1,0 +1,151 @@
+//! What a daemon tells of itself over HTTP: counters that move with what happens, a node that lives, one that serves.
+
+use std::time::Duration;
+
+use ares_tests::http::{address, get, metrics, total};
+use ares_tests::mount::{Mounted, is_possible};
+use ares_tests::paths::{Direction, PATHS, Path, Servers, TwoPaths};
+use ares_tests::relay::Shape;
+use ares_tests::{Daemon, Lab, compare, daemon, lab, tree, wait};
+use rustix::process::Signal;
+
+/// Answers HTTP on a port of its own, on loopback alone.
+const HTTP: [&str; 2] = ["--http", "127.0.0.1:0"];
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const BYTES: u64 = 8 << 20;
+
+#[test]
+fn counters_move_with_a_transfer_and_with_reads_of_a_mount() {
+    let Some(lab) = Lab::new("http-metrics", 2) else { return };
+    let (publisher, reader) = (lab.node(0), lab.node(1));
+    let file = publisher.dir().join("file");
+    tree::big_file(&file, BYTES, 91);
+    let serving = Daemon::serve_with(publisher, HTTP);
+    let link = serving.publish(&file).link;
+    let _reading = Daemon::serve_with(reader, HTTP);
+    let at = address(reader).expect("it runs");
+    for target in ["/healthz", "/readyz"] {
+        let answer = get(reader, at, target);
+        assert_eq!((answer.status, answer.body.as_str()), (200, "ok\n"), "{target}");
+    }
+    for target in ["/", "/metrics/", "/../state/identity", "/%2e%2e/etc/passwd", "//metrics"] {
+        assert_eq!(get(reader, at, target).status, 404, "{target}");
+    }
+    let page = get(reader, at, "/metrics");
+    assert!(page.head.contains("content-type: text/plain; version=0.0.4"), "{}", page.head);
+    assert_eq!(total(&metrics(reader, at), "ares_chunk_verified_bytes_total"), 0.0);
+
+    let copies = [0, 1].map(|n| reader.dir().join(format!("copy-{n}")));
+    for copy in &copies {
+        reader.run(daemon::get(reader, &link, copy)).expect_ok();
+        compare::assert_same(&file, copy);
+    }
+    // Nothing else was fetched but the manifest, and for the second copy nothing at all.
+    let least = BYTES as f64;
+    let about = least..least * 1.01;
+    let seen = metrics(reader, at);
+    for family in ["ares_chunk_verified_bytes_total", "ares_chunk_received_bytes_total"] {
+        assert!(about.contains(&total(&seen, family)), "{family}: {seen:?}");
+    }
+    assert!(seen["ares_chunk_verified_bytes_total{class=\"bulk\"}"] >= least);
+    assert!(seen["ares_chunk_reused_bytes_total"] >= least, "{seen:?}");
+    assert!(total(&seen, "ares_asks_total") >= seen["ares_chunks_verified_total"]);
+    assert_eq!(total(&seen, "ares_wants_outstanding"), 0.0);
+    assert_eq!((seen["ares_peers_connected"], seen["ares_chunks_bad_total"]), (1.0, 0.0));
+    assert!(total(&seen, "ares_paths") >= 1.0 && seen["ares_paths_opened_total"] >= 1.0);
+    assert!(total(&seen, "ares_store_bytes") >= least && seen["ares_store_filesystem_free_bytes"] > 0.0);
+    let received = "ares_udp_received_bytes_total{interface=\"eth0\"}";
+    wait::until(PATIENCE, "what the interface has carried, counted once a second", || {
+        (*metrics(reader, at).get(received)? >= least).then_some(())
+    });
+    let at_publisher = address(publisher).expect("it runs");
+    let served = metrics(publisher, at_publisher)["ares_chunk_served_bytes_total"];
+    assert!(about.contains(&served), "{served}");
+
+    if !is_possible("http-metrics") {
+        return;
+    }
+    let dir = lab.dir("mount");
+    let _mount = Mounted::new(reader, &link, &dir);
+    compare::assert_same(&file, &dir.join("file"));
+    let seen = metrics(reader, at);
+    assert!(seen["ares_fuse_read_bytes_total"] >= least, "{seen:?}");
+    let reads = seen["ares_fuse_requests_total{operation=\"read\"}"];
+    assert!(reads > 0.0 && seen["ares_fuse_read_seconds_count"] <= reads);
+    assert_eq!((seen["ares_mounts"], total(&seen, "ares_fuse_errors_total")), (1.0, 0.0));
+}
+
+#[test]
+fn a_path_that_is_cut_shows_as_a_switch_that_brought_bytes_and_one_that_heals_as_a_recovery_or_a_new_path() {
+    let shape = Shape::new(100, Duration::from_millis(2));
+    let Some(lab) = TwoPaths::new("http-cut", Servers::One, [shape, shape]) else {
+        return;
+    };
+    let (reader, publisher) = (lab.reader(), lab.server(Path::A));
+    let file = publisher.dir().join("file");
+    tree::big_file(&file, 96 << 20, 92);
+    let other_address = format!("{}:{}", Path::B.server(), lab::PORT);
+    let serving = Daemon::serve_with(publisher, ["--listen", &other_address]);
+    let link = serving.publish(&file).link;
+    let own_other = format!("{}:{}", Path::B.reader(), lab::PORT);
+    let _reading = Daemon::serve_with(reader, [HTTP[0], HTTP[1], "--listen", &own_other]);
+    let at = address(reader).expect("it runs");
+    let copy = reader.dir().join("copy");
+    let running = reader.start(daemon::get(reader, &link, &copy));
+    wait::until(PATIENCE, "both paths carry much", || {
+        let carried = PATHS.map(|path| lab.tallies(path)[0].bytes);
+        carried.iter().all(|bytes| *bytes > 4 << 20).then_some(())
+    });
+    let before = metrics(reader, at);
+    assert_eq!(total(&before, "ares_path_switches_total"), 0.0, "{before:?}");
+    assert!(total(&before, "ares_paths") >= 2.0);
+    lab.cut(Path::A, Direction::Both);
+    let after = wait::until(PATIENCE, "a switch", || {
+        let seen = metrics(reader, at);
+        (seen["ares_path_switch_first_byte_seconds_count"] > 0.0).then_some(seen)
+    });
+    assert!(after["ares_path_suspicions_total"] > 0.0);
+    assert!(after["ares_path_switches_total{cause=\"silent\"}"] > 0.0, "{after:?}");
+    lab.heal(Path::A);
+    wait::until(PATIENCE, "the path is used again", || {
+        let seen = metrics(reader, at);
+        let more = |series| seen[series] > before[series];
+        (more("ares_path_recoveries_total") || more("ares_paths_opened_total")).then_some(())
+    });
+    running.wait(PATIENCE).expect_ok();
+    compare::assert_same(&file, &copy);
+}
+
+#[test]
+fn a_mount_is_not_ready_before_it_is_there() {
+    if !is_possible("http-ready") {
+        return;
+    }
+    let Some(lab) = Lab::new("http-ready", 2) else { return };
+    let (publisher, reader) = (lab.node(0), lab.node(1));
+    let file = publisher.dir().join("file");
+    tree::big_file(&file, 1 << 20, 93);
+    let serving = Daemon::serve(publisher);
+    let link = serving.publish(&file).link;
+    // There, and silent.
+    serving.signal(Signal::STOP);
+    let dir = lab.dir("mount");
+    let mut command = reader.ares(["mount", &link]);
+    command.arg(&dir).args(HTTP);
+    let mounting = reader.start(command);
+    let at = wait::until(PATIENCE, "the mount's daemon", || {
+        assert!(mounting.is_running(), "{}", mounting.stderr());
+        address(reader)
+    });
+    let [lives, serves] = ["/healthz", "/readyz"].map(|target| get(reader, at, target));
+    assert_eq!((lives.status, serves.status), (200, 503));
+    assert!(serves.body.contains("nothing is mounted"), "{}", serves.body);
+    serving.signal(Signal::CONT);
+    wait::until(PATIENCE, "the mount", || {
+        assert!(mounting.is_running(), "{}", mounting.stderr());
+        (get(reader, at, "/readyz").status == 200).then_some(())
+    });
+    compare::assert_same(&file, &dir.join("file"));
+}

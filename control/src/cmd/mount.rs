@@ -124,6 +124,9 @@ fn in_background(context: &Context, args: &MountArgs, dir: &Path) -> Result<(), 
     if context.global.no_mdns {
         child.arg("--no-mdns");
     }
+    if context.global.dht {
+        child.arg("--dht");
+    }
     if let Some(http) = context.global.http {
         child.arg(format!("--http={http}"));
     }

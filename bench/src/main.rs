@@ -13,6 +13,7 @@ mod peers;
 mod publish;
 mod quinn_peer;
 mod readers;
+mod reads;
 mod report;
 mod serve;
 mod sink;
@@ -39,6 +40,8 @@ enum Job {
     Publish(publish::Args),
     /// From `ares mount` to the first byte, and a cold sequential read against `get`.
     Mount(mount::Args),
+    /// Reading what is held through the mount, against the same file on the disk itself: cold, warm, mapped, in small pieces.
+    Reads(reads::Args),
     /// A real tree (the Rust sysroot) published once, fetched by one machine, mounted on another, compared.
     DemoTree(demo_tree::Args),
     /// What the machine allows: memory, ciphers, hashing, tmpfs, UDP and TCP by themselves.
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Job::Transfer(args) => transfer::run(&args),
         Job::Publish(args) => publish::run(&args),
         Job::Mount(args) => mount::run(&args),
+        Job::Reads(args) => reads::run(&args),
         Job::DemoTree(args) => demo_tree::run(&args),
         Job::Limits(args) => limits::run(&args),
         Job::LimitsFlow(args) => limits::run_flow(&args),

@@ -211,9 +211,20 @@ pub(crate) struct MountArgs {
     /// Name shown by `df` and in /proc/mounts; without it the release's name
     #[arg(long)]
     pub(crate) name: Option<String>,
+    /// Whether the kernel reads files that are held whole by itself; auto: where the release's files are large
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
+    pub(crate) passthrough: When,
     /// Set by --detach on the process it starts; not for people.
     #[arg(long, hide = true)]
     pub(crate) detached_child: bool,
+}
+
+/// When a means is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum When {
+    Auto,
+    Always,
+    Never,
 }
 
 /// `ares umount`
@@ -335,7 +346,7 @@ mod tests {
             "ares publish --serve --copy --skip-changed --b3 /srv/x",
             "ares get ares:abc out --force --no-progress",
             "ares get ares:abc --discard --json",
-            "ares mount ares:abc /mnt --detach --allow-other --patience 500ms",
+            "ares mount ares:abc /mnt --detach --allow-other --patience 500ms --passthrough never",
             "ares umount -z /mnt",
             "ares ls -l ares:abc/dir",
             "ares cat ares:abc/file -vv",

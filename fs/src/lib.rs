@@ -3,6 +3,7 @@
 //! ```text
 //! kernel ── mount::session ──> machine ──> view (what is where in the manifest), lookahead (what comes next), cache
 //!                 │               └── Fetch ──> Source::chunk ──> store or swarm (control joins them)
+//!                 ├── opens (who has what open) ──> Source::backing ──> the kernel reads a whole file itself
 //!                 └── mount::{place, attach}: where, how, and how it ends
 //! ```
 
@@ -13,6 +14,7 @@ mod inode;
 mod lookahead;
 mod machine;
 mod mount;
+mod opens;
 mod options;
 mod read;
 mod request;
@@ -24,5 +26,5 @@ mod view;
 
 pub use figures::{Figures, Op};
 pub use mount::{Ended, FSTYPE, Mount, MountError, UnmountError, Unmounted, stale};
-pub use options::{Access, Cover, MountOptions};
-pub use source::{Reply, Source};
+pub use options::{Access, Cover, MountOptions, Passthrough};
+pub use source::{Backing, Reply, Source};

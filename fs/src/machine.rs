@@ -249,6 +249,13 @@ impl<T> Machine<T> {
         }
     }
 
+    /// The blob of a file that has one, and its length in bytes.
+    pub(crate) fn blob(&self, ino: u64) -> Option<(ChunkId, u64)> {
+        let inode = self.inodes.get(ino)?;
+        let Kind::File(file) = &inode.kind else { return None };
+        Some((inode.blob()?, file.bytes))
+    }
+
     /// Keys of the stored extended attributes. Those we make up (`user.ares.*`) are not among them: who copies a tree with its
     /// attributes would otherwise store them and get another release.
     pub(crate) fn xattrs(&self, ino: u64) -> Result<Vec<Bytes>, Failure> {

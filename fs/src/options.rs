@@ -20,10 +20,24 @@ pub struct MountOptions {
     pub patience: Duration,
     /// Threads that take requests from the kernel. They never wait for bytes, so a few are enough.
     pub threads: usize,
+    /// Whether the kernel reads whole files by itself.
+    pub passthrough: Passthrough,
     /// Bytes of content chunks kept in memory for reads that come soon: what the kernel asks for is smaller than a chunk.
     pub cache_bytes: u64,
     /// Where it is counted what the kernel asks, maybe together with other mounts.
     pub figures: Arc<Figures>,
+}
+
+/// Whether the kernel reads files that are held whole by itself (FUSE passthrough, Linux 6.9, root only). To decide that at every
+/// open we must be told of opens, and where the kernel tells of one it tells of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passthrough {
+    /// Where the files of the release are large enough on average for it to pay.
+    WherePays,
+    /// Wherever the kernel lets us.
+    Always,
+    /// Not at all.
+    Never,
 }
 
 /// Who may look into a mount.
@@ -53,6 +67,7 @@ impl Default for MountOptions {
             cover: Cover::Refuse,
             patience: Duration::from_secs(30),
             threads: 2,
+            passthrough: Passthrough::WherePays,
             cache_bytes: 64 << 20,
             figures: Arc::default(),
         }

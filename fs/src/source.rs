@@ -1,5 +1,9 @@
 //! What the filesystem needs from the world. `control` implements it over a node; fs never imports node.
 
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use ares_core::chunk::ChunkId;
 use ares_core::swarm::{FetchError, Want};
 use bytes::Bytes;
 
@@ -13,4 +17,16 @@ pub trait Source: Send + Sync + 'static {
 
     /// Whether the chunk can be had without the network.
     fn is_held(&self, want: &Want) -> bool;
+
+    /// The file that has all of a blob of `bytes` bytes, verified, for the kernel to read by itself. `None` where there is none that
+    /// nobody else can change: the reader is then served by chunks. Must not wait.
+    fn backing(&self, blob: ChunkId, bytes: u64) -> Option<Backing>;
+}
+
+/// A file for the kernel to read.
+pub struct Backing {
+    /// The file, open for reading. It is needed only until the kernel has it too.
+    pub file: Arc<dyn AsFd + Send + Sync>,
+    /// As long as this lives, the bytes of the file stay what they are.
+    pub lease: Box<dyn Send + Sync>,
 }

@@ -13,7 +13,7 @@ use ares_core::manifest::{
 use ares_core::swarm::Want;
 use bytes::Bytes;
 
-use crate::{Reply, Source};
+use crate::{Backing, Reply, Source};
 
 /// What a release is made of.
 #[derive(Clone, Debug)]
@@ -175,6 +175,10 @@ pub(crate) struct MemorySource {
     stuck: Mutex<HashSet<ChunkId>>,
     /// Callers that will never hear of it.
     waiting: Mutex<Vec<Reply>>,
+    /// Files of blobs that are whole.
+    whole: Mutex<HashMap<ChunkId, Arc<std::fs::File>>>,
+    /// Counts leases.
+    lent: Arc<()>,
     /// Answers later, from other threads; `None` answers at once, from within the call.
     later: Option<mpsc::Sender<(Bytes, Reply)>>,
 }
@@ -186,6 +190,8 @@ impl MemorySource {
             chunks: release.chunks.clone(),
             stuck: Mutex::default(),
             waiting: Mutex::default(),
+            whole: Mutex::default(),
+            lent: Arc::default(),
             later: None,
         })
     }
@@ -204,8 +210,25 @@ impl MemorySource {
             chunks: release.chunks.clone(),
             stuck: Mutex::default(),
             waiting: Mutex::default(),
+            whole: Mutex::default(),
+            lent: Arc::default(),
             later: Some(later),
         })
+    }
+
+    /// From now on the blob of this file is whole and lies in `backing`, or is not.
+    pub(crate) fn set_whole(&self, bytes: &Bytes, backing: Option<Arc<std::fs::File>>) {
+        let blob = cut(bytes, &mut |_| {}).blob_id().expect("a file of chunks");
+        let mut whole = self.whole.lock().expect("no panic");
+        match backing {
+            Some(file) => whole.insert(blob, file),
+            None => whole.remove(&blob),
+        };
+    }
+
+    /// Backing files lent and not given back.
+    pub(crate) fn lent(&self) -> usize {
+        Arc::strong_count(&self.lent) - 1
     }
 
     /// From now on does not answer for chunks of this file; any file above the packing limit.
@@ -232,5 +255,11 @@ impl Source for MemorySource {
 
     fn is_held(&self, want: &Want) -> bool {
         !self.stuck.lock().expect("no panic").contains(&want.chunk.id)
+    }
+
+    fn backing(&self, blob: ChunkId, _bytes: u64) -> Option<Backing> {
+        let file = self.whole.lock().expect("no panic").get(&blob)?.clone();
+        let lease = Box::new(self.lent.clone());
+        Some(Backing { file, lease })
     }
 }

@@ -27,8 +27,16 @@ impl Mounted {
     /// # Panics
     /// Where it does not come, with what `ares` said.
     pub fn new(node: &Node, link: &str, dir: &Path) -> Self {
+        Self::with(node, link, dir, &[])
+    }
+
+    /// As `new`, with more arguments for `ares mount`.
+    ///
+    /// # Panics
+    /// As `new`.
+    pub fn with(node: &Node, link: &str, dir: &Path, args: &[&str]) -> Self {
         let mut command = node.ares(["mount", link]);
-        command.arg(dir);
+        command.arg(dir).args(args);
         let mounted = Self {
             dir: dir.to_owned(),
             running: node.start(command),

@@ -111,6 +111,18 @@ pub(crate) enum Audience {
     Everyone,
 }
 
+/// Whether the kernel reads whole files by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Passthrough {
+    /// Where it pays.
+    Auto,
+    /// Wherever it can.
+    Always,
+    /// Not at all.
+    Never,
+}
+
 /// How hard a mount is taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -187,6 +199,7 @@ pub(crate) enum Request {
         dir: Raw,
         stay: Stay,
         audience: Audience,
+        passthrough: Passthrough,
         patience_ms: u64,
         name: Option<String>,
     },

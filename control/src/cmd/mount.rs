@@ -6,14 +6,15 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use clap::ValueEnum as _;
 use serde_json::json;
 
 use super::{Context, mount_point, parse_link, unexpected};
 use crate::admin::client::Client;
-use crate::admin::proto::{Audience, Event, Force, Gone, Outcome, Raw, Request, SharedSink, Sink, Stay, WireLink};
+use crate::admin::proto::{Audience, Event, Force, Gone, Outcome, Passthrough, Raw, Request, SharedSink, Sink, Stay, WireLink};
 use crate::daemon::Role;
 use crate::error::{Failure, Kind};
-use crate::lowargs::MountArgs;
+use crate::lowargs::{MountArgs, When};
 use crate::render;
 use crate::unmount::{MOUNTINFO, fstype_at};
 
@@ -45,6 +46,11 @@ fn request(context: &Context, args: &MountArgs, link: WireLink, dir: &Path, stay
         dir: Raw::from(dir),
         stay,
         audience: if is_open { Audience::Everyone } else { Audience::Owner },
+        passthrough: match args.passthrough {
+            When::Auto => Passthrough::Auto,
+            When::Always => Passthrough::Always,
+            When::Never => Passthrough::Never,
+        },
         patience_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
         name: args.name.clone(),
     }
@@ -134,6 +140,9 @@ fn in_background(context: &Context, args: &MountArgs, dir: &Path) -> Result<(), 
     child.args(["mount", "--detached-child"]);
     if args.allow_other {
         child.arg("--allow-other");
+    }
+    if let Some(when) = args.passthrough.to_possible_value() {
+        child.arg(format!("--passthrough={}", when.get_name()));
     }
     if let Some(patience) = args.patience {
         child.arg("--patience").arg(format!("{}ms", patience.as_millis()));

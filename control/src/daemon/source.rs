@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId, VerifiedChunk};
 use ares_core::swarm::{BlobPlace, Class, FetchError, Unreached, Want};
-use ares_fs::{Reply, Source};
+use ares_fs::{Backing, Reply, Source};
 use ares_node::Handle;
-use ares_node::store::{Dest, Taken};
+use ares_node::store::{Dest, Lent, Taken};
 use bytes::Bytes;
 
 use super::Shared;
@@ -139,5 +139,11 @@ impl Source for NodeSource {
 
     fn is_held(&self, want: &Want) -> bool {
         self.handle.store().has(&want.chunk.id)
+    }
+
+    fn backing(&self, blob: ChunkId, bytes: u64) -> Option<Backing> {
+        let Lent { file, lease, .. } = self.handle.store().lend(&blob).filter(|lent| lent.bytes == bytes)?;
+        let lease = Box::new(lease);
+        Some(Backing { file, lease })
     }
 }

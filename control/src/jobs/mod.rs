@@ -51,6 +51,7 @@ pub(crate) fn run(
             dir,
             stay,
             audience,
+            passthrough,
             patience_ms,
             name,
         } => {
@@ -59,6 +60,7 @@ pub(crate) fn run(
                 dir: dir.to_path(),
                 stay,
                 audience,
+                passthrough,
                 patience: std::time::Duration::from_millis(patience_ms),
                 name,
             };

@@ -8,7 +8,7 @@ use ares_core::link::Link;
 use ares_core::manifest::EntryKind;
 use ares_fs::{Access, Ended, Mount, MountOptions};
 
-use crate::admin::proto::{Audience, Event, Force, Outcome, Raw, SharedSink, Stay};
+use crate::admin::proto::{Audience, Event, Force, Outcome, Passthrough, Raw, SharedSink, Stay};
 use crate::cancel::Cancel;
 use crate::daemon::{NodeSource, Role, Shared};
 use crate::error::{Failure, Kind};
@@ -24,6 +24,7 @@ pub(super) struct Ask {
     pub(super) dir: PathBuf,
     pub(super) stay: Stay,
     pub(super) audience: Audience,
+    pub(super) passthrough: Passthrough,
     pub(super) patience: Duration,
     pub(super) name: Option<String>,
 }
@@ -101,6 +102,11 @@ fn start(daemon: &Shared, ask: &Ask, cancel: &Cancel) -> Result<Mount, Failure> 
         access: match ask.audience {
             Audience::Owner => Access::Mounter,
             Audience::Everyone => Access::Everyone,
+        },
+        passthrough: match ask.passthrough {
+            Passthrough::Auto => ares_fs::Passthrough::WherePays,
+            Passthrough::Always => ares_fs::Passthrough::Always,
+            Passthrough::Never => ares_fs::Passthrough::Never,
         },
         patience: ask.patience,
         figures: Arc::clone(&daemon.fuse),

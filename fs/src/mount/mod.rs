@@ -77,7 +77,7 @@ impl Mount {
             cache_bytes: options.cache_bytes,
         };
         let name = file_name(options, release);
-        let shared = Arc::new(session::Shared::new(settings, &root, name, source, options.figures.clone()));
+        let shared = Arc::new(session::Shared::new(settings, &root, name, source, options));
         let connection = attach::attach(&dir, &options.source, options.access)?;
         let started = Self::serve(&dir, options, connection, shared);
         if started.is_err()
@@ -201,6 +201,9 @@ impl Mount {
         let still = self.life.lock();
         let still = self.life.changed.wait_timeout_while(still, PARTING, |ended| ended.is_none());
         let (mut ended, _) = still.unwrap_or_else(PoisonError::into_inner);
+        if how == Unmounted::Idle {
+            self.shared.forget_opens();
+        }
         if ended.is_none() {
             // Its threads go with the last file that somebody has open, or with this process.
             *ended = Some(Ended::Detached);

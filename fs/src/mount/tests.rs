@@ -1,5 +1,7 @@
 //! Real mounts. Skipped, with the reason printed, where this machine lets nobody mount.
 
+mod passthrough;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _};
@@ -467,6 +469,7 @@ fn child() {
             assert!(can_mount());
             tour();
             busy_unmount();
+            passthrough::refused();
             let release = Release::of(&crate::testing::dir([("a", file("a"))]));
             let everyone = MountOptions {
                 access: Access::Everyone,

@@ -31,6 +31,7 @@ fn requests() -> Vec<Request> {
             dir: Raw(b"/mnt".to_vec()),
             stay: Stay::Detached,
             audience: Audience::Owner,
+            passthrough: Passthrough::Auto,
             patience_ms: 30_000,
             name: Some("n".into()),
         },

@@ -126,6 +126,9 @@ impl Shared {
         if self.whole_blob(blob)? != Some(object) {
             return Ok(Taken::MustCopy); // somebody else took it meanwhile
         }
+        if self.is_lent(object) {
+            return Ok(Taken::MustCopy); // its new owner may write to it
+        }
         assert!(!dest.name.as_bytes().contains(&b'/'), "a name, not a path");
         let path = std::path::absolute(dest.path).map_err(|e| disk(dest.path, "make it absolute", e))?;
         match statat(dest.dir, dest.name, AtFlags::SYMLINK_NOFOLLOW) {

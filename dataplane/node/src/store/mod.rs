@@ -33,6 +33,7 @@ mod error;
 mod flush;
 mod hand_over;
 mod journal;
+mod lend;
 mod object;
 mod open;
 mod pins;
@@ -46,6 +47,7 @@ mod tests;
 mod writer;
 
 pub use error::{FullBy, ReadError, StoreError};
+pub use lend::{Lease, Lent};
 pub use object::{Extent, ObjectFile, guard_of};
 pub use pins::{PINS_MAX, Pin, PinnedBy};
 pub use state::{StateError, prepare_state_dir};
@@ -88,7 +90,7 @@ pub enum Kept {
 pub enum Taken {
     /// The backing file now is the destination; its chunks are held there, in place.
     Moved,
-    /// Another filesystem, or the bytes are not in a file of our own: read the chunks and write them.
+    /// Another filesystem, or the bytes are not in a file of our own, or that is lent: read the chunks and write them.
     MustCopy,
 }
 
@@ -290,10 +292,10 @@ impl Store {
         self.shared.take_blob(blob, dest, dress)
     }
 
-    /// The backing file of a wholly held blob.
-    pub fn blob_file(&self, blob: &ChunkId) -> Option<Arc<ObjectFile>> {
-        let object = self.shared.whole_blob(blob).ok()??;
-        self.shared.file(object).ok()
+    /// The backing file of a wholly held blob, to be read past the store: every byte of it was verified when it was written. While it is lent
+    /// `take_blob` answers `MustCopy`. `None` where the blob is not whole in a file of our own, or cannot be opened right now.
+    pub fn lend(&self, blob: &ChunkId) -> Option<Lent> {
+        self.shared.lend(blob)
     }
 
     /// Returns when what was put before survives the end of this process (not of the machine). Runs by itself within 50 ms.

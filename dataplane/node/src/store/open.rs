@@ -74,6 +74,7 @@ pub(super) fn open(dir: &Path) -> Result<Arc<Shared>, StoreError> {
             ..Dirty::default()
         }),
         files: OpenFiles::default(),
+        loans: Default::default(),
         intake: Mutex::default(),
         start: std::time::Instant::now(),
         pack: Mutex::new(pack),

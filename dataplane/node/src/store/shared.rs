@@ -1,8 +1,8 @@
 //! What every part of an open store works on: the index, the journal behind it, the files beside it. Keeps index and journal in one order,
 //! opens objects, and drops those that are no longer what they were.
 //!
-//! **Locks**, in this order: `flushing`, `names`, `pack`, `index`, then one of the small ones (`dirty`, `files`, `intake`, inside
-//! `journal`, `signal`). Disk I/O happens under `flushing`, `names` and `pack` only, never under `index`: readers do not wait for a disk.
+//! **Locks**, in this order: `flushing`, `names`, `pack`, `index`, then one of the small ones (`dirty`, `files`, `intake`, `loans`,
+//! inside `journal`, `signal`). Disk I/O happens under `flushing`, `names` and `pack` only, never under `index`: readers do not wait for a disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -21,6 +21,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::journal::Journal;
+use super::lend::Loans;
 use super::object::{Extent, ObjectFile, OpenFiles, guard_of};
 use super::open::StateLock;
 use super::{StoreError, error::free_bytes, locked};
@@ -35,6 +36,8 @@ pub(super) struct Shared {
     pub(super) journal: Journal,
     pub(super) dirty: Mutex<Dirty>,
     pub(super) files: OpenFiles,
+    /// Read past the store, by object.
+    pub(super) loans: Loans,
     pub(super) intake: Mutex<Intake>,
     /// What `core` calls zero.
     pub(super) start: std::time::Instant,
@@ -183,7 +186,7 @@ impl Shared {
         }
     }
 
-    fn open(&self, object: ObjectNo) -> Result<Arc<ObjectFile>, Unusable> {
+    pub(super) fn open(&self, object: ObjectNo) -> Result<Arc<ObjectFile>, Unusable> {
         let whereabouts = self.whereabouts(object).ok_or(Unusable::Gone)?;
         let (file, path, guard) = match whereabouts {
             Whereabouts::Own(paths) => {

@@ -66,11 +66,11 @@ fn what_was_put_is_read_and_is_still_there_after_reopening() {
         for n in [3, 0, 7, 1, 6, 2, 5, 4] {
             let place = place(1, 40_000, n * 5000);
             assert!(!store.has_at(&place, &named(&parts[n as usize])));
-            assert!(store.blob_file(&place.blob).is_none());
+            assert!(store.lend(&place.blob).is_none());
             writer.put(&parts[n as usize], Some(place)).unwrap();
             assert!(store.has_at(&place, &named(&parts[n as usize])));
         }
-        let file = store.blob_file(&place(1, 40_000, 0).blob).expect("it is whole");
+        let file = store.lend(&place(1, 40_000, 0).blob).expect("it is whole").file;
         assert_eq!(
             fs::read(file.path()).unwrap(),
             parts.iter().flat_map(|c| c.bytes().to_vec()).collect::<Vec<_>>()
@@ -111,7 +111,7 @@ fn zeros_of_a_blob_are_holes_that_read_as_zeros() {
         .unwrap();
     let last = place(1, bytes, bytes - (1 << 16));
     writer.put(&data, Some(last)).unwrap();
-    let file = store.blob_file(&last.blob).expect("whole");
+    let file = store.lend(&last.blob).expect("whole").file;
     let meta = fs::metadata(file.path()).unwrap();
     assert_eq!(meta.len(), bytes);
     assert!(meta.blocks() * 512 < 1 << 20, "{} bytes on disk", meta.blocks() * 512);
@@ -140,7 +140,7 @@ fn an_equal_chunk_at_another_place_is_copied_and_not_fetched() {
         assert_eq!(writer.fill(named(&b), at(3000)).unwrap(), Filled::Copied);
     }
     let store = Store::open(dir.path()).unwrap();
-    let file = store.blob_file(&at(0).blob).expect("all three places count");
+    let file = store.lend(&at(0).blob).expect("all three places count").file;
     assert_eq!(
         fs::read(file.path()).unwrap(),
         [&a.bytes()[..], &b.bytes()[..], &a.bytes()[..]].concat()
@@ -188,19 +188,19 @@ fn a_chunk_whose_bytes_rotted_is_forgotten_and_can_be_put_again() {
         assert!(!store.has(&c.id()));
         if let Some(at) = at {
             assert!(!store.has_at(&at, &named(c)));
-            assert!(store.blob_file(&at.blob).is_none());
+            assert!(store.lend(&at.blob).is_none());
             assert!(dir.path().join(layout::blob_partial(&at.blob)).exists(), "no longer whole");
         }
         writer.put(c, at).unwrap();
         assert_eq!(store.read(named(c)).unwrap().bytes(), c.bytes());
     }
-    assert!(store.blob_file(&place(1, 1000, 0).blob).is_some());
+    assert!(store.lend(&place(1, 1000, 0).blob).is_some());
     assert_eq!(store.totals().bad_chunks, 2);
     // A zero chunk that was rotten is really zeros again, not a hole that is none.
     let zeros = verified(vec![0; 8192]);
     let at = place(3, 8192, 0);
     writer.put(&zeros, Some(at)).unwrap();
-    fs::write(store.blob_file(&at.blob).unwrap().path(), vec![7; 8192]).unwrap();
+    fs::write(store.lend(&at.blob).unwrap().file.path(), vec![7; 8192]).unwrap();
     assert!(matches!(store.read(named(&zeros)), Err(ReadError::Bad { .. })));
     writer.put(&zeros, Some(at)).unwrap();
     assert_eq!(store.read(named(&zeros)).unwrap().bytes(), zeros.bytes());
@@ -268,7 +268,7 @@ fn many_writers_at_once_lose_nothing() {
     let store = Store::open(dir.path()).unwrap();
     assert_eq!(store.totals().chunks, 800);
     assert_eq!(store.verify(&mut |_| true).lost_chunks, 0);
-    assert!(store.blob_file(&place(1, bytes, 0).blob).is_some());
+    assert!(store.lend(&place(1, bytes, 0).blob).is_some());
 }
 
 #[test]

@@ -206,7 +206,7 @@ fn a_whole_blob_becomes_the_users_file_and_is_served_from_there() {
     assert_eq!((meta.mode() & 0o7777, meta.mtime(), meta.len()), (0o444, 0, 10_000));
     assert!(!state.join(layout::blob(&blob)).exists());
     assert!(served.still_valid(), "who was reading reads on");
-    assert!(store.blob_file(&blob).is_none());
+    assert!(store.lend(&blob).is_none());
     assert_eq!(
         take(&store, &blob, &dir.path().join("again"), &mut dress).unwrap(),
         Taken::MustCopy
@@ -283,6 +283,37 @@ fn a_published_file_counts_as_its_blob_wherever_a_chunk_of_it_recurs() {
     assert_eq!(held(&store), [false, true, false], "what the backing file has is still there");
     let error = take(&store, &id, &dir.path().join("out"), &mut dress).unwrap_err();
     assert!(matches!(error, StoreError::Incomplete { .. }), "{error}");
+}
+
+/// Who reads a backing file past the store believes what it says: it must not become somebody's to write to.
+#[test]
+fn what_is_lent_is_copied_and_not_handed_out() {
+    let dir = TempDir::new();
+    let (store, chunks, blob) = with_blob(&dir.path().join("s"));
+    let (first, second) = (store.lend(&blob).expect("whole"), store.lend(&blob).expect("whole"));
+    assert_eq!(first.bytes, fs::metadata(first.file.path()).unwrap().len());
+    for lent in [first, second] {
+        let out = dir.path().join("out");
+        assert_eq!(take(&store, &blob, &out, &mut dress).unwrap(), Taken::MustCopy);
+        assert!(!out.exists());
+        drop(lent);
+    }
+    let dest = dir.path().join("out");
+    assert_eq!(take(&store, &blob, &dest, &mut dress).unwrap(), Taken::Moved);
+    assert!(store.lend(&blob).is_none(), "it is in place now");
+    assert!(store.has(&chunks[0].id()));
+}
+
+#[test]
+fn a_backing_file_that_is_not_what_it_was_is_not_lent() {
+    let dir = TempDir::new();
+    let (store, chunks, blob) = with_blob(&dir.path().join("s"));
+    let path = store.lend(&blob).expect("whole").file.path().to_owned();
+    fs::write(&path, b"short").unwrap();
+    assert!(store.lend(&blob).is_none(), "it was cut");
+    fs::write(&path, vec![7; 10_000]).unwrap();
+    assert!(matches!(store.read(named(&chunks[0])), Err(ReadError::Bad { .. })));
+    assert!(store.lend(&blob).is_none(), "a chunk of it was found bad");
 }
 
 #[test]
@@ -372,7 +403,7 @@ fn thousands_of_published_files_are_served_with_few_open() {
 fn what_a_crash_left_with_the_users_mode_is_still_ours() {
     let dir = TempDir::new();
     let (store, chunks, blob) = with_blob(&dir.path().join("s"));
-    let path = store.blob_file(&blob).unwrap().path().to_owned();
+    let path = store.lend(&blob).unwrap().file.path().to_owned();
     drop(store);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     let store = Store::open(&dir.path().join("s")).unwrap();

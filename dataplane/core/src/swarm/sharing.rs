@@ -2,12 +2,12 @@
 //! there. Decides what is said to whom and when; never says it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::Bound;
 use std::time::Duration;
 
 use crate::chunk::{ChunkTag, ReleaseId};
 use crate::limits::{HAVE_CHUNKS_MAX, TOLD_PEERS_MAX};
 use crate::peer::{PeerAt, PeerId};
+use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::{ClaimState, Have, Peers};
 
@@ -17,8 +17,13 @@ const HAVE_EVERY: Duration = Duration::from_millis(25);
 /// How often a peer is told again who else is there: some of all, others each time.
 const PEERS_EVERY: Duration = Duration::from_secs(10);
 
-/// Peers of a release that this node goes to because others told of them. They may come to it as well.
+/// Peers of a release that this node goes to because others told of them. About as many come to it, since all are told of alike.
 const LINKS_MAX: usize = 10;
+
+/// Peers that one is told of at a time: those, and some for when one of them cannot be reached.
+const OTHERS_MAX: usize = 16;
+
+const _: () = assert!(LINKS_MAX <= OTHERS_MAX && OTHERS_MAX <= TOLD_PEERS_MAX);
 
 /// Peers remembered beside those, for when one of them cannot be reached; the one told first is forgotten for a new one.
 const SPARE_MAX: usize = 256;
@@ -42,6 +47,8 @@ struct Swarm {
     /// Of those in the log.
     held_bytes: u64,
     members: BTreeMap<PeerId, Member>,
+    /// The same, in the order in which others are told of them.
+    turns: BTreeSet<Turn>,
     /// Whom this node goes to because others told of them.
     links: BTreeSet<PeerId>,
     spare: VecDeque<PeerAt>,
@@ -55,10 +62,27 @@ struct Member {
     chunks_told: u64,
     /// How much of the log it was told; `None` before the first word.
     told: Option<usize>,
-    /// The last of the others that it was told of.
-    told_of: PeerId,
+    turn: Turn,
     /// When it is told of others; rounds of an earlier membership are not this one's.
     round_at: Instant,
+}
+
+/// When others are told of a member: the one comes first that the fewest were told of, so that all get about as many links, and of those
+/// that are equal any, so that no links are alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    times: u32,
+    lot: u64,
+    peer: PeerId,
+}
+
+impl Turn {
+    fn new(peer: PeerId, times: u32) -> Self {
+        let [b0, b1, b2, b3, b4, b5, b6, b7, ..] = *peer.as_bytes();
+        let seed = u64::from_be_bytes([b0, b1, b2, b3, b4, b5, b6, b7]) ^ u64::from(times);
+        let lot = Rng::new(seed).next();
+        Self { times, lot, peer }
+    }
 }
 
 impl Sharing {
@@ -66,18 +90,21 @@ impl Sharing {
     pub fn on_claim(&mut self, now: Instant, release: ReleaseId, peer: PeerId, state: ClaimState) {
         if state == ClaimState::None {
             if let Some(swarm) = self.releases.get_mut(&release) {
-                swarm.members.remove(&peer);
+                swarm.remove(&peer);
             }
             return;
         }
-        let members = &mut self.releases.entry(release).or_default().members;
+        let Swarm { members, turns, .. } = self.releases.entry(release).or_default();
         let member = members.entry(peer).or_insert_with(|| {
             self.rounds.insert((now, release, peer));
+            // Newcomers do not come before all others: they would be told of each other, who have nothing yet.
+            let turn = Turn::new(peer, turns.first().map_or(0, |first| first.times));
+            turns.insert(turn);
             Member {
                 state,
                 chunks_told: 0,
                 told: None,
-                told_of: peer,
+                turn,
                 round_at: now,
             }
         });
@@ -90,7 +117,7 @@ impl Sharing {
     /// The last path to the peer is gone.
     pub fn on_peer_gone(&mut self, peer: &PeerId) {
         for swarm in self.releases.values_mut() {
-            swarm.members.remove(peer);
+            swarm.remove(peer);
         }
     }
 
@@ -271,16 +298,21 @@ impl Sharing {
 }
 
 impl Swarm {
-    /// Some of those that take part, but for this one; others each time.
+    fn remove(&mut self, peer: &PeerId) {
+        if let Some(member) = self.members.remove(peer) {
+            self.turns.remove(&member.turn);
+        }
+    }
+
+    /// Some of those that take part, but for this one: those that the fewest were told of.
     fn next_others(&mut self, peer: &PeerId) -> Vec<PeerId> {
-        let Some(last) = self.members.get(peer).map(|member| member.told_of) else {
-            return Vec::new();
-        };
-        let behind = self.members.range((Bound::Excluded(last), Bound::Unbounded));
-        let in_turn = behind.chain(self.members.range(..=last)).map(|(other, _)| *other);
-        let others: Vec<PeerId> = in_turn.filter(|other| other != peer).take(TOLD_PEERS_MAX).collect();
-        if let (Some(member), Some(last)) = (self.members.get_mut(peer), others.last()) {
-            member.told_of = *last;
+        let others = self.turns.iter().map(|turn| turn.peer).filter(|other| other != peer);
+        let others: Vec<PeerId> = others.take(OTHERS_MAX).collect();
+        for other in &others {
+            let member = self.members.get_mut(other).expect("turns are members'");
+            self.turns.remove(&member.turn);
+            member.turn = Turn::new(*other, member.turn.times + 1);
+            self.turns.insert(member.turn);
         }
         others
     }
@@ -375,20 +407,25 @@ mod tests {
     }
 
     #[test]
-    fn those_who_take_part_are_told_of_each_other_in_turn() {
+    fn those_who_take_part_are_told_of_each_other_all_alike() {
         let mut sharing = Sharing::default();
         sharing.on_claim(ms(0), release(), peer(0), ClaimState::Complete);
         for n in 1..100 {
             sharing.on_claim(ms(0), release(), peer(n), ClaimState::Partial);
         }
         let mut met = BTreeSet::new();
+        let mut times: BTreeMap<PeerId, usize> = BTreeMap::new();
         for round in 0..8 {
             let told = sharing.poll_peers(ms(0) + PEERS_EVERY * round);
             assert_eq!(told.len(), 99);
             assert!(
                 told.iter()
-                    .all(|(to, _, others)| others.len() == TOLD_PEERS_MAX && !others.contains(to))
+                    .all(|(to, _, others)| others.len() == OTHERS_MAX && !others.contains(to))
             );
+            let others = told.iter().flat_map(|(.., others)| others);
+            others.for_each(|other| *times.entry(*other).or_default() += 1);
+            let (least, most) = (times.values().min().copied(), times.values().max().copied());
+            assert!(times.len() == 100 && most <= least.map(|times| times + 2), "{times:?}");
             met.extend(told.into_iter().find(|(to, ..)| *to == peer(5)).expect("it has a part").2);
             assert!(
                 sharing.poll_peers(ms(0) + PEERS_EVERY * round).is_empty(),
@@ -396,6 +433,24 @@ mod tests {
             );
         }
         assert!(met.len() > 60, "others each time: {}", met.len());
+    }
+
+    /// In a swarm that has been there for a while newcomers would be told of nobody but newcomers.
+    #[test]
+    fn newcomers_are_told_of_those_who_were_there_before() {
+        let mut sharing = Sharing::default();
+        (0..50).for_each(|n| sharing.on_claim(ms(0), release(), peer(n), ClaimState::Partial));
+        (0..8).for_each(|round| drop(sharing.poll_peers(ms(0) + PEERS_EVERY * round)));
+        let now = ms(1) + PEERS_EVERY * 7;
+        (50..70).for_each(|n| sharing.on_claim(now, release(), peer(n), ClaimState::Partial));
+        let told = sharing.poll_peers(now);
+        let of_old = |others: &[PeerId]| others.iter().filter(|other| **other < peer(50)).count();
+        let all: usize = told.iter().map(|(.., others)| of_old(others)).sum();
+        assert_eq!(told.len(), 20);
+        assert!(all > 20 * OTHERS_MAX / 3, "{all}");
+        (0..70).for_each(|n| sharing.on_peer_gone(&peer(n)));
+        let swarm = &sharing.releases[&release()];
+        assert!(swarm.members.is_empty() && swarm.turns.is_empty());
     }
 
     #[test]

@@ -13,5 +13,5 @@ mod scenario;
 mod world;
 
 pub use report::{Report, Span};
-pub use scenario::{Fault, Line, Scenario, Service, Temper};
+pub use scenario::{Fault, Line, Scenario, Temper};
 pub use world::run;

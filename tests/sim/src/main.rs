@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ares_sim::{Fault, Line, Report, Scenario, Service, Temper, run};
+use ares_core::swarm::GIVING_MIN;
+use ares_sim::{Fault, Line, Report, Scenario, Temper, run};
 use clap::Parser;
 
 /// Simulates swarms.
@@ -27,9 +28,9 @@ struct Args {
     /// Bytes that travel at once, in KiB.
     #[arg(long, default_value_t = 16)]
     piece_kib: u32,
-    /// Lines serve one chunk after the other, and not all connections in turn.
-    #[arg(long)]
-    chunk_by_chunk: bool,
+    /// Connections that a node gives a chunk at a time, at least.
+    #[arg(long, default_value_t = GIVING_MIN)]
+    width: usize,
     /// Nodes that have loaded so much for others are busy, in MiB.
     #[arg(long)]
     busy_mib: Option<u64>,
@@ -48,17 +49,13 @@ struct Args {
 
 fn scenario(name: &str, args: &Args) -> Option<Scenario> {
     let plain = Scenario::plain(args.readers, args.chunks);
-    let service = match args.chunk_by_chunk {
-        true => Service::ChunkByChunk,
-        false => Service::InTurn,
-    };
     let plain = Scenario {
         seed: args.seed,
         publisher: Line::mbit(args.mbit),
         lines: vec![Line::mbit(args.mbit)],
         piece_bytes: args.piece_kib << 10,
         chunk_bytes: args.chunk_kib << 10,
-        service,
+        width: args.width,
         busy_bytes: args.busy_mib.map_or(u64::MAX, |mib| mib << 20),
         wanted_bytes_max: args.wanted_mib.map_or(plain.wanted_bytes_max, |mib| mib << 20),
         ..plain
@@ -67,7 +64,7 @@ fn scenario(name: &str, args: &Args) -> Option<Scenario> {
     Some(match name {
         "bench" => Scenario {
             seed: args.seed,
-            service,
+            width: args.width,
             ..Scenario::bench()
         },
         "plain" => plain,

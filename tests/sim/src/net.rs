@@ -1,6 +1,6 @@
 //! The network: lines, connections and what is on them. Knows pieces of answers and not what they mean.
 //!
-//! Each node's line sends one piece at a time, of the connections in turn that have something to send (`Service`), and receives one at a time in the
+//! Each node's line sends one piece at a time, of the connections in turn that have something to send, and receives one at a time in the
 //! order of arrival. A connection has a few pieces on the way and no more until one has arrived, so that a line which is full at the other
 //! end leaves its turn to others: what comes out is near to max-min fair sharing and leaves no line idle that has something to send.
 //!
@@ -23,7 +23,7 @@ use crate::scenario::Line;
 pub(crate) struct ConnId(pub(crate) u32);
 
 /// What one end of a connection sends: `side` says which.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FlowId {
     pub(crate) conn: ConnId,
     pub(crate) side: usize,
@@ -93,13 +93,13 @@ impl Flow {
         self.loaded.iter().map(|loaded| u64::from(loaded.left)).sum()
     }
 
-    pub(crate) fn can_send(&self) -> bool {
-        !self.loaded.is_empty() && self.on_way < self.on_way_max
+    /// Whether all that it was given is there.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.loaded.is_empty() && self.on_way == 0
     }
 
-    /// Whether a part of the chunk that comes next has left.
-    pub(crate) fn has_begun(&self, chunk_bytes: u32) -> bool {
-        self.loaded.front().is_some_and(|first| first.left < chunk_bytes)
+    pub(crate) fn can_send(&self) -> bool {
+        !self.loaded.is_empty() && self.on_way < self.on_way_max
     }
 
     /// The next piece of what was asked first.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ares_core::peer::PeerId;
-use ares_core::swarm::{AskId, Scheduler, SchedulerConfig, Sharing, Spread};
+use ares_core::swarm::{AskId, Giving, Scheduler, SchedulerConfig, Sharing, Spread};
 use ares_core::time::Instant;
 use ares_core::wire::ClaimState;
 
@@ -24,6 +24,7 @@ pub(crate) struct Node {
     pub(crate) scheduler: Scheduler,
     pub(crate) sharing: Sharing,
     pub(crate) spread: Spread,
+    pub(crate) giving: Giving<FlowId>,
     held: Vec<bool>,
     pub(crate) held_count: u32,
     /// By the peer's number.
@@ -60,6 +61,7 @@ pub(crate) struct Make {
     pub(crate) seed: u64,
     pub(crate) config: SchedulerConfig,
     pub(crate) chunks: u32,
+    pub(crate) width: usize,
 }
 
 impl Node {
@@ -73,6 +75,7 @@ impl Node {
             scheduler: Scheduler::new(make.config, make.seed),
             sharing: Sharing::default(),
             spread: Spread::default(),
+            giving: Giving::new(make.width),
             held: vec![has_all; make.chunks as usize],
             held_count: if has_all { make.chunks } else { 0 },
             conns: BTreeMap::new(),

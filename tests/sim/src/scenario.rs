@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ares_core::swarm::SchedulerConfig;
+use ares_core::swarm::{GIVING_MIN, SchedulerConfig};
 
 /// How a node behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,15 +68,6 @@ pub enum Fault {
     InOrder,
 }
 
-/// Which of its connections a node's line serves next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
-    /// All in turn, a piece each: many chunks are on the line at once. So does a node whose connections each have a chunk loaded.
-    InTurn,
-    /// The one whose chunk is under way, until it is sent: others have it sooner from whoever got it.
-    ChunkByChunk,
-}
-
 /// One simulation. The same scenario gives the same trace.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -114,8 +105,8 @@ pub struct Scenario {
     pub between_zones: Option<u64>,
     /// Bytes that a reader wants at a time, in the order of the release: twice the window of `get`.
     pub wanted_bytes_max: u64,
-    /// Which connection is served next.
-    pub service: Service,
+    /// Connections that a node gives a chunk at a time, at least, of what others may have.
+    pub width: usize,
     /// Bytes of answers under way at which a node says that it is busy, to asks for what others may have.
     pub busy_bytes: u64,
     /// What is broken on purpose.
@@ -148,7 +139,7 @@ impl Scenario {
             parted: None,
             between_zones: None,
             wanted_bytes_max: 2 * scheduler.inflight_bytes_max,
-            service: Service::InTurn,
+            width: GIVING_MIN,
             busy_bytes: u64::MAX,
             fault: Fault::None,
             scheduler,

@@ -236,6 +236,7 @@ impl World {
             seed: self.rng.next(),
             config: self.scenario.scheduler,
             chunks: self.scenario.chunks,
+            width: self.scenario.width,
         }));
         number
     }

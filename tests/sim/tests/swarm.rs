@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ares_sim::{Fault, Line, Report, Scenario, Service, Temper, run};
+use ares_sim::{Fault, Line, Report, Scenario, Temper, run};
 
 /// Small enough for a test: a copy takes four seconds.
 fn small() -> Scenario {
@@ -52,14 +52,14 @@ fn eight_readers_are_done_as_soon_as_those_that_are_measured() {
 }
 
 #[test]
-fn a_line_that_serves_chunk_by_chunk_spreads_a_release_sooner() {
-    let by_chunk = Scenario {
-        service: Service::ChunkByChunk,
-        ..small()
+fn a_line_that_gives_to_few_at_a_time_spreads_a_release_sooner() {
+    let many = Scenario::plain(100, 128);
+    let to_all = Scenario {
+        width: usize::MAX,
+        ..many.clone()
     };
-    let report = check(&by_chunk, 1.8);
-    let in_turn = whole(&small());
-    assert!(report.over_bound.last < in_turn.over_bound.last, "{report:?} {in_turn:?}");
+    let [few, all] = [check(&many, 2.4), whole(&to_all)];
+    assert!(few.over_bound.last * 1.2 < all.over_bound.last, "{few:?} {all:?}");
 }
 
 #[test]

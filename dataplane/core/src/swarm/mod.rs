@@ -2,6 +2,7 @@
 
 mod action;
 mod backoff;
+mod giving;
 mod haves;
 mod load;
 mod peers;
@@ -16,6 +17,7 @@ mod want;
 mod window;
 
 pub use action::{Action, AskId, DropReason, Refusal, SchedulerConfig, SourceStats, WantKey};
+pub use giving::{GIVING_MIN, Giving};
 pub use load::LoadTeller;
 pub use scheduler::Scheduler;
 pub use sharing::Sharing;

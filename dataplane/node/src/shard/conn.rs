@@ -272,10 +272,10 @@ impl Conn {
     }
 
     /// The next chunk to bring from the store for it, and whether its peer may have it of others. `share_bytes`: what it may have in memory
-    /// for its answers.
-    pub(super) fn next_load(&mut self, share_bytes: u64) -> Option<(StreamId, AskItem, bool)> {
+    /// for its answers; `is_turn`: whether it is its turn to be given what others may have.
+    pub(super) fn next_load(&mut self, share_bytes: u64, is_turn: impl FnOnce() -> bool) -> Option<(StreamId, AskItem, bool)> {
         let ahead_bytes = 2 * self.congestion_window();
-        self.serving.next_load(ahead_bytes, share_bytes)
+        self.serving.next_load(ahead_bytes, share_bytes, is_turn)
     }
 
     /// Lets QUIC keep for retransmission what the path takes, and no more than the share.
@@ -460,8 +460,9 @@ impl Conn {
             }
             StreamEvent::Stopped { id, .. } if Some(id) == self.control => self.violate(now, WireError::ControlEnded, said),
             StreamEvent::Stopped { id, .. } => self.serving.on_stopped(id, &mut self.quic),
-            // Unidirectional streams are not allowed; finished and available streams are looked at when there is need.
-            StreamEvent::Opened { dir: Dir::Uni } | StreamEvent::Finished { .. } | StreamEvent::Available { .. } => {}
+            StreamEvent::Finished { id } => self.serving.on_finished(id),
+            // Unidirectional streams are not allowed; available streams are looked at when there is need.
+            StreamEvent::Opened { dir: Dir::Uni } | StreamEvent::Available { .. } => {}
         }
     }
 

@@ -12,6 +12,7 @@ mod shares;
 mod sought;
 mod submit;
 mod tag;
+mod telling;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -22,27 +23,26 @@ use ares_core::admission::{Admission, AdmissionLimits};
 use ares_core::knobs::{Congestion, Knob, Setting, Settings};
 use ares_core::path::{Lane, LaneLost};
 use ares_core::peer::{PathId, PeerId, SocketId, Source};
-use ares_core::swarm::{Class, Spread};
+use ares_core::swarm::{Class, GIVING_MIN, Giving, Spread};
 use ares_core::wire::{AnswerHead, AskItem, Hello, PROTOCOL_VERSION};
 use ares_ring::{Buffer, Completion, Datagrams, Op, OpError, Outcome, Ring, SocketError, Target, UdpSocket};
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use quinn_proto::{ClientConfig, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint, Incoming, ServerConfig};
 
-use self::asking::Outcome as AskOutcome;
-use self::conn::{Conn, Said};
+use self::conn::Conn;
 use self::loads::Loads;
 use self::sends::{Sends, Sent};
 use self::shares::Shares;
 use self::sought::Sought;
 pub(crate) use self::submit::Submit;
 use self::tag::Tag;
+use self::telling::{count_moved, tell_all};
 use crate::backlog::Backlog;
 use crate::clock::Clock;
 use crate::congestion::Chosen;
 use crate::counters::{Totals, add};
-use crate::figures::Traffic;
 use crate::lanes::{self, Routes};
-use crate::mailbox::{CloseReason, End, Job, PathAsk, ToHub, ToShard, Tune};
+use crate::mailbox::{CloseReason, End, Job, ToHub, ToShard, Tune};
 use crate::node::StartError;
 use crate::pacer::Pacers;
 use crate::path_ids::PathIds;
@@ -61,6 +61,9 @@ const FAREWELL_MAX: Duration = Duration::from_millis(200);
 
 /// Bursts one connection may send before the next one has its turn.
 const BURSTS_PER_TURN: usize = 4;
+
+/// Connections that a shard gives a chunk at a time, at least: fewer would be idle while one of them hears what to ask next.
+const WIDTH_MIN: usize = 4;
 
 /// What a shard needs from the rest of the node.
 pub(crate) struct Parts {
@@ -117,6 +120,7 @@ pub(crate) struct Shard<S = Ring> {
     timers: BTreeSet<(Instant, usize)>,
     timer_of: BTreeMap<usize, Instant>,
     loads: Loads,
+    giving: Giving<usize>,
     shares: Shares,
     pacers: Pacers,
     sends: Sends,
@@ -215,6 +219,7 @@ impl<S: Submit> Shard<S> {
             timers: BTreeSet::new(),
             timer_of: BTreeMap::new(),
             loads: Loads::default(),
+            giving: Giving::new(width_of(parts.ports.first().map_or(1, Vec::len))),
             shares: Shares::new(parts.settings.bytes(Knob::ServeWindow)),
             pacers: Pacers::default(),
             sends: Sends::default(),
@@ -591,6 +596,9 @@ impl<S: Submit> Shard<S> {
             self.is_dirty.remove(&handle);
             self.drive(now, handle);
         }
+        while let Some(next) = self.giving.poll(self.parts.clock.at(now)) {
+            self.mark_dirty(next);
+        }
     }
 
     fn drive(&mut self, now: Instant, handle: usize) {
@@ -614,7 +622,9 @@ impl<S: Submit> Shard<S> {
                 }
             }
             conn.drive(now, &self.parts.clock, &mut self.admission, &mut said);
-            while let Some((stream, item, is_of_anyone)) = conn.next_load(share_bytes) {
+            let clock_now = self.parts.clock.at(now);
+            while let Some((stream, item, is_of_anyone)) = conn.next_load(share_bytes, || self.giving.may_give(clock_now, handle))
+            {
                 let is_elsewhere = || is_of_anyone && self.parts.has_given(now, conn, &item);
                 let started = self
                     .loads
@@ -640,7 +650,12 @@ impl<S: Submit> Shard<S> {
         self.shares.note(handle, conn.serving.is_answering());
         let clock_now = self.parts.clock.at(now);
         let served_bytes = &self.parts.totals.served_bytes;
-        add(served_bytes, conn.take_served_bytes(clock_now));
+        let bytes = conn.take_served_bytes(clock_now);
+        add(served_bytes, bytes);
+        self.giving.on_bytes(bytes);
+        if !conn.serving.is_giving() {
+            self.giving.on_given(&handle);
+        }
         conn.tell_load(clock_now, &self.parts.backlog, served_bytes);
         let socket = &self.sockets[usize::from(conn.socket.0)].socket;
         if conn.check_health(now, &self.parts.clock, &mut said) {
@@ -681,6 +696,7 @@ impl<S: Submit> Shard<S> {
     fn forget(&mut self, handle: usize) {
         self.set_timer(handle, None);
         self.shares.note(handle, false);
+        self.giving.on_gone(&handle);
         if let Some(mut conn) = self.conns.remove(&handle) {
             count_moved(&self.parts, &mut conn);
             self.by_path.remove(&conn.path);
@@ -716,76 +732,9 @@ impl<S: Submit> Shard<S> {
     }
 }
 
-/// Adds what a connection has carried to what its peer's others have, and those from the same address.
-fn count_moved(parts: &Parts, conn: &mut Conn) {
-    if let Some(peer) = conn.peer() {
-        let moved = conn.take_moved();
-        let traffic = Traffic {
-            rx_bytes: moved.rx_bytes,
-            tx_bytes: moved.tx_bytes,
-        };
-        parts.totals.carried.add(conn.local_ip(), traffic);
-        parts.totals.peers.add(peer, moved);
-    }
-}
-
-/// Carries what a connection says to the hub and the workers.
-fn tell_all(parts: &Parts, conn: &Conn, said: &mut Vec<Said>) {
-    let path = conn.path;
-    for word in said.drain(..) {
-        let message = match word {
-            Said::Up { peer } => ToHub::PathUp {
-                source: Source { peer, path },
-                remote: conn.remote(),
-                shard: parts.index,
-                rtt: conn.quic.rtt(),
-            },
-            Said::TurnedAway { peer, why } => {
-                add(&parts.totals.refused_connections, 1);
-                tracing::debug!(peer = %peer.short(), remote = %conn.remote(), %why, "a connection was not let in");
-                continue;
-            }
-            Said::Down { end } => ToHub::PathDown { path, end },
-            Said::Ports { peer, ports, nonce } => ToHub::Ports {
-                source: Source { peer, path },
-                ports,
-                nonce,
-            },
-            Said::Addresses { peer, addresses } => ToHub::Addresses {
-                source: Source { peer, path },
-                via: conn.remote(),
-                addresses,
-            },
-            Said::Claim { peer, release, state } => ToHub::Claim {
-                path,
-                peer,
-                release,
-                state,
-            },
-            Said::Have { peer, have } => ToHub::Have { peer, have },
-            Said::Load { peer, load } => ToHub::Load { peer, load },
-            Said::Peers { by, told } => ToHub::Peers { by, told },
-            Said::SawBad { peer, chunk } => ToHub::PeerSawBad { peer, chunk },
-            Said::Pulse { peer, pulse } => ToHub::Pulse {
-                source: Source { peer, path },
-                pulse,
-            },
-            Said::Violation { peer: Some(peer), error } => ToHub::Violation { peer, error },
-            // Nobody to hold it against: the connection is closed, and that is all there is to do.
-            Said::Violation { peer: None, .. } => continue,
-            Said::Ask(AskOutcome::Progress { ask, bytes }) => ToHub::Progress { ask, bytes },
-            Said::Ask(AskOutcome::Refused { ask, refusal }) => ToHub::Refused { ask, refusal },
-            Said::Ask(AskOutcome::Failed { ask, why }) => ToHub::AskFailed { ask, why },
-            Said::Ask(AskOutcome::Arrived { ask, bytes }) => {
-                let PathAsk { ask: id, .. } = ask;
-                let _ = parts.hub.send(ToHub::Arrived { ask: id });
-                // Workers end after the shards.
-                let _ = parts.jobs.send(Job::Land { ask, bytes });
-                continue;
-            }
-        };
-        let _ = parts.hub.send(message);
-    }
+/// How many peers a shard gives a chunk at a time at least, where a node has so many shards.
+fn width_of(shards: usize) -> usize {
+    (GIVING_MIN / shards.max(1)).max(WIDTH_MIN)
 }
 
 /// Whether a socket bound to `local` can send to `remote` at all.

@@ -2,7 +2,7 @@
 //!
 //! Loads are bounded per connection and, by its share, per shard, so that a slow or greedy reader holds a few chunks of memory and no more.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ares_core::chunk::{ChunkId, LEN_UNKNOWN};
 use ares_core::limits::CHUNK_BYTES_MAX;
@@ -39,6 +39,9 @@ pub(super) struct Serving {
     served_bytes: u64,
     /// Asked and not yet handed to QUIC whole.
     queued_bytes: u64,
+    /// Streams with a chunk under way that the peer was given in its turn: from when it is loaded until QUIC has taken it, or the peer all of
+    /// the last.
+    in_turn: BTreeSet<StreamId>,
 }
 
 /// An ask and how far its answer is. One chunk of it at a time is loaded and written; other streams overlap with it.
@@ -120,18 +123,42 @@ impl Serving {
 
     /// The next chunk to bring from the store, if this connection may load more, and whether its peer may have it of others; answered by
     /// `on_loaded`. `ahead_bytes`: what the path
-    /// will soon take; `share_bytes`, at least 1: this connection's part of what its shard may load.
-    pub(super) fn next_load(&mut self, ahead_bytes: u64, share_bytes: u64) -> Option<(StreamId, AskItem, bool)> {
+    /// will soon take; `share_bytes`, at least 1: this connection's part of what its shard may load; `is_turn`: whether its peer may be
+    /// given now what others may have.
+    pub(super) fn next_load(
+        &mut self,
+        ahead_bytes: u64,
+        share_bytes: u64,
+        is_turn: impl FnOnce() -> bool,
+    ) -> Option<(StreamId, AskItem, bool)> {
         let bound = ahead_bytes.clamp(LOADED_BYTES_MIN, LOADED_BYTES_MAX).min(share_bytes);
-        while self.loaded_bytes < bound {
-            let id = self.waiting.pop_front()?;
-            let Some(answer) = self.streams.get_mut(&id) else { continue };
-            let Some(item) = answer.items.pop_front() else { continue };
-            answer.step = Step::Loading;
-            self.loaded_bytes += bytes_of(&item);
-            return Some((id, item, answer.is_of_anyone));
+        if self.loaded_bytes >= bound {
+            return None;
         }
-        None
+        let is_of_anyone = |id: &StreamId| self.streams.get(id).is_some_and(|answer| answer.is_of_anyone);
+        let at = match self.waiting.front() {
+            Some(first) if is_of_anyone(first) && !is_turn() => self.waiting.iter().position(|id| !is_of_anyone(id)),
+            _ => Some(0),
+        };
+        let id = self.waiting.remove(at?)?;
+        let answer = self.streams.get_mut(&id)?;
+        let item = answer.items.pop_front()?;
+        answer.step = Step::Loading;
+        self.loaded_bytes += bytes_of(&item);
+        if answer.is_of_anyone {
+            self.in_turn.insert(id);
+        }
+        Some((id, item, answer.is_of_anyone))
+    }
+
+    /// Whether something is under way that the peer was given in its turn.
+    pub(super) fn is_giving(&self) -> bool {
+        !self.in_turn.is_empty()
+    }
+
+    /// The peer has all of an answer.
+    pub(super) fn on_finished(&mut self, id: StreamId) {
+        self.in_turn.remove(&id);
     }
 
     /// A chunk came from the store, or the reason why not. `bytes` starts at the item's `from`.
@@ -144,6 +171,9 @@ impl Serving {
             Ok(bytes) => AnswerHead::Bytes(bytes.len() as u32),
             Err(refusal) => *refusal,
         };
+        if loaded.is_err() {
+            self.in_turn.remove(&id);
+        }
         if loaded.is_err() && answer.items.is_empty() {
             quic::prefer(quic, id, Precedence::Short);
         }
@@ -158,6 +188,7 @@ impl Serving {
     /// An item's chunk is not here and may be fetched: its stream waits for `on_pulled`. What had better be fetched with it, itself first.
     pub(super) fn on_absent(&mut self, id: StreamId, item: AskItem) -> Vec<AskItem> {
         self.loaded_bytes -= bytes_of(&item);
+        self.in_turn.remove(&id);
         let Some(answer) = self.streams.get_mut(&id) else {
             return Vec::new();
         };
@@ -239,6 +270,7 @@ impl Serving {
             let _ = stream.finish();
             self.streams.remove(&id);
         } else {
+            self.in_turn.remove(&id);
             self.waiting.push_front(id);
         }
     }
@@ -246,6 +278,7 @@ impl Serving {
     /// The requester wants no more of this answer.
     pub(super) fn on_stopped(&mut self, id: StreamId, quic: &mut Connection) {
         self.drop_stream(id, quic);
+        self.in_turn.remove(&id);
         // An answer that QUIC has taken whole is not here any more, but its bytes still wait to be sent.
         let _ = quic.send_stream(id).reset(RESET_ANSWER_DROPPED);
     }
@@ -265,6 +298,7 @@ impl Serving {
             return false;
         };
         self.queued_bytes -= answer.queued_bytes;
+        self.in_turn.remove(&id);
         match answer.step {
             Step::Writing { loaded_bytes, .. } => {
                 self.loaded_bytes -= loaded_bytes;
@@ -325,12 +359,12 @@ mod tests {
         // Load as much as may be loaded; from now on nothing leaves the line by being served.
         for _ in 0..LOADED_BYTES_MAX.div_ceil(u64::from(CHUNK_BYTES_MAX)) {
             ask(&mut serving);
-            assert!(serving.next_load(LOADED_BYTES_MAX, u64::MAX).is_some());
+            assert!(serving.next_load(LOADED_BYTES_MAX, u64::MAX, || true).is_some());
         }
         let loading = serving.streams.len();
         for _ in 0..1000 {
             let id = ask(&mut serving);
-            assert!(serving.next_load(LOADED_BYTES_MAX, u64::MAX).is_none());
+            assert!(serving.next_load(LOADED_BYTES_MAX, u64::MAX, || true).is_none());
             assert!(serving.forget(id));
             assert!(!serving.forget(id), "once");
         }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::net::{ConnState, Flow, Loaded, time_of};
-use crate::scenario::{Fault, Service};
+use crate::scenario::Fault;
 
 /// Bytes of answers brought from the disk for one connection, beyond which no more are: what comes behind them is decided later.
 const LOADED_BYTES: u64 = 256 << 10;
@@ -37,12 +37,26 @@ impl World {
         }
     }
 
-    /// Brings what is asked next, as far as it is soon to be sent.
+    /// Brings what is asked next, as far as it is soon to be sent and it is this flow's turn.
     fn load(&mut self, id: FlowId) {
-        let len = self.scenario.chunk_bytes;
-        while self.flow(id).loaded_bytes() < LOADED_BYTES
-            && let Some(asked) = self.flow(id).asks.pop_front()
-        {
+        self.load_in_turn(id);
+        let (now, sender) = (self.now, self.conn(id.conn).ends[id.side]);
+        while let Some(next) = self.node(sender).giving.poll(now) {
+            self.load_in_turn(next);
+        }
+    }
+
+    fn load_in_turn(&mut self, id: FlowId) {
+        let (now, len) = (self.now, self.scenario.chunk_bytes);
+        let sender = self.conn(id.conn).ends[id.side];
+        while self.flow(id).loaded_bytes() < LOADED_BYTES {
+            let is_of_anyone = self.flow(id).asks.front().is_some_and(|asked| asked.is_of_anyone);
+            let may_give = !is_of_anyone || self.node(sender).giving.may_give(now, id);
+            let asks = &mut self.flow(id).asks;
+            let next = asks.iter().position(|asked| may_give || !asked.is_of_anyone);
+            let Some(asked) = next.and_then(|at| asks.remove(at)) else {
+                break;
+            };
             match self.answer(id, asked) {
                 Answer::Bytes => self.flow(id).loaded.push_back(Loaded {
                     ask: asked.ask,
@@ -54,6 +68,9 @@ impl World {
                 }
                 Answer::Nothing => {}
             }
+        }
+        if self.flow(id).is_idle() {
+            self.node(sender).giving.on_given(&id);
         }
         self.take_turn(id);
     }
@@ -95,7 +112,6 @@ impl World {
 
     /// A flow that can send something gets its turn at the line, or first where the zones meet.
     fn take_turn(&mut self, id: FlowId) {
-        let (service, chunk_bytes) = (self.scenario.service, self.scenario.chunk_bytes);
         let conn = self.conn(id.conn);
         let (sender, is_crossing) = (conn.ends[id.side], conn.is_crossing);
         let flow = &mut conn.flows[id.side];
@@ -104,7 +120,6 @@ impl World {
         }
         flow.is_in_turn = true;
         let has_crossed = flow.has_crossed;
-        let goes_on = service == Service::ChunkByChunk && flow.has_begun(chunk_bytes);
         let zone = self.node(sender).zone();
         match &mut self.crossing {
             Some(crossing) if is_crossing && !has_crossed => {
@@ -112,11 +127,7 @@ impl World {
                 self.cross(zone);
             }
             _ => {
-                let queue = &mut self.node(sender).outlet.queue;
-                match goes_on {
-                    true => queue.push_front(id),
-                    false => queue.push_back(id),
-                }
+                self.node(sender).outlet.queue.push_back(id);
                 self.send(sender);
             }
         }
@@ -170,6 +181,7 @@ impl World {
         let outlet = &mut self.node(sender).outlet;
         outlet.is_busy = false;
         outlet.sent_bytes += u64::from(piece.bytes);
+        self.node(sender).giving.on_bytes(piece.bytes.into());
         if self.is_up(piece.flow) {
             let is_lost = self.rng.below(1_000_000) < self.scenario.loss_ppm as usize;
             match is_lost {
@@ -203,7 +215,10 @@ impl World {
             return;
         }
         self.flow(flow).on_way -= 1;
-        self.take_turn(flow);
+        match self.flow(flow).is_idle() {
+            true => self.load(flow),
+            false => self.take_turn(flow),
+        }
         let conn = self.conn(flow.conn);
         let (sender, receiver) = (conn.ends[flow.side], conn.ends[1 - flow.side]);
         let is_crossing = conn.is_crossing;

@@ -1,0 +1,82 @@
+//! What the connections of a shard have to tell the hub and the workers, and what they have carried.
+
+use ares_core::peer::Source;
+
+use super::Parts;
+use super::asking::Outcome as AskOutcome;
+use super::conn::{Conn, Said};
+use crate::counters::add;
+use crate::figures::Traffic;
+use crate::mailbox::{Job, PathAsk, ToHub};
+
+/// Adds what a connection has carried to what its peer's others have, and those from the same address.
+pub(super) fn count_moved(parts: &Parts, conn: &mut Conn) {
+    if let Some(peer) = conn.peer() {
+        let moved = conn.take_moved();
+        let traffic = Traffic {
+            rx_bytes: moved.rx_bytes,
+            tx_bytes: moved.tx_bytes,
+        };
+        parts.totals.carried.add(conn.local_ip(), traffic);
+        parts.totals.peers.add(peer, moved);
+    }
+}
+
+/// Carries what a connection says to the hub and the workers.
+pub(super) fn tell_all(parts: &Parts, conn: &Conn, said: &mut Vec<Said>) {
+    let path = conn.path;
+    for word in said.drain(..) {
+        let message = match word {
+            Said::Up { peer } => ToHub::PathUp {
+                source: Source { peer, path },
+                remote: conn.remote(),
+                shard: parts.index,
+                rtt: conn.quic.rtt(),
+            },
+            Said::TurnedAway { peer, why } => {
+                add(&parts.totals.refused_connections, 1);
+                tracing::debug!(peer = %peer.short(), remote = %conn.remote(), %why, "a connection was not let in");
+                continue;
+            }
+            Said::Down { end } => ToHub::PathDown { path, end },
+            Said::Ports { peer, ports, nonce } => ToHub::Ports {
+                source: Source { peer, path },
+                ports,
+                nonce,
+            },
+            Said::Addresses { peer, addresses } => ToHub::Addresses {
+                source: Source { peer, path },
+                via: conn.remote(),
+                addresses,
+            },
+            Said::Claim { peer, release, state } => ToHub::Claim {
+                path,
+                peer,
+                release,
+                state,
+            },
+            Said::Have { peer, have } => ToHub::Have { peer, have },
+            Said::Load { peer, load } => ToHub::Load { peer, load },
+            Said::Peers { by, told } => ToHub::Peers { by, told },
+            Said::SawBad { peer, chunk } => ToHub::PeerSawBad { peer, chunk },
+            Said::Pulse { peer, pulse } => ToHub::Pulse {
+                source: Source { peer, path },
+                pulse,
+            },
+            Said::Violation { peer: Some(peer), error } => ToHub::Violation { peer, error },
+            // Nobody to hold it against: the connection is closed, and that is all there is to do.
+            Said::Violation { peer: None, .. } => continue,
+            Said::Ask(AskOutcome::Progress { ask, bytes }) => ToHub::Progress { ask, bytes },
+            Said::Ask(AskOutcome::Refused { ask, refusal }) => ToHub::Refused { ask, refusal },
+            Said::Ask(AskOutcome::Failed { ask, why }) => ToHub::AskFailed { ask, why },
+            Said::Ask(AskOutcome::Arrived { ask, bytes }) => {
+                let PathAsk { ask: id, .. } = ask;
+                let _ = parts.hub.send(ToHub::Arrived { ask: id });
+                // Workers end after the shards.
+                let _ = parts.jobs.send(Job::Land { ask, bytes });
+                continue;
+            }
+        };
+        let _ = parts.hub.send(message);
+    }
+}

@@ -34,6 +34,9 @@ pub(crate) struct Args {
     /// Ways to mount, as `ares mount --passthrough` names them.
     #[arg(long, default_value = "auto,never", value_delimiter = ',')]
     ways: Vec<String>,
+    /// Transports of each of them, as `ares mount --transport` names them.
+    #[arg(long, default_value = "dev", value_delimiter = ',')]
+    transports: Vec<String>,
     /// Append one JSON line per run to this file.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -101,8 +104,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         fs::copy(release.join(name(n)), copy.join(name(n))).map_err(io("cannot copy to", &copy))?;
     }
     // What each way mounts, and the disk itself as the last column.
-    let mounts = args
-        .ways
+    let ways = ways(args);
+    let mounts = ways
         .iter()
         .map(|way| mount(reader, &link, way, args))
         .collect::<Result<Vec<_>>>()?;
@@ -119,7 +122,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 }
                 let figure = measure(dir, args)?;
                 row[column].push(figure);
-                let way = args.ways.get(column).map_or("disk", String::as_str);
+                let way = ways.get(column).map_or_else(|| "disk".to_owned(), Way::name);
                 report.row(&json!({"row": "reads", "run": run, "bytes": args.size, "files": args.files, "what": what, "way": way, "figure": figure}));
             }
         }
@@ -131,10 +134,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "\n{} x {} bytes, held, store and copy on one disk, median of {} (min-max)",
         args.files, args.size, args.runs
     );
-    let ways = args
-        .ways
-        .iter()
-        .flat_map(|way| [format!("passthrough {way}"), "/ disk".to_owned()]);
+    let ways = ways.iter().flat_map(|way| [way.name(), "/ disk".to_owned()]);
     let mut rows = vec![
         ["".to_owned()]
             .into_iter()
@@ -161,12 +161,41 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// How one mount is mounted.
+struct Way {
+    passthrough: String,
+    transport: String,
+}
+
+impl Way {
+    fn name(&self) -> String {
+        format!("passthrough {}, {}", self.passthrough, self.transport)
+    }
+
+    fn state(&self, home: &Path) -> PathBuf {
+        home.join(format!("state-{}-{}", self.passthrough, self.transport))
+    }
+}
+
+fn ways(args: &Args) -> Vec<Way> {
+    let of = |passthrough: &String| {
+        let passthrough = passthrough.clone();
+        args.transports.iter().map(move |transport| Way {
+            passthrough: passthrough.clone(),
+            transport: transport.clone(),
+        })
+    };
+    args.ways.iter().flat_map(of).collect()
+}
+
 /// A mount with a store of its own that holds everything.
-fn mount(reader: &Node, link: &str, way: &str, args: &Args) -> Result<Mounted> {
-    let node = reader.with_state(state(reader.dir(), way));
-    let dir = reader.dir().join(format!("mounted-{way}"));
+fn mount(reader: &Node, link: &str, way: &Way, args: &Args) -> Result<Mounted> {
+    let node = reader.with_state(way.state(reader.dir()));
+    let Way { passthrough, transport } = way;
+    let dir = reader.dir().join(format!("mounted-{passthrough}-{transport}"));
     fs::create_dir(&dir).map_err(io("cannot make", &dir))?;
-    let mounted = Mounted::with(&node, link, &dir, &[&format!("--passthrough={way}")]);
+    let how = [format!("--passthrough={passthrough}"), format!("--transport={transport}")];
+    let mounted = Mounted::with(&node, link, &dir, &how.each_ref().map(String::as_str));
     each(&dir, args)?;
     Ok(mounted)
 }
@@ -180,8 +209,8 @@ fn name(n: usize) -> String {
 fn drop_caches(dir: &Path, home: &Path, args: &Args) -> Result<()> {
     rustix::fs::sync();
     let mut paths: Vec<PathBuf> = (0..args.files).map(|n| dir.join(name(n))).collect();
-    for way in &args.ways {
-        let blobs = state(home, way).join("data/blobs");
+    for way in ways(args) {
+        let blobs = way.state(home).join("data/blobs");
         for entry in fs::read_dir(&blobs).map_err(io("cannot list", &blobs))?.flatten() {
             let files = fs::read_dir(entry.path()).map_err(io("cannot list", &blobs))?;
             paths.extend(files.flatten().map(|file| file.path()));
@@ -192,10 +221,6 @@ fn drop_caches(dir: &Path, home: &Path, args: &Args) -> Result<()> {
         rustix::fs::fadvise(&file, 0, None, Advice::DontNeed).map_err(|e| io("cannot drop the pages of", &path)(e.into()))?;
     }
     Ok(())
-}
-
-fn state(home: &Path, way: &str) -> PathBuf {
-    home.join(format!("state-{way}"))
 }
 
 /// MB/s of reading the one file from its start to its end, 1 MiB at a time.

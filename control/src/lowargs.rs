@@ -214,6 +214,9 @@ pub(crate) struct MountArgs {
     /// Whether the kernel reads files that are held whole by itself; auto: where the release's files are large
     #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
     pub(crate) passthrough: When,
+    /// How the kernel is spoken with; fuser: by another program's hand, which cannot be interrupted while it waits
+    #[arg(long, value_enum, value_name = "WAY", default_value = "dev")]
+    pub(crate) transport: Way,
     /// Set by --detach on the process it starts; not for people.
     #[arg(long, hide = true)]
     pub(crate) detached_child: bool,
@@ -225,6 +228,13 @@ pub(crate) enum When {
     Auto,
     Always,
     Never,
+}
+
+/// How the kernel is spoken with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Way {
+    Dev,
+    Fuser,
 }
 
 /// `ares umount`
@@ -347,6 +357,7 @@ mod tests {
             "ares get ares:abc out --force --no-progress",
             "ares get ares:abc --discard --json",
             "ares mount ares:abc /mnt --detach --allow-other --patience 500ms --passthrough never",
+            "ares mount ares:abc /mnt --transport fuser",
             "ares umount -z /mnt",
             "ares ls -l ares:abc/dir",
             "ares cat ares:abc/file -vv",

@@ -15,6 +15,10 @@ pub(crate) enum Failure {
     Unreadable,
     /// The entry has no such extended attribute.
     NoAttribute,
+    /// The value is longer than the asker has room for.
+    NoRoom,
+    /// Whoever asked was sent a signal.
+    Interrupted,
     /// A release never changes.
     ReadOnly,
     /// Nothing of ours: the kernel must not ask again.
@@ -31,6 +35,8 @@ impl Failure {
             Self::Stale => libc::ESTALE,
             Self::Unreadable => libc::EIO,
             Self::NoAttribute => libc::ENODATA,
+            Self::NoRoom => libc::ERANGE,
+            Self::Interrupted => libc::EINTR,
             Self::ReadOnly => libc::EROFS,
             Self::Unknown => libc::ENOSYS,
         }

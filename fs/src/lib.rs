@@ -1,7 +1,7 @@
 //! The read-only view of a release as a FUSE filesystem. A machine turns requests into replies or fetches; `mount` alone does I/O.
 //!
 //! ```text
-//! kernel ── mount::session ──> machine ──> view (what is where in the manifest), lookahead (what comes next), cache
+//! kernel ── mount::{device, fallback} (transports) ── mount::session ──> machine ──> view (what is where in the manifest), lookahead (what comes next), cache
 //!                 │               └── Fetch ──> Source::chunk ──> store or swarm (control joins them)
 //!                 ├── opens (who has what open) ──> Source::backing ──> the kernel reads a whole file itself
 //!                 └── mount::{place, attach}: where, how, and how it ends
@@ -26,5 +26,5 @@ mod view;
 
 pub use figures::{Figures, Op};
 pub use mount::{Ended, FSTYPE, Mount, MountError, UnmountError, Unmounted, stale};
-pub use options::{Access, Cover, MountOptions, Passthrough};
-pub use source::{Backing, Reply, Source};
+pub use options::{Access, Cover, MountOptions, Passthrough, Transport};
+pub use source::{Backing, Fetching, Reply, Source};

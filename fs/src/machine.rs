@@ -20,6 +20,7 @@ use ares_core::time::Instant;
 use bytes::Bytes;
 
 use self::step::{Fault, Step, place};
+use crate::Fetching;
 use crate::cache::Cache;
 use crate::errno::Failure;
 use crate::inode::{Attr, Inodes, Kind};
@@ -55,6 +56,8 @@ pub(crate) enum Action<T> {
         /// What.
         want: Want,
     },
+    /// Nobody waits for this fetch any more.
+    LetGo(Fetching),
 }
 
 /// One `Action::Fetch`.
@@ -106,7 +109,8 @@ struct Job<T> {
 struct Flight {
     class: Class,
     bytes: u32,
-    calls: Vec<CallId>,
+    /// Not ended yet, each with what the source calls it.
+    calls: Vec<(CallId, Option<Fetching>)>,
     /// When the last of its calls must have been answered.
     until: Instant,
     waiters: Vec<JobId>,
@@ -152,6 +156,36 @@ impl<T> Machine<T> {
         self.run(now, job);
     }
 
+    /// A `Fetch` has begun: the source calls it so. It may have ended already.
+    pub(crate) fn on_fetching(&mut self, call: CallId, chunk: ChunkId, fetching: Fetching) {
+        let calls = self.flights.get_mut(&chunk).map(|flight| &mut flight.calls);
+        match calls.and_then(|calls| calls.iter_mut().find(|(known, _)| *known == call)) {
+            Some((_, known)) => *known = Some(fetching),
+            None => self.actions.push_back(Action::LetGo(fetching)),
+        }
+    }
+
+    /// Whoever waits for the request that `is_it` knows wants it no more: it ends, and so does what was fetched for nobody else. `false` where
+    /// there is none.
+    pub(crate) fn on_interrupt(&mut self, is_it: impl Fn(&T) -> bool) -> bool {
+        let Some(id) = self.jobs.iter().find_map(|(&id, job)| is_it(&job.to).then_some(id)) else {
+            return false;
+        };
+        let Some(job) = self.take_job(id) else { return false };
+        for chunk in &job.waits {
+            let is_wanted = |flight: &Flight| flight.waiters.iter().any(|waiter| self.jobs.contains_key(waiter));
+            if !self.flights.get(chunk).is_some_and(is_wanted)
+                && let Some(flight) = self.land(*chunk)
+            {
+                let fetching = flight.calls.into_iter().filter_map(|(_, fetching)| fetching);
+                self.actions.extend(fetching.map(Action::LetGo));
+            }
+        }
+        let reply = Reply::Failed(Failure::Interrupted);
+        self.actions.push_back(Action::Answer { to: job.to, reply });
+        true
+    }
+
     /// A `Fetch` ended.
     pub(crate) fn on_fetched(&mut self, now: Instant, call: CallId, chunk: ChunkRef, result: Result<Bytes, FetchError>) {
         let result = match result {
@@ -179,7 +213,7 @@ impl<T> Machine<T> {
             let mut orphans = Vec::new();
             for chunk in &job.waits {
                 if self.flights.get(chunk).is_some_and(|flight| flight.until <= now) {
-                    orphans.extend(self.land(*chunk));
+                    orphans.extend(self.land_for(*chunk));
                 }
             }
             for orphan in orphans {
@@ -357,7 +391,7 @@ impl<T> Machine<T> {
             flight.class = class;
         }
         flight.until = flight.until.max(now + patience);
-        flight.calls.push(call);
+        flight.calls.push((call, None));
         self.actions.push_back(Action::Fetch { call, want });
     }
 
@@ -367,19 +401,22 @@ impl<T> Machine<T> {
     }
 
     /// Takes a chunk off the list of those under way.
-    fn land(&mut self, chunk: ChunkId) -> Vec<JobId> {
-        let Some(flight) = self.flights.remove(&chunk) else {
-            return Vec::new();
-        };
+    fn land(&mut self, chunk: ChunkId) -> Option<Flight> {
+        let flight = self.flights.remove(&chunk)?;
         if flight.class > Class::Deadline {
             self.bulk_bytes -= u64::from(flight.bytes);
         }
-        flight.waiters
+        Some(flight)
+    }
+
+    /// As `land`; who waited for it.
+    fn land_for(&mut self, chunk: ChunkId) -> Vec<JobId> {
+        self.land(chunk).map(|flight| flight.waiters).unwrap_or_default()
     }
 
     fn on_chunk(&mut self, now: Instant, id: ChunkId, bytes: Bytes) {
         self.failed.remove(&id);
-        let waiters = self.land(id);
+        let waiters = self.land_for(id);
         self.chunks.insert(id, bytes.clone(), bytes.len() as u64);
         for waiter in waiters {
             let Some(job) = self.jobs.get_mut(&waiter) else { continue };
@@ -396,7 +433,7 @@ impl<T> Machine<T> {
         let Some(flight) = self.flights.get_mut(&chunk.id) else {
             return;
         };
-        let Some(at) = flight.calls.iter().position(|&known| known == call) else {
+        let Some(at) = flight.calls.iter().position(|&(known, _)| known == call) else {
             return;
         };
         flight.calls.remove(at);
@@ -405,7 +442,7 @@ impl<T> Machine<T> {
         }
         // Only a call that had less time than its waiters is worth another one; any other answer is final.
         let expired = flight.until <= now + margin && matches!(outcome, Outcome::Failed(FetchError::Deadline { .. }));
-        let waiters = self.land(chunk.id);
+        let waiters = self.land_for(chunk.id);
         if waiters.is_empty() {
             tracing::debug!(chunk = ?chunk.id, %outcome, "reading ahead failed");
             return;

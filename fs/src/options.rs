@@ -22,6 +22,8 @@ pub struct MountOptions {
     pub threads: usize,
     /// Whether the kernel reads whole files by itself.
     pub passthrough: Passthrough,
+    /// How requests and answers go between the kernel and us.
+    pub transport: Transport,
     /// Bytes of content chunks kept in memory for reads that come soon: what the kernel asks for is smaller than a chunk.
     pub cache_bytes: u64,
     /// Where it is counted what the kernel asks, maybe together with other mounts.
@@ -38,6 +40,15 @@ pub enum Passthrough {
     Always,
     /// Not at all.
     Never,
+}
+
+/// How requests and answers go between the kernel and us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// By reading and writing /dev/fuse.
+    Device,
+    /// The same as the crate `fuser` does it: whoever waits for bytes cannot be interrupted.
+    Fuser,
 }
 
 /// Who may look into a mount.
@@ -68,6 +79,7 @@ impl Default for MountOptions {
             patience: Duration::from_secs(30),
             threads: 2,
             passthrough: Passthrough::WherePays,
+            transport: Transport::Device,
             cache_bytes: 64 << 20,
             figures: Arc::default(),
         }

@@ -10,10 +10,17 @@ use bytes::Bytes;
 /// Takes the answer to a `Source::chunk` call: the chunk's verified bytes (all of it), or why there are none. Called once, from any thread.
 pub type Reply = Box<dyn FnOnce(Result<Bytes, FetchError>) + Send>;
 
+/// A fetch under way, by whatever number the source knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fetching(pub u64);
+
 /// Where chunk bytes come from: the local store, else the swarm.
 pub trait Source: Send + Sync + 'static {
     /// Starts to get one chunk and returns at once. `reply` is called exactly once, at the latest when `want.patience` has passed.
-    fn chunk(&self, want: Want, reply: Reply);
+    fn chunk(&self, want: Want, reply: Reply) -> Fetching;
+
+    /// Nobody waits for that any more. It may have ended already; if not, its `reply` is still called.
+    fn let_go(&self, fetching: Fetching);
 
     /// Whether the chunk can be had without the network.
     fn is_held(&self, want: &Want) -> bool;

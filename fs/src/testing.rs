@@ -1,6 +1,7 @@
 //! Trees to publish and a source to take them from, for the tests.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use ares_core::manifest::{
 use ares_core::swarm::Want;
 use bytes::Bytes;
 
-use crate::{Backing, Reply, Source};
+use crate::{Backing, Fetching, Reply, Source};
 
 /// What a release is made of.
 #[derive(Clone, Debug)]
@@ -177,6 +178,8 @@ pub(crate) struct MemorySource {
     waiting: Mutex<Vec<Reply>>,
     /// Files of blobs that are whole.
     whole: Mutex<HashMap<ChunkId, Arc<std::fs::File>>>,
+    /// Fetches that are never answered and were let go of.
+    let_go: AtomicU64,
     /// Counts leases.
     lent: Arc<()>,
     /// Answers later, from other threads; `None` answers at once, from within the call.
@@ -191,6 +194,7 @@ impl MemorySource {
             stuck: Mutex::default(),
             waiting: Mutex::default(),
             whole: Mutex::default(),
+            let_go: AtomicU64::new(0),
             lent: Arc::default(),
             later: None,
         })
@@ -211,6 +215,7 @@ impl MemorySource {
             stuck: Mutex::default(),
             waiting: Mutex::default(),
             whole: Mutex::default(),
+            let_go: AtomicU64::new(0),
             lent: Arc::default(),
             later: Some(later),
         })
@@ -226,9 +231,19 @@ impl MemorySource {
         };
     }
 
+    /// Fetches that were never answered and that nobody wants any more.
+    pub(crate) fn stuck_let_go(&self) -> u64 {
+        self.let_go.load(Ordering::Relaxed)
+    }
+
     /// Backing files lent and not given back.
     pub(crate) fn lent(&self) -> usize {
         Arc::strong_count(&self.lent) - 1
+    }
+
+    /// From now on does not answer at all.
+    pub(crate) fn stick_all(&self) {
+        self.stuck.lock().expect("no panic").extend(self.chunks.keys());
     }
 
     /// From now on does not answer for chunks of this file; any file above the packing limit.
@@ -241,15 +256,22 @@ impl MemorySource {
 }
 
 impl Source for MemorySource {
-    fn chunk(&self, want: Want, reply: Reply) {
+    fn chunk(&self, want: Want, reply: Reply) -> Fetching {
         if self.stuck.lock().expect("no panic").contains(&want.chunk.id) {
             self.waiting.lock().expect("no panic").push(reply);
-            return;
+            return Fetching(0);
         }
         let bytes = self.chunks[&want.chunk.id].clone();
         match &self.later {
             None => reply(Ok(bytes)),
             Some(later) => later.send((bytes, reply)).expect("the answering thread"),
+        }
+        Fetching(1)
+    }
+
+    fn let_go(&self, fetching: Fetching) {
+        if fetching == Fetching(0) {
+            self.let_go.fetch_add(1, Ordering::Relaxed);
         }
     }
 

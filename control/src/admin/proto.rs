@@ -123,6 +123,16 @@ pub(crate) enum Passthrough {
     Never,
 }
 
+/// How a mount speaks with the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Transport {
+    /// Over /dev/fuse.
+    Dev,
+    /// The same, by the crate `fuser`.
+    Fuser,
+}
+
 /// How hard a mount is taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -200,6 +210,7 @@ pub(crate) enum Request {
         stay: Stay,
         audience: Audience,
         passthrough: Passthrough,
+        transport: Transport,
         patience_ms: u64,
         name: Option<String>,
     },

@@ -11,10 +11,12 @@ use serde_json::json;
 
 use super::{Context, mount_point, parse_link, unexpected};
 use crate::admin::client::Client;
-use crate::admin::proto::{Audience, Event, Force, Gone, Outcome, Passthrough, Raw, Request, SharedSink, Sink, Stay, WireLink};
+use crate::admin::proto::{
+    Audience, Event, Force, Gone, Outcome, Passthrough, Raw, Request, SharedSink, Sink, Stay, Transport, WireLink,
+};
 use crate::daemon::Role;
 use crate::error::{Failure, Kind};
-use crate::lowargs::{MountArgs, When};
+use crate::lowargs::{MountArgs, Way, When};
 use crate::render;
 use crate::unmount::{MOUNTINFO, fstype_at};
 
@@ -50,6 +52,10 @@ fn request(context: &Context, args: &MountArgs, link: WireLink, dir: &Path, stay
             When::Auto => Passthrough::Auto,
             When::Always => Passthrough::Always,
             When::Never => Passthrough::Never,
+        },
+        transport: match args.transport {
+            Way::Dev => Transport::Dev,
+            Way::Fuser => Transport::Fuser,
         },
         patience_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
         name: args.name.clone(),
@@ -143,6 +149,9 @@ fn in_background(context: &Context, args: &MountArgs, dir: &Path) -> Result<(), 
     }
     if let Some(when) = args.passthrough.to_possible_value() {
         child.arg(format!("--passthrough={}", when.get_name()));
+    }
+    if let Some(way) = args.transport.to_possible_value() {
+        child.arg(format!("--transport={}", way.get_name()));
     }
     if let Some(patience) = args.patience {
         child.arg("--patience").arg(format!("{}ms", patience.as_millis()));

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId, VerifiedChunk};
 use ares_core::swarm::{BlobPlace, Class, FetchError, Unreached, Want};
-use ares_fs::{Backing, Reply, Source};
+use ares_fs::{Backing, Fetching, Reply, Source};
 use ares_node::Handle;
+use ares_node::api::WantId;
 use ares_node::store::{Dest, Lent, Taken};
 use bytes::Bytes;
 
@@ -132,9 +133,14 @@ impl NodeSource {
 }
 
 impl Source for NodeSource {
-    fn chunk(&self, mut want: Want, reply: Reply) {
+    fn chunk(&self, mut want: Want, reply: Reply) -> Fetching {
         want.release = self.release;
-        self.handle.fetch(want, reply);
+        let WantId(id) = self.handle.fetch(want, reply);
+        Fetching(id)
+    }
+
+    fn let_go(&self, Fetching(id): Fetching) {
+        self.handle.cancel(WantId(id));
     }
 
     fn is_held(&self, want: &Want) -> bool {

@@ -52,6 +52,7 @@ pub(crate) fn run(
             stay,
             audience,
             passthrough,
+            transport,
             patience_ms,
             name,
         } => {
@@ -61,6 +62,7 @@ pub(crate) fn run(
                 stay,
                 audience,
                 passthrough,
+                transport,
                 patience: std::time::Duration::from_millis(patience_ms),
                 name,
             };

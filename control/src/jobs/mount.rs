@@ -8,7 +8,7 @@ use ares_core::link::Link;
 use ares_core::manifest::EntryKind;
 use ares_fs::{Access, Ended, Mount, MountOptions};
 
-use crate::admin::proto::{Audience, Event, Force, Outcome, Passthrough, Raw, SharedSink, Stay};
+use crate::admin::proto::{Audience, Event, Force, Outcome, Passthrough, Raw, SharedSink, Stay, Transport};
 use crate::cancel::Cancel;
 use crate::daemon::{NodeSource, Role, Shared};
 use crate::error::{Failure, Kind};
@@ -25,6 +25,7 @@ pub(super) struct Ask {
     pub(super) stay: Stay,
     pub(super) audience: Audience,
     pub(super) passthrough: Passthrough,
+    pub(super) transport: Transport,
     pub(super) patience: Duration,
     pub(super) name: Option<String>,
 }
@@ -107,6 +108,10 @@ fn start(daemon: &Shared, ask: &Ask, cancel: &Cancel) -> Result<Mount, Failure> 
             Passthrough::Auto => ares_fs::Passthrough::WherePays,
             Passthrough::Always => ares_fs::Passthrough::Always,
             Passthrough::Never => ares_fs::Passthrough::Never,
+        },
+        transport: match ask.transport {
+            Transport::Dev => ares_fs::Transport::Device,
+            Transport::Fuser => ares_fs::Transport::Fuser,
         },
         patience: ask.patience,
         figures: Arc::clone(&daemon.fuse),

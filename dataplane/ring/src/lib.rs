@@ -24,6 +24,7 @@
 mod buffer;
 mod file;
 mod flight;
+pub mod fuse;
 mod msg;
 mod op;
 pub mod probe;

@@ -16,8 +16,10 @@ struct Rig {
     asked: u32,
     answers: BTreeMap<u32, Reply>,
     fetches: Vec<(CallId, Want)>,
-    /// Every want ever.
+    /// Every want ever; a fetch is called by its place here.
     wants: Vec<Want>,
+    /// Fetches that nobody wants any more.
+    let_go: Vec<u64>,
 }
 
 impl Rig {
@@ -41,6 +43,7 @@ impl Rig {
             answers: BTreeMap::new(),
             fetches: Vec::new(),
             wants: Vec::new(),
+            let_go: Vec::new(),
         }
     }
 
@@ -57,9 +60,12 @@ impl Rig {
             match action {
                 Action::Answer { to, reply } => assert!(self.answers.insert(to, reply).is_none(), "answered twice"),
                 Action::Fetch { call, want } => {
+                    let fetching = Fetching(self.wants.len() as u64);
+                    self.machine.on_fetching(call, want.chunk.id, fetching);
                     self.fetches.push((call, want));
                     self.wants.push(want);
                 }
+                Action::LetGo(Fetching(place)) => self.let_go.push(place),
             }
         }
     }
@@ -438,6 +444,37 @@ fn a_source_that_gives_up_ends_the_read_with_its_reason_and_may_be_asked_again()
     assert_eq!(rig.failed(asked), Some(Failure::Unreadable));
     rig.pass(FAILED_FOR);
     assert_eq!(rig.read(a, 0, 70_000).len(), 70_000);
+}
+
+#[test]
+fn whoever_is_interrupted_waits_no_more_and_takes_along_what_nobody_else_wants() {
+    let mut rig = Rig::of(&dir([("big", noise(1 << 20, 3)), ("other", noise(1 << 20, 4))]));
+    let ino = rig.lookup(ROOT, b"big").expect("there").ino;
+    let other = rig.lookup(ROOT, b"other").expect("there").ino;
+    let read = |ino| Request::Read { ino, offset: 0, len: 1 };
+    let (first, second, third) = (rig.ask(read(ino)), rig.ask(read(ino)), rig.ask(read(other)));
+    let interrupt = |rig: &mut Rig, asked: u32| {
+        let was = rig.machine.on_interrupt(|&to| to == asked);
+        rig.collect();
+        was
+    };
+    assert!(interrupt(&mut rig, first));
+    assert_eq!(rig.failed(first), Some(Failure::Interrupted));
+    assert_eq!((rig.failed(second), rig.let_go.len()), (None, 0), "the other one waits on");
+    assert!(!interrupt(&mut rig, first), "it is over");
+    assert!(interrupt(&mut rig, second));
+    assert_eq!(rig.failed(second), Some(Failure::Interrupted));
+    let gone = rig.let_go.iter().map(|&place| rig.wants[place as usize]);
+    assert!(gone.clone().any(|want| want.class == Class::Deadline));
+    let chunk = gone.map(|want| want.chunk).next().expect("one was let go");
+    assert!(rig.let_go.iter().all(|&place| rig.wants[place as usize].chunk == chunk));
+    assert_eq!(rig.failed(third), None, "another file");
+    assert!(rig.machine.longest_wait(rig.now) == Duration::ZERO && rig.machine.deadline().is_some());
+    // What comes all the same is no harm, and who asks again is served.
+    rig.deliver();
+    assert_eq!(rig.read(ino, 0, 1).len(), 1);
+    assert!(matches!(rig.answers.remove(&third), Some(Reply::Data(_))));
+    assert_eq!(rig.machine.deadline(), None, "nobody waits");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Mounts and unmounts: mount(2) where we may, else the set-uid helper fusermount3. Never decides where or what.
 //!
-//! fuser could mount as well. It is not used for it because its unmounting goes by the directory's name alone and may hit what
+//! The crate fuser could mount as well. It is not used for it because its unmounting goes by the directory's name alone and may hit what
 //! somebody else mounted there later, because it turns names that are not UTF-8 into others, and because its errors do not say
 //! which of device, helper, configuration and mount point was at fault.
 //!
@@ -53,12 +53,8 @@ pub(super) fn attach(dir: &Path, source: &str, access: Access) -> Result<OwnedFd
     }
 }
 
-/// Whether worker threads can get a connection of their own: they open the device anew for it.
-pub(super) fn device_opens() -> bool {
-    open_device().is_ok()
-}
-
-fn open_device() -> io::Result<OwnedFd> {
+/// A descriptor that is not connected yet.
+pub(super) fn open_device() -> io::Result<OwnedFd> {
     Ok(std::fs::OpenOptions::new().read(true).write(true).open(DEVICE)?.into())
 }
 

@@ -1,13 +1,19 @@
 //! A release mounted on a directory, from the mount to its end. All I/O of this crate is in here: system calls, the helper
 //! program, threads, the clock.
 
+mod answer;
 mod attach;
+mod device;
 mod error;
+mod fallback;
 mod info;
 mod place;
 mod session;
+mod wire;
 
 use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -15,12 +21,11 @@ use std::time::Duration;
 
 use ares_core::chunk::{ReleaseId, VerifiedChunk};
 use ares_core::manifest::{Name, Root};
-use fuser::SessionACL;
 
 pub use self::error::{MountError, UnmountError};
 pub use self::place::{FSTYPE, stale};
 use crate::machine::Settings;
-use crate::{MountOptions, Source};
+use crate::{MountOptions, Source, Transport};
 
 /// How far the kernel reads ahead of a sequential reader, in KiB, where we may say so.
 const READAHEAD_KIB: u32 = 4096;
@@ -88,22 +93,12 @@ impl Mount {
         started
     }
 
-    fn serve(
-        dir: &Path,
-        options: &MountOptions,
-        connection: std::os::fd::OwnedFd,
-        shared: Arc<session::Shared>,
-    ) -> Result<Self, MountError> {
+    fn serve(dir: &Path, options: &MountOptions, connection: OwnedFd, shared: Arc<session::Shared>) -> Result<Self, MountError> {
         let failed = |error| MountError::Session { dir: dir.into(), error };
         let device = info::at(dir)
             .filter(|line| line.fstype == place::FSTYPE)
             .map(|line| line.device);
-        let mut config = fuser::Config::default();
-        config.n_threads = Some(options.threads.max(1));
-        config.clone_fd = attach::device_opens();
-        // Who may look in is checked by the kernel; fuser's own check knows less.
-        let session = fuser::Session::from_fd(session::Session(shared.clone()), connection, SessionACL::All, config);
-        let session = session.map_err(failed)?;
+        let session = Session::greet(&shared, connection, options).map_err(failed)?;
         let life = Arc::new(Life::default());
         let worker = shared.clone();
         thread::Builder::new()
@@ -112,7 +107,7 @@ impl Mount {
             .map_err(failed)?;
         let (end, last) = (life.clone(), shared.clone());
         let spawned = thread::Builder::new().name("ares-fs".into()).spawn(move || {
-            let ended = match session.run() {
+            let ended = match session.run(&last) {
                 Ok(()) => Ended::Unmounted,
                 Err(error) => Ended::Lost(format!("the FUSE connection failed: {error}")),
             };
@@ -184,7 +179,7 @@ impl Mount {
         }
         match attach::detach_idle(&dir) {
             Ok(()) => Ok(self.part(Unmounted::Idle)),
-            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
                 tracing::info!(dir = %dir.display(), "unmounting although it is in use");
                 self.shared.close();
                 match attach::detach_busy(&dir, minor) {
@@ -230,6 +225,30 @@ impl fmt::Debug for Mount {
             .field("dir", &self.dir)
             .field("ended", &self.ended())
             .finish_non_exhaustive()
+    }
+}
+
+/// A connection whose first words are said.
+enum Session {
+    Device(device::Channel, usize),
+    Fuser(fuser::Session<fallback::Session>),
+}
+
+impl Session {
+    fn greet(shared: &Arc<session::Shared>, connection: OwnedFd, options: &MountOptions) -> io::Result<Self> {
+        let threads = options.threads.max(1);
+        Ok(match options.transport {
+            Transport::Device => Self::Device(device::greet(shared, connection)?, threads),
+            Transport::Fuser => Self::Fuser(fallback::greet(shared, connection, threads)?),
+        })
+    }
+
+    /// Answers requests until the connection is over.
+    fn run(self, shared: &Arc<session::Shared>) -> io::Result<()> {
+        match self {
+            Self::Device(channel, threads) => device::serve(shared, channel, threads),
+            Self::Fuser(session) => session.run(),
+        }
     }
 }
 

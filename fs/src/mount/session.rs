@@ -3,47 +3,34 @@
 //! Threads that take the kernel's requests never wait for bytes, and threads that bring chunks only leave them in the inbox: they
 //! have a network to serve. Answers that took a chunk are given by one worker, which keeps the deadlines too.
 
-use std::cell::{Cell, RefCell};
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::cell::Cell;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use ares_core::chunk::ChunkRef;
-use ares_core::manifest::{Mtime, Name, Root};
+use ares_core::manifest::{Name, Root};
 use ares_core::swarm::FetchError;
 use ares_core::time::Instant;
 use bytes::Bytes;
-use fuser::{
-    AccessFlags, BackingId, BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
-    Generation, INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
-    TimeOrNow, WriteFlags,
-};
 
+use super::answer::{Answer, Backing, Page, To};
+use super::wire::{Ask, Forgets, Line, Owner};
 use crate::errno::Failure;
 use crate::figures::{Figures, Op};
-use crate::inode::{Attr, AttrKind};
+use crate::inode::Attr;
 use crate::machine::{Action, CallId, Machine, Settings};
 use crate::opens::{How, Opens};
-use crate::request::{self, BLOCK_BYTES, Listing, Reply, Request};
+use crate::request::{self, Listing, Reply, Request};
 use crate::{MountOptions, Passthrough, Source};
 
-/// How long the kernel may keep what it was told. A release never changes: a day, so that a mistake of ours does not live for ever.
-const TTL: Duration = Duration::from_secs(24 * 60 * 60);
-/// Largest request, in bytes. Larger ones are slower: see the measurements in the design.
-const REQUEST_BYTES_MAX: u32 = 512 << 10;
-/// Reads ahead of readers that the kernel may have waiting at us. Enough for four stuck readers with 4 MiB each in 128 KiB pieces.
-const BACKGROUND_MAX: u16 = 128;
 /// Bytes that the files of a release must have on average for opens to be told to us. Being told of one costs 50 to 70 us at every open. A
 /// MiB that the kernel reads by itself is read in 0.25 ms and not in 1.2 ms the first time, and as fast as ever when it is read again.
 const PASSTHROUGH_MEAN_BYTES_MIN: u64 = 1 << 20;
-/// The backing files we hand over lie on a plain filesystem, so that an overlay may lie on us.
-const STACK_DEPTH_MAX: u32 = 1;
-/// An inode number means the same for ever.
-const GENERATION: Generation = Generation(0);
+/// Interrupts remembered that came for a request which nobody waits with: it was answered meanwhile, or another thread has it and has not
+/// come so far yet. The kernel does not tell twice.
+const EARLY_MAX: usize = 256;
 
 /// What all threads of a mount share.
 pub(super) struct Shared {
@@ -58,12 +45,13 @@ pub(super) struct Shared {
     /// Whether the kernel is to tell us. Once it was told not to, it never does again.
     told_of_opens: AtomicBool,
     started: std::time::Instant,
-    user: u32,
-    group: u32,
+    owner: Owner,
 }
 
 struct State {
     machine: Machine<Call>,
+    /// Requests that were interrupted and are not known, the latest last.
+    early: VecDeque<u64>,
     /// The worker sleeps without a deadline and must be woken for the next one.
     idle: bool,
 }
@@ -86,32 +74,37 @@ struct Arrival {
 
 /// A request that takes time.
 struct Call {
-    asker: Asker,
+    to: To,
+    kind: Kind,
     since: Instant,
+}
+
+/// What such a request wants in return.
+#[derive(Clone, Copy)]
+enum Kind {
+    Entry,
+    Data,
+    /// Entries in so many bytes, with attributes or without.
+    List {
+        room: u32,
+        plus: bool,
+    },
+    /// In so many bytes; 0 asks for the length.
+    Xattr {
+        room: u32,
+    },
 }
 
 /// A file that the kernel reads by itself.
 struct Passed {
-    id: BackingId,
+    backing: Backing,
     /// Ends after the kernel was told.
     _lease: Box<dyn Send + Sync>,
-}
-
-/// Where an answer goes.
-pub(super) enum Asker {
-    Entry(ReplyEntry),
-    Data(ReplyData),
-    Directory(ReplyDirectory),
-    DirectoryPlus(ReplyDirectoryPlus),
-    /// With the room that the asker has for the value; 0 asks for its length.
-    Xattr(ReplyXattr, u32),
 }
 
 thread_local! {
     /// Whether this thread is carrying out actions already: a source that answers at once calls back from within.
     static DRIVING: Cell<bool> = const { Cell::new(false) };
-    /// Where bytes of several chunks are put together: the kernel takes one piece. Kept, as fresh memory costs more than the copy.
-    static JOINED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Shared {
@@ -125,6 +118,7 @@ impl Shared {
         };
         let state = State {
             machine: Machine::new(settings, root, name),
+            early: VecDeque::new(),
             idle: false,
         };
         Self {
@@ -136,8 +130,10 @@ impl Shared {
             opens: Mutex::default(),
             told_of_opens: told_of_opens.into(),
             started: std::time::Instant::now(),
-            user: rustix::process::getuid().as_raw(),
-            group: rustix::process::getgid().as_raw(),
+            owner: Owner {
+                user: rustix::process::getuid().as_raw(),
+                group: rustix::process::getgid().as_raw(),
+            },
         }
     }
 
@@ -216,11 +212,41 @@ impl Shared {
         self.opens().clear();
     }
 
-    fn ask(self: &Arc<Self>, asker: Asker, request: Request) {
-        self.figures.on_request(asker.op());
+    /// Whether the kernel is to tell of opens, as far as we are concerned.
+    pub(super) fn is_told_of_opens(&self) -> bool {
+        self.told_of_opens.load(Ordering::Relaxed)
+    }
+
+    /// The kernel reads no files by itself: it need not tell of opens.
+    pub(super) fn expect_no_opens(&self) {
+        self.told_of_opens.store(false, Ordering::Relaxed);
+    }
+
+    /// Answers a request, now or later.
+    pub(super) fn serve(self: &Arc<Self>, ask: Ask<'_>, to: To) {
+        let (request, kind) = match ask {
+            Ask::Lookup { parent, name } => {
+                let name = name.to_vec();
+                (Request::Lookup { parent, name }, Kind::Entry)
+            }
+            Ask::Read { ino, offset, len } => (Request::Read { ino, offset, len }, Kind::Data),
+            Ask::List { ino, offset, room, plus } => (Request::List { ino, offset }, Kind::List { room, plus }),
+            Ask::Xattr { ino, name, room } => {
+                let name = name.to_vec();
+                (Request::Xattr { ino, name }, Kind::Xattr { room })
+            }
+            ask => return self.serve_at_once(ask, to),
+        };
+        self.figures.on_request(kind.op());
         let now = self.now();
+        let unique = to.unique();
         let mut state = self.lock();
-        state.machine.on_request(now, Call { asker, since: now }, request);
+        state.machine.on_request(now, Call { to, kind, since: now }, request);
+        if let Some(unique) = unique
+            && state.early.contains(&unique)
+        {
+            state.interrupt(unique);
+        }
         // All requests have the same patience: only the first of those waiting can be news to the worker.
         let news = state.idle && state.machine.deadline().is_some();
         state.idle &= !news;
@@ -229,6 +255,71 @@ impl Shared {
             self.inbox().deadline = true;
             self.wake.notify_one();
         }
+        self.drive();
+    }
+
+    fn serve_at_once(&self, ask: Ask<'_>, to: To) {
+        let answer = match ask {
+            Ask::Attr { ino } => {
+                self.figures.on_request(Op::Attr);
+                self.lock().machine.attr(ino).map(Answer::Attr)
+            }
+            Ask::Link { ino } => {
+                self.figures.on_request(Op::Link);
+                let target = self.lock().machine.target(ino);
+                return match target {
+                    Ok(target) => to.send(self.owner, &Answer::Bytes(&target)),
+                    Err(failure) => to.send(self.owner, &Answer::Failed(failure)),
+                };
+            }
+            // An answer of ENOSYS ends all telling of opens, until the end of the mount.
+            Ask::Open { .. } if !self.is_told_of_opens() => Err(Failure::Unknown),
+            Ask::Open { ino } => return self.open(ino, to),
+            Ask::Release { ino } => {
+                // What it gives back is dropped when the lock is free again.
+                let _passed = self.opens().on_release(ino);
+                Ok(Answer::Done)
+            }
+            Ask::Statfs => {
+                self.figures.on_request(Op::Statfs);
+                Ok(Answer::Statfs(self.lock().machine.totals()))
+            }
+            Ask::Xattrs { ino, room } => {
+                self.figures.on_request(Op::Xattr);
+                let keys = self.lock().machine.xattrs(ino);
+                match keys {
+                    Ok(keys) => {
+                        let list = keys.iter().flat_map(|key| [&key[..], b"\0"]).collect::<Vec<_>>().concat();
+                        return self.answer_xattr(to, room, &list);
+                    }
+                    Err(failure) => Err(failure),
+                }
+            }
+            Ask::Grant => Ok(Answer::Done),
+            Ask::Write => Err(Failure::ReadOnly),
+            // The first is the beginning of a connection and of nothing else; the others come here only where they are no requests.
+            Ask::Init { .. } | Ask::Forget(_) | Ask::Interrupt { .. } | Ask::Unknown => Err(Failure::Unknown),
+            Ask::Lookup { .. } | Ask::Read { .. } | Ask::List { .. } | Ask::Xattr { .. } => Err(Failure::Unreadable),
+        };
+        to.send(self.owner, &answer.unwrap_or_else(Answer::Failed));
+    }
+
+    /// The kernel forgot entries.
+    pub(super) fn forget(&self, forgets: Forgets<'_>) {
+        let mut state = self.lock();
+        forgets.for_each(|ino, count| state.machine.on_forget(ino, count));
+    }
+
+    /// Whoever waits for that request has been sent a signal.
+    pub(super) fn interrupt(self: &Arc<Self>, unique: u64) {
+        let mut state = self.lock();
+        if !state.interrupt(unique) {
+            if state.early.len() == EARLY_MAX {
+                state.early.pop_front();
+            }
+            state.early.push_back(unique);
+        }
+        drop(state);
         self.drive();
     }
 
@@ -255,19 +346,21 @@ impl Shared {
         match action {
             Action::Answer { to, reply } => {
                 self.count(&to, &reply);
-                self.answer(to.asker, reply);
+                self.answer(to, reply);
             }
             Action::Fetch { call, want } => {
                 let shared = self.clone();
                 let chunk = want.chunk;
                 let reply = move |result| shared.on_arrival(Arrival { call, chunk, result });
-                self.source.chunk(want, Box::new(reply));
+                let fetching = self.source.chunk(want, Box::new(reply));
+                self.lock().machine.on_fetching(call, chunk.id, fetching);
             }
+            Action::LetGo(fetching) => self.source.let_go(fetching),
         }
     }
 
     fn count(&self, call: &Call, reply: &Reply) {
-        let op = call.asker.op();
+        let op = call.kind.op();
         if matches!(reply, Reply::Failed(Failure::Unreadable)) {
             self.figures.on_unreadable(op);
         }
@@ -280,94 +373,62 @@ impl Shared {
         }
     }
 
-    fn answer(&self, to: Asker, reply: Reply) {
-        match (to, reply) {
-            (Asker::Entry(to), Reply::Entry(attr)) => to.entry(&TTL, &self.attr(attr), GENERATION),
+    fn answer(&self, Call { to, kind, .. }: Call, reply: Reply) {
+        let owner = self.owner;
+        match (kind, reply) {
+            (_, Reply::Failed(failure)) => to.send(owner, &Answer::Failed(failure)),
+            (Kind::Entry, Reply::Entry(attr)) => to.send(owner, &Answer::Entry(attr)),
             // Number 0 tells the kernel that there is no such entry, for as long as it likes.
-            (Asker::Entry(to), Reply::Absent) => to.entry(&TTL, &self.attr(Attr::absent()), GENERATION),
-            (Asker::Data(to), Reply::Data(parts)) => match parts.as_slice() {
-                [] => to.data(&[]),
-                [part] => to.data(part),
-                parts => JOINED.with_borrow_mut(|joined| {
-                    joined.clear();
-                    parts.iter().for_each(|part| joined.extend_from_slice(part));
-                    to.data(joined);
-                }),
-            },
-            (Asker::Directory(to), Reply::Listing(listing)) => self.list(to, &listing),
-            (Asker::DirectoryPlus(to), Reply::Listing(listing)) => self.list_plus(to, &listing),
-            (Asker::Xattr(to, room), Reply::Xattr(value)) => answer_xattr(to, room, &value),
-            (Asker::Xattr(to, room), Reply::Held { wants, bytes }) => {
+            (Kind::Entry, Reply::Absent) => to.send(owner, &Answer::Entry(Attr::absent())),
+            (Kind::Data, Reply::Data(parts)) => to.send(owner, &Answer::Data(&parts)),
+            (Kind::List { room, plus }, Reply::Listing(listing)) => self.list(to.page(room, plus), &listing, plus),
+            (Kind::Xattr { room }, Reply::Xattr(value)) => self.answer_xattr(to, room, &value),
+            (Kind::Xattr { room }, Reply::Held { wants, bytes }) => {
                 let held = wants.iter().filter(|want| self.source.is_held(want));
                 let held: u64 = held.map(|want| u64::from(want.chunk.len)).sum();
                 // A pack is larger than the file in it.
-                answer_xattr(to, room, held.min(bytes).to_string().as_bytes());
+                self.answer_xattr(to, room, held.min(bytes).to_string().as_bytes());
             }
-            (to, Reply::Failed(failure)) => to.fail(failure),
             // The machine answers what was asked; if it ever does not, the asker must not hang.
-            (to, reply) => {
+            (_, reply) => {
                 tracing::error!(?reply, "an answer to another question");
-                to.fail(Failure::Unreadable);
+                to.send(owner, &Answer::Failed(Failure::Unreadable));
             }
         }
     }
 
-    fn list(&self, mut to: ReplyDirectory, listing: &Listing) {
-        for (offset, ino, name) in dots(listing) {
-            if to.add(INodeNo(ino), offset, FileType::Directory, name) {
-                return to.ok();
-            }
-        }
-        for listed in listing.entries() {
-            let name = OsStr::from_bytes(listed.entry.name.as_bytes());
-            if to.add(INodeNo(listed.attr.ino), listed.next, file_type(listed.attr.kind), name) {
-                break;
-            }
-        }
-        to.ok();
+    fn answer_xattr(&self, to: To, room: u32, value: &[u8]) {
+        let answer = match u32::try_from(value.len()) {
+            Ok(len) if room == 0 => Answer::Length(len),
+            Ok(len) if len <= room => Answer::Bytes(value),
+            Ok(_) | Err(_) => Answer::Failed(Failure::NoRoom),
+        };
+        to.send(self.owner, &answer);
     }
 
-    fn list_plus(&self, mut to: ReplyDirectoryPlus, listing: &Listing) {
-        for (offset, ino, name) in dots(listing) {
-            let attr = self.attr(Attr::dir(ino));
-            if to.add(INodeNo(ino), offset, name, &TTL, &attr, GENERATION) {
-                return to.ok();
+    fn list(&self, mut page: Page, listing: &Listing, plus: bool) {
+        for line in dots(listing) {
+            if !page.add(&line, self.owner) {
+                return page.send();
             }
         }
         let mut count = 0;
         for listed in listing.entries() {
-            let name = OsStr::from_bytes(listed.entry.name.as_bytes());
-            let attr = self.attr(listed.attr);
-            if to.add(attr.ino, listed.next, name, &TTL, &attr, GENERATION) {
+            let line = Line {
+                next: listed.next,
+                attr: listed.attr,
+                name: listed.entry.name.as_bytes(),
+            };
+            if !page.add(&line, self.owner) {
                 break;
             }
             count += 1;
         }
-        // Before the kernel can know of them, and so forget them.
-        self.lock().machine.on_listed(listing, count);
-        to.ok();
-    }
-
-    fn attr(&self, attr: Attr) -> FileAttr {
-        let mtime = system_time(attr.mtime);
-        FileAttr {
-            ino: INodeNo(attr.ino),
-            size: attr.size,
-            blocks: attr.size.div_ceil(512),
-            atime: mtime,
-            mtime,
-            ctime: mtime,
-            crtime: mtime,
-            kind: file_type(attr.kind),
-            perm: attr.mode,
-            // 1 for directories too: it says that subdirectories are not counted, as on btrfs; find(1) knows.
-            nlink: 1,
-            uid: self.user,
-            gid: self.group,
-            rdev: 0,
-            blksize: BLOCK_BYTES,
-            flags: 0,
+        if plus {
+            // Before the kernel can know of them, and so forget them.
+            self.lock().machine.on_listed(listing, count);
         }
+        page.send();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -379,31 +440,29 @@ impl Shared {
     }
 
     /// Opens a file: passed to the kernel where it is held whole and nobody has it open otherwise.
-    fn open(&self, ino: u64, reply: ReplyOpen) {
+    fn open(&self, ino: u64, to: To) {
         let blob = self.lock().machine.blob(ino);
         let mut opens = self.opens();
         let how = opens.on_open(ino, || {
             let (blob, bytes) = blob?;
-            let backing = self.source.backing(blob, bytes)?;
-            match reply.open_backing(&*backing.file) {
-                Ok(id) => Some(Passed {
-                    id,
-                    _lease: backing.lease,
+            let whole = self.source.backing(blob, bytes)?;
+            match to.back(&*whole.file) {
+                Ok(backing) => Some(Passed {
+                    backing,
+                    _lease: whole.lease,
                 }),
                 Err(error) => {
                     tracing::info!(%error, "the kernel takes no files to read by itself: reads are served from here");
-                    self.told_of_opens.store(false, Ordering::Relaxed);
+                    self.expect_no_opens();
                     None
                 }
             }
         });
-        match how {
-            How::Passed(passed) => reply.opened_passthrough(FileHandle(0), FopenFlags::FOPEN_NOFLUSH, &passed.id),
-            How::Cached => {
-                let flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH;
-                reply.opened(FileHandle(0), flags);
-            }
-        }
+        let backing = match how {
+            How::Passed(passed) => Some(&passed.backing),
+            How::Cached => None,
+        };
+        to.send(self.owner, &Answer::Opened(backing));
     }
 
     fn inbox(&self) -> MutexGuard<'_, Inbox> {
@@ -415,333 +474,32 @@ impl Shared {
     }
 }
 
-/// `.` and `..` where a listing begins with them: offset behind it, inode number, name.
-fn dots(listing: &Listing) -> impl Iterator<Item = (u64, u64, &'static str)> {
-    let dots = [(1, listing.dir, "."), (request::OFFSET_ENTRIES, listing.parent, "..")];
+impl State {
+    /// Ends the wait for a request; `false` where nothing waits for it.
+    fn interrupt(&mut self, unique: u64) -> bool {
+        self.machine.on_interrupt(|call| call.to.unique() == Some(unique))
+    }
+}
+
+impl Kind {
+    fn op(self) -> Op {
+        match self {
+            Self::Entry => Op::Lookup,
+            Self::Data => Op::Read,
+            Self::List { .. } => Op::List,
+            Self::Xattr { .. } => Op::Xattr,
+        }
+    }
+}
+
+/// `.` and `..` where a listing begins with them.
+fn dots(listing: &Listing) -> impl Iterator<Item = Line<'static>> {
+    let dots: [(u64, u64, &[u8]); 2] = [(1, listing.dir, b"."), (request::OFFSET_ENTRIES, listing.parent, b"..")];
     let from = listing.offset;
-    dots.into_iter().filter(move |(next, ..)| *next > from)
-}
-
-fn file_type(kind: AttrKind) -> FileType {
-    match kind {
-        AttrKind::Dir => FileType::Directory,
-        AttrKind::Symlink => FileType::Symlink,
-        AttrKind::File => FileType::RegularFile,
-    }
-}
-
-/// A moment the clock's type cannot express is shown as 1970.
-fn system_time(mtime: Mtime) -> SystemTime {
-    let whole = Duration::from_secs(mtime.secs.unsigned_abs());
-    let epoch = SystemTime::UNIX_EPOCH;
-    let time = if mtime.secs < 0 {
-        epoch.checked_sub(whole)
-    } else {
-        epoch.checked_add(whole)
-    };
-    time.and_then(|time| time.checked_add(Duration::from_nanos(mtime.nanos.into())))
-        .unwrap_or(epoch)
-}
-
-fn errno(failure: Failure) -> Errno {
-    Errno::from_i32(failure.errno())
-}
-
-fn answer_xattr(to: ReplyXattr, room: u32, value: &[u8]) {
-    match u32::try_from(value.len()) {
-        Ok(len) if room == 0 => to.size(len),
-        Ok(len) if len <= room => to.data(value),
-        Ok(_) | Err(_) => to.error(Errno::ERANGE),
-    }
-}
-
-impl Asker {
-    fn op(&self) -> Op {
-        match self {
-            Self::Entry(_) => Op::Lookup,
-            Self::Data(_) => Op::Read,
-            Self::Directory(_) | Self::DirectoryPlus(_) => Op::List,
-            Self::Xattr(..) => Op::Xattr,
-        }
-    }
-
-    fn fail(self, failure: Failure) {
-        let errno = errno(failure);
-        match self {
-            Self::Entry(to) => to.error(errno),
-            Self::Data(to) => to.error(errno),
-            Self::Directory(to) => to.error(errno),
-            Self::DirectoryPlus(to) => to.error(errno),
-            Self::Xattr(to, _) => to.error(errno),
-        }
-    }
-}
-
-/// The side of a mount that fuser calls.
-pub(super) struct Session(pub(super) Arc<Shared>);
-
-impl Filesystem for Session {
-    fn init(&mut self, _req: &fuser::Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        let wanted = [
-            InitFlags::FUSE_ASYNC_READ,
-            InitFlags::FUSE_PARALLEL_DIROPS,
-            // Always, not where the kernel guesses that it pays: `ls -lR` of 100,000 files takes 0.3-0.8 s instead of 2.8.
-            InitFlags::FUSE_DO_READDIRPLUS,
-            InitFlags::FUSE_CACHE_SYMLINKS,
-            // A release never changes, so the page cache is never wrong.
-            InitFlags::FUSE_EXPLICIT_INVAL_DATA,
-            // Opening directories, and files that are not passed through, needs no word from us: the kernel keeps their pages
-            // anyway (FOPEN_KEEP_CACHE, FOPEN_CACHE_DIR), and two round trips per file fall away.
-            InitFlags::FUSE_NO_OPEN_SUPPORT,
-            InitFlags::FUSE_NO_OPENDIR_SUPPORT,
-        ];
-        for flag in wanted {
-            // What an older kernel lacks costs speed only.
-            let _ = config.add_capabilities(flag);
-        }
-        let told_of_opens = &self.0.told_of_opens;
-        let passes = told_of_opens.load(Ordering::Relaxed) && config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok();
-        told_of_opens.store(passes, Ordering::Relaxed);
-        let _ = config.set_max_stack_depth(STACK_DEPTH_MAX);
-        // Sets the size of reads too. Each of these answers with the nearest it takes where it does not take ours.
-        let _ = config.set_max_write(REQUEST_BYTES_MAX);
-        let _ = config.set_max_background(BACKGROUND_MAX);
-        Ok(())
-    }
-
-    fn lookup(&self, _req: &fuser::Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let name = name.as_bytes().to_vec();
-        let parent = parent.0;
-        self.0.ask(Asker::Entry(reply), Request::Lookup { parent, name });
-    }
-
-    fn forget(&self, _req: &fuser::Request, ino: INodeNo, count: u64) {
-        self.0.lock().machine.on_forget(ino.0, count);
-    }
-
-    fn getattr(&self, _req: &fuser::Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        self.0.figures.on_request(Op::Attr);
-        let attr = self.0.lock().machine.attr(ino.0);
-        match attr {
-            Ok(attr) => reply.attr(&TTL, &self.0.attr(attr)),
-            Err(failure) => reply.error(errno(failure)),
-        }
-    }
-
-    fn readlink(&self, _req: &fuser::Request, ino: INodeNo, reply: ReplyData) {
-        self.0.figures.on_request(Op::Link);
-        let target = self.0.lock().machine.target(ino.0);
-        match target {
-            Ok(target) => reply.data(&target),
-            Err(failure) => reply.error(errno(failure)),
-        }
-    }
-
-    /// An answer of ENOSYS ends all telling of opens, until the end of the mount.
-    fn open(&self, _req: &fuser::Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        match self.0.told_of_opens.load(Ordering::Relaxed) {
-            true => self.0.open(ino.0, reply),
-            false => reply.error(errno(Failure::Unknown)),
-        }
-    }
-
-    fn release(
-        &self,
-        _req: &fuser::Request,
-        ino: INodeNo,
-        _fh: FileHandle,
-        _flags: OpenFlags,
-        _lock_owner: Option<LockOwner>,
-        _flush: bool,
-        reply: ReplyEmpty,
-    ) {
-        // What it gives back is dropped when the lock is free again.
-        let _passed = self.0.opens().on_release(ino.0);
-        reply.ok();
-    }
-
-    fn opendir(&self, _req: &fuser::Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        reply.error(errno(Failure::Unknown));
-    }
-
-    fn read(
-        &self,
-        _req: &fuser::Request,
-        ino: INodeNo,
-        _fh: FileHandle,
-        offset: u64,
-        len: u32,
-        _flags: OpenFlags,
-        _lock_owner: Option<LockOwner>,
-        reply: ReplyData,
-    ) {
-        let ino = ino.0;
-        self.0.ask(Asker::Data(reply), Request::Read { ino, offset, len });
-    }
-
-    fn readdir(&self, _req: &fuser::Request, ino: INodeNo, _fh: FileHandle, offset: u64, reply: ReplyDirectory) {
-        let ino = ino.0;
-        self.0.ask(Asker::Directory(reply), Request::List { ino, offset });
-    }
-
-    fn readdirplus(&self, _req: &fuser::Request, ino: INodeNo, _fh: FileHandle, offset: u64, reply: ReplyDirectoryPlus) {
-        let ino = ino.0;
-        self.0.ask(Asker::DirectoryPlus(reply), Request::List { ino, offset });
-    }
-
-    fn statfs(&self, _req: &fuser::Request, _ino: INodeNo, reply: ReplyStatfs) {
-        self.0.figures.on_request(Op::Statfs);
-        let totals = self.0.lock().machine.totals();
-        reply.statfs(
-            request::blocks(&totals),
-            0,
-            0,
-            totals.entries,
-            0,
-            BLOCK_BYTES,
-            255,
-            BLOCK_BYTES,
-        );
-    }
-
-    fn getxattr(&self, _req: &fuser::Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        let name = name.as_bytes().to_vec();
-        let ino = ino.0;
-        self.0.ask(Asker::Xattr(reply, size), Request::Xattr { ino, name });
-    }
-
-    fn listxattr(&self, _req: &fuser::Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        self.0.figures.on_request(Op::Xattr);
-        let keys = self.0.lock().machine.xattrs(ino.0);
-        let terminated = |keys: Vec<Bytes>| keys.iter().flat_map(|key| [&key[..], b"\0"]).collect::<Vec<_>>().concat();
-        match keys.map(terminated) {
-            Ok(list) => answer_xattr(reply, size, &list),
-            Err(failure) => reply.error(errno(failure)),
-        }
-    }
-
-    /// Never asked while the kernel checks permissions itself (`default_permissions`).
-    fn access(&self, _req: &fuser::Request, _ino: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
-        reply.ok();
-    }
-
-    fn flush(&self, _req: &fuser::Request, _ino: INodeNo, _fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
-        reply.error(errno(Failure::Unknown));
-    }
-
-    fn fsync(&self, _req: &fuser::Request, _ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        reply.ok();
-    }
-
-    /// The kernel's own answer to SEEK_HOLE and SEEK_DATA is right: no holes are known.
-    fn lseek(&self, _req: &fuser::Request, _ino: INodeNo, _fh: FileHandle, _offset: i64, _whence: i32, reply: ReplyLseek) {
-        reply.error(errno(Failure::Unknown));
-    }
-
-    // What follows writes. The kernel refuses it by itself as long as the mount stays read-only, which root can change.
-
-    fn setattr(
-        &self,
-        _req: &fuser::Request,
-        _ino: INodeNo,
-        _mode: Option<u32>,
-        _uid: Option<u32>,
-        _gid: Option<u32>,
-        _size: Option<u64>,
-        _atime: Option<TimeOrNow>,
-        _mtime: Option<TimeOrNow>,
-        _ctime: Option<SystemTime>,
-        _fh: Option<FileHandle>,
-        _crtime: Option<SystemTime>,
-        _chgtime: Option<SystemTime>,
-        _bkuptime: Option<SystemTime>,
-        _flags: Option<BsdFileFlags>,
-        reply: ReplyAttr,
-    ) {
-        reply.error(errno(Failure::ReadOnly));
-    }
-
-    fn mknod(&self, _: &fuser::Request, _: INodeNo, _: &OsStr, _mode: u32, _umask: u32, _rdev: u32, reply: ReplyEntry) {
-        reply.error(errno(Failure::ReadOnly));
-    }
-
-    fn mkdir(&self, _: &fuser::Request, _: INodeNo, _: &OsStr, _mode: u32, _umask: u32, reply: ReplyEntry) {
-        reply.error(errno(Failure::ReadOnly));
-    }
-
-    fn unlink(&self, _: &fuser::Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
-        reply.error(errno(Failure::ReadOnly));
-    }
-
-    fn rmdir(&self, _: &fuser::Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
-        reply.error(errno(Failure::ReadOnly));
-    }
-
-    fn symlink(&self, _: &fuser::Request, _: INodeNo, _: &OsStr, _: &Path, reply: ReplyEntry) {
-        reply.error(errno(Failure::ReadOnly));
-    }
-
-    fn rename(
-        &self,
-        _req: &fuser::Request,
-        _parent: INodeNo,
-        _name: &OsStr,
-        _newparent: INodeNo,
-        _newname: &OsStr,
-        _flags: RenameFlags,
-        reply: ReplyEmpty,
-    ) {
-        reply.error(errno(Failure::ReadOnly));
-    }
-
-    fn link(&self, _: &fuser::Request, _: INodeNo, _: INodeNo, _: &OsStr, reply: ReplyEntry) {
-        reply.error(errno(Failure::ReadOnly));
-    }
-
-    fn create(&self, _: &fuser::Request, _: INodeNo, _: &OsStr, _mode: u32, _umask: u32, _flags: i32, reply: ReplyCreate) {
-        reply.error(errno(Failure::ReadOnly));
-    }
-
-    fn write(
-        &self,
-        _req: &fuser::Request,
-        _ino: INodeNo,
-        _fh: FileHandle,
-        _offset: u64,
-        _data: &[u8],
-        _write_flags: WriteFlags,
-        _flags: OpenFlags,
-        _lock_owner: Option<LockOwner>,
-        reply: ReplyWrite,
-    ) {
-        reply.error(errno(Failure::ReadOnly));
-    }
-
-    fn fallocate(&self, _: &fuser::Request, _: INodeNo, _: FileHandle, _: u64, _: u64, _mode: i32, reply: ReplyEmpty) {
-        reply.error(errno(Failure::ReadOnly));
-    }
-
-    fn copy_file_range(
-        &self,
-        _req: &fuser::Request,
-        _ino_in: INodeNo,
-        _fh_in: FileHandle,
-        _offset_in: u64,
-        _ino_out: INodeNo,
-        _fh_out: FileHandle,
-        _offset_out: u64,
-        _len: u64,
-        _flags: CopyFileRangeFlags,
-        reply: ReplyWrite,
-    ) {
-        reply.error(errno(Failure::ReadOnly));
-    }
-
-    fn setxattr(&self, _: &fuser::Request, _: INodeNo, _: &OsStr, _: &[u8], _flags: i32, _position: u32, reply: ReplyEmpty) {
-        reply.error(errno(Failure::ReadOnly));
-    }
-
-    fn removexattr(&self, _: &fuser::Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
-        reply.error(errno(Failure::ReadOnly));
-    }
+    let dots = dots.into_iter().filter(move |(next, ..)| *next > from);
+    dots.map(|(next, ino, name)| Line {
+        next,
+        attr: Attr::dir(ino),
+        name,
+    })
 }

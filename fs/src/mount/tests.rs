@@ -1,5 +1,6 @@
 //! Real mounts. Skipped, with the reason printed, where this machine lets nobody mount.
 
+mod interrupt;
 mod passthrough;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,10 @@ use tempfile::TempDir;
 use super::stale::Cleaned;
 use super::*;
 use crate::testing::{Item, MTIME, MemorySource, Random, Release, dir, file, noise, random_bytes};
-use crate::{Access, Cover, Op};
+use crate::{Access, Cover, Op, Transport};
+
+/// All ways to speak with the kernel.
+const TRANSPORTS: [Transport; 2] = [Transport::Device, Transport::Fuser];
 
 /// A mount in a directory of its own.
 struct Rig {
@@ -159,9 +163,12 @@ fn xattr(path: &Path, key: &str) -> Result<Vec<u8>, rustix::io::Errno> {
 }
 
 /// What holds for a mount whoever made it.
-fn tour() {
+fn tour(transport: Transport) {
     let top = tree();
-    let rig = Rig::of(&top);
+    let release = Release::of(&top);
+    let source = MemorySource::slow(&release, Duration::ZERO);
+    let over = MountOptions { transport, ..options() };
+    let rig = Rig::with(&release, source, &over);
     let entries = compare(rig.dir.path(), &top);
     assert_eq!(compare(rig.dir.path(), &top), entries, "and again, from the kernel's caches");
     let stat = rustix::fs::statvfs(rig.dir.path()).expect("figures");
@@ -190,9 +197,9 @@ fn tour() {
     let mut keys = vec![0_u8; 200];
     let len = rustix::fs::listxattr(rig.path("secret"), &mut keys).expect("keys");
     assert_eq!(&keys[..len], b"user.colour\0user.empty\0");
-    let release = Release::of(&top).root.id().to_string();
+    let id = release.root.id().to_string();
     let large = random_bytes(5 << 20, 1);
-    assert_eq!(xattr(rig.dir.path(), "user.ares.release"), Ok(release.into_bytes()));
+    assert_eq!(xattr(rig.dir.path(), "user.ares.release"), Ok(id.into_bytes()));
     let hash = ares_core::chunk::ChunkId::of(&large).to_string();
     assert_eq!(xattr(&rig.path("large"), "user.ares.hash"), Ok(hash.into_bytes()));
     assert_eq!(
@@ -209,7 +216,7 @@ fn tour() {
 
     let line = info::at(rig.dir.path()).expect("it is mounted");
     assert_eq!((line.fstype.as_str(), line.source.as_str()), ("fuse.ares", "ares"));
-    let again = Mount::start(&Release::of(&top).root, rig.source.clone(), rig.dir.path(), &options());
+    let again = Mount::start(&release.root, rig.source.clone(), rig.dir.path(), &over);
     assert!(matches!(again, Err(MountError::AlreadyMounted { .. })), "{again:?}");
     assert_eq!(rig.mount.unmount().expect("unmounted"), Unmounted::Idle);
     assert_eq!(rig.mount.wait(), Ended::Unmounted);
@@ -220,7 +227,9 @@ fn tour() {
 #[test]
 fn the_mount_shows_what_was_published_and_takes_no_writes() {
     if can_mount() {
-        tour();
+        for transport in TRANSPORTS {
+            tour(transport);
+        }
     }
 }
 
@@ -341,15 +350,16 @@ fn unmounting_ends_a_stuck_read_and_never_hangs() {
     if !can_mount() {
         return;
     }
-    busy_unmount();
+    TRANSPORTS.into_iter().for_each(busy_unmount);
 }
 
 /// Unmounts while a reader waits for a chunk that never comes.
-fn busy_unmount() {
+fn busy_unmount(transport: Transport) {
     let bytes = random_bytes(100_000, 1);
     let release = Release::of(&dir([("stuck", Item::File(bytes.clone())), ("open", file("x"))]));
     let options = MountOptions {
         patience: Duration::from_secs(600),
+        transport,
         ..options()
     };
     let rig = Rig::with(&release, MemorySource::prompt(&release), &options);
@@ -467,8 +477,8 @@ fn child() {
         }
         "tour" => {
             assert!(can_mount());
-            tour();
-            busy_unmount();
+            TRANSPORTS.into_iter().for_each(tour);
+            TRANSPORTS.into_iter().for_each(busy_unmount);
             passthrough::refused();
             let release = Release::of(&crate::testing::dir([("a", file("a"))]));
             let everyone = MountOptions {

@@ -32,6 +32,7 @@ fn requests() -> Vec<Request> {
             stay: Stay::Detached,
             audience: Audience::Owner,
             passthrough: Passthrough::Auto,
+            transport: Transport::Dev,
             patience_ms: 30_000,
             name: Some("n".into()),
         },

@@ -21,12 +21,17 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
+        Self::over(MountOptions::default().transport)
+    }
+
+    fn over(transport: Transport) -> Self {
         let (bytes, marked) = (random_bytes(3 << 20, 1), random_bytes(3 << 20, 2));
         let release = Release::of(&dir([("big", Item::File(bytes.clone()))]));
         let backing = tempfile::tempfile_in(std::env::temp_dir()).expect("a file");
         (&backing).write_all(&marked).expect("written");
         let always = MountOptions {
             passthrough: Passthrough::Always,
+            transport,
             ..options()
         };
         let rig = Rig::with(&release, MemorySource::prompt(&release), &always);
@@ -103,7 +108,11 @@ fn a_file_that_is_held_whole_is_read_by_the_kernel_until_its_last_user_is_gone()
     if !can_pass() {
         return;
     }
-    let scene = Scene::new();
+    TRANSPORTS.into_iter().for_each(passed_until_released);
+}
+
+fn passed_until_released(transport: Transport) {
+    let scene = Scene::over(transport);
     assert!(!scene.is_passed(&scene.open()), "not whole");
     scene.set_whole(true);
     scene.wait_for_lent(0);
@@ -166,7 +175,12 @@ fn many_who_open_and_close_a_file_that_comes_and_goes_never_see_an_error() {
                 let (scene, passed) = (&scene, &passed);
                 scope.spawn(move || {
                     let mut random = Random(reader);
-                    for _ in 0..500 {
+                    let begin = Instant::now();
+                    // The first goes on until it has seen both: alone in the end, it lets go of the file at every turn.
+                    let goes_on = || reader == 0 && !passed.load(Ordering::Relaxed) && begin.elapsed() < PATIENCE;
+                    let mut turn = 0;
+                    while turn < 500 || goes_on() {
+                        turn += 1;
                         let file = scene.open();
                         let at = random.below(scene.bytes.len() as u64 - 4096) as usize;
                         let mut got = [0; 4096];

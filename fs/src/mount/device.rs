@@ -1,0 +1,210 @@
+//! The connection to the kernel over /dev/fuse, spoken by ourselves: the first words, threads that take requests, and the way back of
+//! answers. It never waits for anything but the next request.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Weak};
+use std::thread;
+
+use rustix::io::Errno;
+
+use super::answer::To;
+use super::attach;
+use super::session::Shared;
+use super::wire::{self, Ask, Header};
+
+/// Room for a request. Nothing that is asked of us is longer than a name; what writes is refused by the kernel, or cut by it to fit. The kernel
+/// wants 8 KiB at least; in more it has room to forget thousands of entries at once.
+const REQUEST_BYTES: usize = 64 << 10;
+
+/// One descriptor of the connection.
+#[derive(Debug)]
+pub(super) struct Channel(OwnedFd);
+
+/// Where the answer to one request goes: to the descriptor that it came from.
+pub(super) struct Ticket {
+    unique: u64,
+    channel: Arc<Channel>,
+}
+
+/// A file that the kernel has for reading by itself; it is taken back from it on drop.
+#[derive(Debug)]
+pub(super) struct Backing {
+    pub(super) id: u32,
+    /// A connection that has ended has nothing to be told.
+    channel: Weak<Channel>,
+}
+
+impl Channel {
+    /// The connection that this descriptor belongs to.
+    pub(super) fn over(connection: OwnedFd) -> Self {
+        Self(connection)
+    }
+
+    /// The next request; `None` when the connection is over.
+    fn receive<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
+        loop {
+            match rustix::io::read(&self.0, &mut *buffer) {
+                Ok(len) => return Ok(Some(&buffer[..len])),
+                // Somebody took the request back before we had it; a signal.
+                Err(Errno::NOENT | Errno::INTR | Errno::AGAIN) => {}
+                // Unmounted; aborted.
+                Err(Errno::NODEV | Errno::CONNABORTED) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The kernel takes an answer whole or not at all.
+    fn send(&self, unique: u64, errno: i32, parts: &[&[u8]]) -> Result<(), Errno> {
+        let bytes = parts.iter().map(|part| part.len()).sum();
+        let header = wire::header(unique, errno, bytes);
+        let mut slices = Vec::with_capacity(1 + parts.len());
+        slices.push(IoSlice::new(&header));
+        slices.extend(parts.iter().map(|part| IoSlice::new(part)));
+        rustix::io::writev(&self.0, &slices).map(drop)
+    }
+
+    /// Another descriptor of the same connection, with a queue of its own for requests under way.
+    fn another(&self) -> io::Result<Self> {
+        let fresh = attach::open_device()?;
+        ares_ring::fuse::join(fresh.as_fd(), self.0.as_fd())?;
+        Ok(Self(fresh))
+    }
+}
+
+impl Ticket {
+    pub(super) fn unique(&self) -> u64 {
+        self.unique
+    }
+
+    /// Answers, with an error where `errno` is not 0.
+    pub(super) fn send(self, errno: i32, parts: &[&[u8]]) {
+        match self.channel.send(self.unique, errno, parts) {
+            // Who asked has been killed, or the connection has ended.
+            Ok(()) | Err(Errno::NOENT | Errno::NODEV | Errno::CONNABORTED) => {}
+            Err(error) => {
+                tracing::error!(%error, bytes = parts.iter().map(|part| part.len()).sum::<usize>(), "the kernel refuses an answer");
+                // Whoever asked must not wait for ever. If this is refused too, there is no more to be done.
+                let _ = self.channel.send(self.unique, libc::EIO, &[]);
+            }
+        }
+    }
+
+    /// Lends the kernel a file.
+    pub(super) fn back(&self, file: &dyn AsFd) -> io::Result<Backing> {
+        let id = ares_ring::fuse::open_backing(self.channel.0.as_fd(), file.as_fd())?;
+        let channel = Arc::downgrade(&self.channel);
+        Ok(Backing { id, channel })
+    }
+}
+
+impl Drop for Backing {
+    fn drop(&mut self) {
+        if let Some(channel) = self.channel.upgrade()
+            && let Err(error) = ares_ring::fuse::close_backing(channel.0.as_fd(), self.id)
+        {
+            tracing::debug!(%error, "the kernel does not give a backing file back");
+        }
+    }
+}
+
+/// Says the first words on a connection that was just mounted.
+pub(super) fn greet(shared: &Shared, connection: OwnedFd) -> io::Result<Channel> {
+    let channel = Channel::over(connection);
+    let mut buffer = vec![0; REQUEST_BYTES];
+    loop {
+        let request = channel.receive(&mut buffer)?;
+        let request = request.ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "the kernel ended it at once"))?;
+        let malformed = |_| io::Error::new(io::ErrorKind::InvalidData, "the kernel's first request is malformed");
+        let (header, arguments) = Header::parse(request).map_err(malformed)?;
+        let Ask::Init {
+            major,
+            minor,
+            max_readahead,
+            flags,
+        } = header.ask(arguments).map_err(malformed)?
+        else {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the kernel does not begin with FUSE_INIT",
+            ));
+        };
+        if !wire::is_spoken(major, minor) {
+            channel.send(header.unique, libc::EPROTO, &[])?;
+            let error = format!("the kernel speaks FUSE {major}.{minor}, which is too old");
+            return Err(io::Error::new(io::ErrorKind::Unsupported, error));
+        }
+        let mut wanted = wire::init::WANTED;
+        if shared.is_told_of_opens() {
+            wanted |= wire::init::PASSTHROUGH;
+        }
+        let taken = flags & wanted;
+        let mut out = Vec::new();
+        wire::put_init(&mut out, max_readahead, taken);
+        channel.send(header.unique, 0, &[&out])?;
+        if major > wire::MAJOR {
+            continue;
+        }
+        if taken & wire::init::PASSTHROUGH == 0 {
+            shared.expect_no_opens();
+        }
+        return Ok(channel);
+    }
+}
+
+/// Answers requests in several threads, this one among them, until the connection is over.
+pub(super) fn serve(shared: &Arc<Shared>, channel: Channel, threads: usize) -> io::Result<()> {
+    let channel = Arc::new(channel);
+    let more: Vec<_> = (1..threads)
+        .filter_map(|n| {
+            // Without the right to open the device all threads share the one descriptor.
+            let channel = channel.another().map_or_else(|_| channel.clone(), Arc::new);
+            let shared = shared.clone();
+            let spawned = thread::Builder::new()
+                .name(format!("ares-fs-{n}"))
+                .spawn(move || take(&shared, &channel));
+            spawned
+                .inspect_err(|error| tracing::warn!(%error, "a mount has fewer threads"))
+                .ok()
+        })
+        .collect();
+    let mut result = take(shared, &channel);
+    for thread in more {
+        let ended = thread
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("a thread of the mount panicked")));
+        result = result.and(ended);
+    }
+    result
+}
+
+/// One thread's part.
+fn take(shared: &Arc<Shared>, channel: &Arc<Channel>) -> io::Result<()> {
+    let mut buffer = vec![0; REQUEST_BYTES];
+    while let Some(request) = channel.receive(&mut buffer)? {
+        take_one(shared, channel, request);
+    }
+    Ok(())
+}
+
+/// Answers one request, now or later.
+pub(super) fn take_one(shared: &Arc<Shared>, channel: &Arc<Channel>, request: &[u8]) {
+    let Ok((header, arguments)) = Header::parse(request) else {
+        tracing::error!(bytes = request.len(), "a request that is none");
+        return;
+    };
+    let ticket = || Ticket {
+        unique: header.unique,
+        channel: channel.clone(),
+    };
+    match header.ask(arguments) {
+        Ok(Ask::Forget(forgets)) => shared.forget(forgets),
+        Ok(Ask::Interrupt { unique }) => shared.interrupt(unique),
+        Ok(ask) => shared.serve(ask, To::Own(ticket())),
+        Err(wire::Malformed) => {
+            tracing::error!(?header, "a malformed request");
+            ticket().send(libc::EIO, &[]);
+        }
+    }
+}

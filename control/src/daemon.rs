@@ -201,7 +201,7 @@ fn listen_http(daemon: &Arc<Shared>) -> Result<Option<http::Server>, Failure> {
     };
     let start = |address| {
         let site = http::Site::new(Arc::clone(daemon));
-        let server = http::Server::start(address, Arc::new(move |request| site.answer(request)))?;
+        let server = http::Server::start(address, Arc::new(move |request, cancel| site.answer(request, cancel)))?;
         daemon.http.get_or_init(|| server.address());
         Ok(server)
     };

@@ -20,6 +20,7 @@ mod pins;
 mod render;
 mod session;
 mod signals;
+mod stream;
 mod survey;
 mod tree;
 mod unmount;

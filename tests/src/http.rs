@@ -18,7 +18,23 @@ pub struct Answer {
     /// Status line and header fields.
     pub head: String,
     /// What follows them.
-    pub body: String,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// Its body as text.
+    ///
+    /// # Panics
+    /// Where it is none.
+    pub fn text(&self) -> &str {
+        str::from_utf8(&self.body).expect("text")
+    }
+
+    /// A header field, by its name in small letters.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let mut fields = self.head.lines().filter_map(|line| line.split_once(": "));
+        fields.find_map(|(known, value)| (known == name).then_some(value))
+    }
 }
 
 /// Where the daemon of a machine says that it answers HTTP; `None` where none runs.
@@ -37,19 +53,38 @@ pub fn address(node: &Node) -> Option<SocketAddr> {
 /// # Panics
 /// Where there is no answer.
 pub fn get(node: &Node, address: SocketAddr, target: &str) -> Answer {
-    let mut stream = node.inside(|| TcpStream::connect(address)).expect("it listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    let request = format!("GET {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).expect("it is taken");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    ask(node, address, "GET", target, &[])
+}
+
+/// As `get`, with another method and these header fields.
+///
+/// # Panics
+/// Where there is no answer.
+pub fn ask(node: &Node, address: SocketAddr, method: &str, target: &str, fields: &[(&str, &str)]) -> Answer {
+    let mut stream = begin(node, address, method, target, fields);
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer");
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
+    let head = String::from_utf8(answer[..end].to_vec()).expect("text").to_ascii_lowercase();
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
     Answer {
         status: status.unwrap_or_else(|| panic!("no status: {head}")),
-        head: head.to_ascii_lowercase(),
-        body: body.to_owned(),
+        head,
+        body: answer.split_off(end + 4),
     }
+}
+
+/// Asks, and leaves it to the caller to take the answer.
+///
+/// # Panics
+/// Where nobody listens.
+pub fn begin(node: &Node, address: SocketAddr, method: &str, target: &str, fields: &[(&str, &str)]) -> TcpStream {
+    let mut stream = node.inside(|| TcpStream::connect(address)).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let request = format!("{method} {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{fields}\r\n");
+    stream.write_all(request.as_bytes()).expect("it is taken");
+    stream
 }
 
 /// The metrics of the daemon at `address` of this machine: value by series, as written.
@@ -59,7 +94,7 @@ pub fn get(node: &Node, address: SocketAddr, target: &str) -> Answer {
 pub fn metrics(node: &Node, address: SocketAddr) -> BTreeMap<String, f64> {
     let answer = get(node, address, "/metrics");
     assert_eq!(answer.status, 200, "{answer:?}");
-    let samples = answer.body.lines().filter(|line| !line.starts_with('#'));
+    let samples = answer.text().lines().filter(|line| !line.starts_with('#'));
     samples
         .map(|line| {
             let (series, value) = line.rsplit_once(' ').expect("a value");

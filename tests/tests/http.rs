@@ -6,7 +6,7 @@ use ares_tests::http::{address, get, metrics, total};
 use ares_tests::mount::{Mounted, is_possible};
 use ares_tests::paths::{Direction, PATHS, Path, Servers, TwoPaths};
 use ares_tests::relay::Shape;
-use ares_tests::{Daemon, Lab, compare, daemon, lab, tree, wait};
+use ares_tests::{Daemon, Lab, Published, compare, daemon, lab, tree, wait};
 use rustix::process::Signal;
 
 /// Answers HTTP on a port of its own, on loopback alone.
@@ -23,12 +23,12 @@ fn counters_move_with_a_transfer_and_with_reads_of_a_mount() {
     let file = publisher.dir().join("file");
     tree::big_file(&file, BYTES, 91);
     let serving = Daemon::serve_with(publisher, HTTP);
-    let link = serving.publish(&file).link;
+    let Published { link, release } = serving.publish(&file);
     let _reading = Daemon::serve_with(reader, HTTP);
     let at = address(reader).expect("it runs");
     for target in ["/healthz", "/readyz"] {
         let answer = get(reader, at, target);
-        assert_eq!((answer.status, answer.body.as_str()), (200, "ok\n"), "{target}");
+        assert_eq!((answer.status, answer.text()), (200, "ok\n"), "{target}");
     }
     for target in ["/", "/metrics/", "/../state/identity", "/%2e%2e/etc/passwd", "//metrics"] {
         assert_eq!(get(reader, at, target).status, 404, "{target}");
@@ -61,6 +61,8 @@ fn counters_move_with_a_transfer_and_with_reads_of_a_mount() {
         (*metrics(reader, at).get(received)? >= least).then_some(())
     });
     let at_publisher = address(publisher).expect("it runs");
+    let closed = get(publisher, at_publisher, &format!("/r/{release}"));
+    assert_eq!(closed.status, 404, "releases are not to be read where nobody said so");
     let served = metrics(publisher, at_publisher)["ares_chunk_served_bytes_total"];
     assert!(about.contains(&served), "{served}");
 
@@ -141,7 +143,7 @@ fn a_mount_is_not_ready_before_it_is_there() {
     });
     let [lives, serves] = ["/healthz", "/readyz"].map(|target| get(reader, at, target));
     assert_eq!((lives.status, serves.status), (200, 503));
-    assert!(serves.body.contains("nothing is mounted"), "{}", serves.body);
+    assert!(serves.text().contains("nothing is mounted"), "{}", serves.text());
     serving.signal(Signal::CONT);
     wait::until(PATIENCE, "the mount", || {
         assert!(mounting.is_running(), "{}", mounting.stderr());

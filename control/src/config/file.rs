@@ -40,6 +40,7 @@ pub(crate) struct FileConfig {
     pub(crate) edge_releases: Option<Vec<Link>>,
     pub(crate) edge_upstreams: Option<Vec<Seed>>,
     pub(crate) http_listen: Option<SocketAddr>,
+    pub(crate) http_gateway: Option<bool>,
     /// Knobs, as `ares set` takes them.
     pub(crate) set: Vec<Setting>,
 }
@@ -55,7 +56,7 @@ pub(crate) fn keys() -> Vec<(String, &'static str)> {
 }
 
 /// Those of them that are no knobs: table, key and meaning.
-const KEYS: [(&str, &str); 23] = [
+const KEYS: [(&str, &str); 24] = [
     ("state", "directory of identity, store and admin socket"),
     ("listen", "addresses to serve on, [\"IP:PORT\", ..]"),
     ("log", "log filter, as in ARES_LOG"),
@@ -92,6 +93,10 @@ const KEYS: [(&str, &str); 23] = [
     (
         "http.listen",
         "where `serve` and `mount` answer HTTP (/metrics, /healthz, /readyz), \"127.0.0.1:9464\"",
+    ),
+    (
+        "http.gateway",
+        "let whoever asks there read the releases that are known here, /r/RELEASE/PATH",
     ),
     ("swarm.mdns", "find peers on the local network, and be found"),
 ];
@@ -216,6 +221,7 @@ impl Source<'_> {
             "edge.releases" => config.edge_releases = Some(self.links(key, value)?),
             "edge.upstreams" => config.edge_upstreams = Some(self.seeds(key, value)?),
             "http.listen" => config.http_listen = Some(self.addr(key, value)?),
+            "http.gateway" => config.http_gateway = Some(self.switch(key, value)?),
             "swarm.mdns" => config.mdns = Some(self.switch(key, value)?),
             _ => {
                 if let Some(knob) = key.strip_prefix(KNOBS).and_then(Knob::named) {
@@ -423,7 +429,7 @@ mod tests {
                     dial_timeout = \"5s\"\nstall_timeout = \"500ms\"\n[mount]\npatience = \"1m\"\nallow_other = true\n\
                     [lanes]\ninclude = [\"eth*\"]\nexclude = [\"10.0.0.0/8\", \"wg0\"]\nweight = { eth0 = 2, \"eth0.7\" = 1000 }\n\
                     cap_up = { \"eth*\" = \"20MiB\", wg0 = 1000000 }\ncap_down = { eth0 = \"none\", \"10.0.0.0/8\" = \"1GiB\" }\n\
-                    [swarm]\nseeds = [\"{SEED}\"]\nmdns = false\n[dht]\nenabled = true\nbootstrap = [\"a.example:6881\", \"192.0.2.7:1\"]\nport = 6881\n[edge]\nreleases = [\"{LINK}\"]\nupstreams = [\"{SEED}\"]\n[http]\nlisten = \"[::1]:9464\"\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n";
+                    [swarm]\nseeds = [\"{SEED}\"]\nmdns = false\n[dht]\nenabled = true\nbootstrap = [\"a.example:6881\", \"192.0.2.7:1\"]\nport = 6881\n[edge]\nreleases = [\"{LINK}\"]\nupstreams = [\"{SEED}\"]\n[http]\nlisten = \"[::1]:9464\"\ngateway = true\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n";
         let config = parse(Path::new("f"), &text.replace("{SEED}", SEED).replace("{LINK}", LINK)).unwrap();
         let pattern = |entry: &str| entry.parse().unwrap();
         let expect = FileConfig {
@@ -459,6 +465,7 @@ mod tests {
             edge_releases: Some(vec![LINK.parse().unwrap()]),
             edge_upstreams: Some(vec![SEED.parse().unwrap()]),
             http_listen: Some("[::1]:9464".parse().unwrap()),
+            http_gateway: Some(true),
             set: [(Knob::Congestion, "bbr"), (Knob::GetWindow, "8MiB")]
                 .map(|(knob, value)| Setting::parse(knob, value).unwrap())
                 .to_vec(),

@@ -121,6 +121,8 @@ pub(crate) struct Config {
     pub(crate) pins: Vec<Link>,
     /// Where a daemon that stays answers HTTP; `None`: nowhere.
     pub(crate) http: Option<SocketAddr>,
+    /// Whether releases may be read there.
+    pub(crate) http_gateway: bool,
     /// What `ares set` may change while the daemon runs.
     pub(crate) settings: Settings,
     /// What is printed.
@@ -211,6 +213,7 @@ pub(crate) fn resolve(args: &GlobalArgs, env: &dyn Fn(&str) -> Option<std::ffi::
         },
         pins: file.pins.unwrap_or_default(),
         http: args.http.or(file.http_listen),
+        http_gateway: file.http_gateway.unwrap_or(false),
         settings,
         output,
     })

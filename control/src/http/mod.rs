@@ -1,14 +1,17 @@
 //! The HTTP listener of a daemon, on a thread with a runtime of its own: takes connections, reads requests, sends answers. Bounds what
 //! clients can cost, in connections, memory and time; knows nothing of what is answered: `site` does.
 
+mod gateway;
+mod listing;
 mod patient;
+mod range;
 mod site;
 
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,10 +23,11 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use self::patient::Patient;
 pub(crate) use self::site::Site;
+use crate::cancel::Cancel;
 use crate::error::{Failure, Kind};
 
 /// Connections at a time; further ones are told so and closed.
@@ -50,8 +54,8 @@ const GOODBYE_MAX: Duration = Duration::from_secs(5);
 /// Over `CONNECTIONS_MAX`: the kernel takes so little at once.
 const CROWDED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// Answers a GET; blocking, on a thread of its own. A HEAD is answered with the head of the same.
-pub(crate) type Handler = Arc<dyn Fn(&Parts) -> Response<Reply> + Send + Sync>;
+/// Answers a GET or HEAD; blocking, on a thread of its own. The flag goes up when the client is gone, and when it has all of the answer.
+pub(crate) type Handler = Arc<dyn Fn(&Parts, &Cancel) -> Response<Reply> + Send + Sync>;
 
 /// A running listener; stops when dropped.
 pub(crate) struct Server {
@@ -79,7 +83,8 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
-            .max_blocking_threads(CONNECTIONS_MAX)
+            // One answers, one makes its body.
+            .max_blocking_threads(2 * CONNECTIONS_MAX)
             .thread_name("http-answer")
             .build()
             .map_err(failed)?;
@@ -121,6 +126,11 @@ impl Drop for Server {
 pub(crate) enum Reply {
     /// All of it; `None` once it is taken.
     Whole(Option<Bytes>),
+    /// Pieces as they come; where they end with a failure, the connection does, so that the client knows.
+    Stream {
+        first: Option<Bytes>,
+        rest: mpsc::Receiver<Result<Bytes, Failure>>,
+    },
 }
 
 impl Reply {
@@ -134,22 +144,52 @@ impl Reply {
     }
 }
 
-impl Body for Reply {
-    type Data = Bytes;
-    type Error = Infallible;
+/// A body on its way to a client. Dropped, whoever makes it hears that nobody wants it.
+struct Sent {
+    reply: Reply,
+    _abandon: Abandon,
+}
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Self::Whole(bytes) = self.get_mut();
-        Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
+        let piece = match &mut self.get_mut().reply {
+            Reply::Whole(bytes) => bytes.take().map(Ok),
+            Reply::Stream { first, rest } => match first.take() {
+                Some(first) => Some(Ok(first)),
+                None => ready!(rest.poll_recv(cx)),
+            },
+        };
+        let framed = |piece: Result<Bytes, Failure>| match piece {
+            Ok(bytes) => Ok(Frame::data(bytes)),
+            Err(failure) => {
+                tracing::warn!("an answer over HTTP is cut off: {}", failure.message);
+                Err(std::io::Error::other(failure.message))
+            }
+        };
+        Poll::Ready(piece.map(framed))
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Whole(None))
+        matches!(self.reply, Reply::Whole(None))
     }
 
     fn size_hint(&self) -> SizeHint {
-        let Self::Whole(bytes) = self;
-        SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+        match &self.reply {
+            Reply::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Reply::Stream { .. } => SizeHint::default(),
+        }
+    }
+}
+
+/// Raises the flag when dropped.
+struct Abandon(Cancel);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        self.0.cancel();
     }
 }
 
@@ -199,7 +239,17 @@ async fn converse(stream: TcpStream, from: SocketAddr, handler: Handler, _permit
     }
 }
 
-async fn answer(request: Request<Incoming>, handler: Handler) -> Response<Reply> {
+async fn answer(request: Request<Incoming>, handler: Handler) -> Response<Sent> {
+    let cancel = Cancel::new();
+    let abandon = Abandon(cancel.clone());
+    let reply = reply(request, handler, cancel).await;
+    reply.map(|reply| Sent {
+        reply,
+        _abandon: abandon,
+    })
+}
+
+async fn reply(request: Request<Incoming>, handler: Handler, cancel: Cancel) -> Response<Reply> {
     // A body is not read: no request here has one.
     let (parts, _) = request.into_parts();
     if parts.method != Method::GET && parts.method != Method::HEAD {
@@ -207,7 +257,7 @@ async fn answer(request: Request<Incoming>, handler: Handler) -> Response<Reply>
         refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refused;
     }
-    let answered = tokio::task::spawn_blocking(move || handler(&parts)).await;
+    let answered = tokio::task::spawn_blocking(move || handler(&parts, &cancel)).await;
     // Its panic is in the log.
     answered.unwrap_or_else(|_| Reply::text(StatusCode::INTERNAL_SERVER_ERROR, "the answer's thread died in the daemon\n"))
 }

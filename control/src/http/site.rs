@@ -1,4 +1,5 @@
-//! What a daemon answers over HTTP, by path: its metrics, whether it lives, whether it serves. Changes nothing.
+//! What a daemon answers over HTTP, by path: its metrics, whether it lives, whether it serves, and where that is wanted, releases. Changes
+//! nothing.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,7 +10,8 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPT
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 
-use super::Reply;
+use super::{Reply, gateway};
+use crate::cancel::Cancel;
 use crate::daemon::{Role, Shared};
 use crate::metrics;
 
@@ -35,16 +37,19 @@ impl Site {
         }
     }
 
-    /// Answers a GET. Waits for the node where it is asked about it, a few seconds at most.
-    pub(crate) fn answer(&self, request: &Parts) -> Response<Reply> {
-        let mut response = match request.uri.path() {
+    /// Answers a GET. Waits for the node where it is asked about it, a few seconds at most, and for what is read of a release.
+    pub(crate) fn answer(&self, request: &Parts, cancel: &Cancel) -> Response<Reply> {
+        let path = request.uri.path();
+        let is_gateway = self.daemon.config.http_gateway && path.starts_with(gateway::PREFIX);
+        let mut response = match path {
+            _ if is_gateway => gateway::answer(&self.daemon, request, cancel),
             "/metrics" => self.metrics(),
             "/healthz" => judged(self.look().map(drop).map_err(|e| e.to_string())),
             "/readyz" => judged(self.ready()),
             _ => Reply::text(StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz\n"),
         };
         let headers = response.headers_mut();
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         response
     }

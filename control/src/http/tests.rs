@@ -10,13 +10,13 @@ use super::*;
 /// Longest that anything here may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn serve(handler: impl Fn(&Parts) -> Response<Reply> + Send + Sync + 'static) -> Server {
+fn serve(handler: impl Fn(&Parts, &Cancel) -> Response<Reply> + Send + Sync + 'static) -> Server {
     Server::start(([127, 0, 0, 1], 0).into(), Arc::new(handler)).expect("a free port")
 }
 
 /// Answers with the path; panics at `/panic`.
 fn echo() -> Server {
-    serve(|parts| {
+    serve(|parts, _| {
         assert_ne!(parts.uri.path(), "/panic", "asked for");
         Reply::text(StatusCode::OK, parts.uri.path())
     })
@@ -134,7 +134,7 @@ fn it_stops_though_an_answer_is_awaited_and_connections_rest() {
     let (asked, is_asked) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
     let (asked, released) = (std::sync::Mutex::new(asked), std::sync::Mutex::new(released));
-    let mut server = serve(move |_| {
+    let mut server = serve(move |_, _| {
         let asked = asked.lock().expect("no panic");
         asked.send(()).expect("the test waits");
         drop(asked);
@@ -158,7 +158,10 @@ fn it_stops_though_an_answer_is_awaited_and_connections_rest() {
 #[test]
 fn an_address_that_is_taken_is_named() {
     let taken = echo();
-    let again = Server::start(taken.address(), Arc::new(|_: &Parts| Reply::text(StatusCode::OK, "")));
+    let again = Server::start(
+        taken.address(),
+        Arc::new(|_: &Parts, _: &Cancel| Reply::text(StatusCode::OK, "")),
+    );
     let failure = again.err().expect("it is taken");
     assert_eq!(failure.kind, Kind::Network);
     assert!(failure.message.contains(&taken.address().to_string()), "{}", failure.message);

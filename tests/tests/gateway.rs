@@ -1,0 +1,216 @@
+//! The HTTP gateway: any part of any file of a release, exactly, from the swarm while it arrives; and nothing else.
+
+use std::fs;
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use ares_tests::http::{Answer, address, ask, begin, get, metrics, total};
+use ares_tests::rng::Rng;
+use ares_tests::{Daemon, Lab, Node, compare, tree, wait};
+
+const GATEWAY: &str = "[http]\nlisten = \"127.0.0.1:0\"\ngateway = true\n";
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Bytes of the large file; more than its chunk list fits into an entry.
+const BIG: u64 = 24 << 20;
+
+/// A publisher with a tree, and an edge that has pinned it, which answers HTTP. What it lacks it fetches as it is asked.
+struct Scene {
+    lab: Lab,
+    _daemons: [Daemon; 2],
+    reader: Node,
+    at: SocketAddr,
+    release: String,
+}
+
+impl Scene {
+    fn new(test: &str) -> Option<Self> {
+        let lab = Lab::new(test, 2)?;
+        let (publisher, reader) = (lab.node(0), lab.node(1).with_config("gateway", GATEWAY));
+        let top = publisher.dir().join("tree");
+        fs::create_dir(&top).expect("a directory");
+        tree::odd(&top.join("odd"), 95);
+        tree::big_file(&top.join("big"), BIG, 96);
+        fs::write(top.join("small & <odd> %41?#.txt"), "small").expect("a file");
+        fs::write(top.join("empty"), "").expect("a file");
+        symlink("big", top.join("link")).expect("a symlink");
+        let serving = Daemon::serve(publisher);
+        let published = serving.publish(&top);
+        let reading = Daemon::serve(&reader);
+        reading.tell(&["pin", &published.link]);
+        let at = address(&reader).expect("it runs");
+        wait::until(PATIENCE, "the release to be known", || {
+            (get(&reader, at, &format!("/r/{}/", published.release)).status == 200).then_some(())
+        });
+        Some(Self {
+            lab,
+            _daemons: [serving, reading],
+            reader,
+            at,
+            release: published.release,
+        })
+    }
+
+    fn top(&self) -> std::path::PathBuf {
+        self.lab.node(0).dir().join("tree")
+    }
+
+    /// The path of an entry of the release.
+    fn target(&self, inside: &[u8]) -> String {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+        let encode = |byte: &u8| match plain(*byte) {
+            true => char::from(*byte).to_string(),
+            false => format!("%{byte:02x}"),
+        };
+        format!("/r/{}/{}", self.release, inside.iter().map(encode).collect::<String>())
+    }
+
+    fn ask(&self, method: &str, inside: &str, fields: &[(&str, &str)]) -> Answer {
+        ask(&self.reader, self.at, method, &self.target(inside.as_bytes()), fields)
+    }
+}
+
+#[test]
+fn any_part_of_a_file_is_exactly_that_part() {
+    let Some(scene) = Scene::new("gateway-ranges") else { return };
+    let big = fs::read(scene.top().join("big")).expect("bytes");
+    let whole = scene.ask("GET", "big", &[]);
+    assert!(whole.status == 200 && whole.body == big);
+    let tag = whole.field("etag").expect("a tag").to_owned();
+    let mut rng = Rng::new(97);
+    for _ in 0..150 {
+        let from = rng.below(BIG);
+        // Short ones and long ones alike.
+        let most = 1_u64 << rng.below(23);
+        let to = (from + rng.below(most)).min(BIG - 1);
+        let (range, expect) = match rng.below(4) {
+            0 => (format!("bytes=-{}", BIG - from), from..BIG),
+            1 => (format!("bytes={from}-"), from..BIG),
+            _ => (format!("bytes={from}-{to}"), from..to + 1),
+        };
+        let part = scene.ask("GET", "big", &[("range", &range), ("if-range", &tag)]);
+        assert_eq!(part.status, 206, "{range}");
+        assert!(part.body == big[expect.start as usize..expect.end as usize], "{range}");
+        let within = format!("bytes {}-{}/{BIG}", expect.start, expect.end - 1);
+        assert_eq!(part.field("content-range"), Some(within.as_str()), "{range}");
+        let length = (expect.end - expect.start).to_string();
+        assert_eq!(part.field("content-length"), Some(length.as_str()), "{range}");
+    }
+    let beyond = scene.ask("GET", "big", &[("range", &format!("bytes={BIG}-"))]);
+    assert_eq!(
+        (beyond.status, beyond.field("content-range")),
+        (416, Some(format!("bytes */{BIG}").as_str()))
+    );
+    for (fields, status) in [
+        (&[("range", "bytes=0-1,5-6")][..], 200),
+        (&[("range", "bytes=0-1"), ("if-range", "\"other\"")], 200),
+        (&[("if-none-match", tag.as_str())], 304),
+        (&[("if-none-match", tag.as_str()), ("range", "bytes=0-1")], 304),
+        (&[("if-match", "\"other\"")], 412),
+    ] {
+        let answer = scene.ask("GET", "big", fields);
+        assert_eq!(answer.status, status, "{fields:?}");
+        assert!(
+            (status == 200) == (answer.body == big) && (status == 200 || answer.body.is_empty()),
+            "{fields:?}"
+        );
+    }
+    let head = scene.ask("HEAD", "big", &[]);
+    assert_eq!(
+        (head.status, head.body.len(), head.field("etag")),
+        (200, 0, Some(tag.as_str()))
+    );
+    assert_eq!(head.field("content-length"), Some(BIG.to_string().as_str()));
+    assert_eq!(head.field("accept-ranges"), Some("bytes"));
+}
+
+#[test]
+fn curl_and_wget_bring_what_was_published() {
+    let Some(scene) = Scene::new("gateway-tools") else { return };
+    let big = fs::read(scene.top().join("big")).expect("bytes");
+    let url = format!("http://{}{}", scene.at, scene.target(b"big"));
+    let mut curl = scene.reader.command("curl");
+    curl.args(["--silent", "--show-error", "--fail", "--range", "1000000-4999999", &url]);
+    let outcome = scene.reader.run(curl).expect_ok();
+    assert!(outcome.stdout == big[1_000_000..5_000_000]);
+    // An interrupted download goes on where it was.
+    let copy = scene.reader.dir().join("copy");
+    fs::write(&copy, &big[..7_000_000]).expect("a file");
+    let mut curl = scene.reader.command("curl");
+    curl.args(["--silent", "--show-error", "--fail", "--continue-at", "-", "--output"]);
+    scene.reader.run({
+        curl.arg(&copy).arg(&url);
+        curl
+    });
+    assert!(fs::read(&copy).expect("bytes") == big);
+    if ares_tests::scratch::quiet(std::process::Command::new("wget").arg("--version")) {
+        fs::write(&copy, &big[..9_000_000]).expect("a file");
+        let mut wget = scene.reader.command("wget");
+        wget.args(["--quiet", "--no-proxy", "--continue", "--output-document"])
+            .arg(&copy)
+            .arg(&url);
+        scene.reader.run(wget).expect_ok();
+        assert!(fs::read(&copy).expect("bytes") == big);
+    }
+}
+
+#[test]
+fn every_file_is_there_under_its_name_and_listed_and_nothing_else_is() {
+    let Some(scene) = Scene::new("gateway-tree") else { return };
+    let top = scene.top();
+    for path in compare::files_below(&top) {
+        let inside = path.strip_prefix(&top).expect("below").as_os_str().as_bytes();
+        let answer = get(&scene.reader, scene.at, &scene.target(inside));
+        let shown = String::from_utf8_lossy(inside);
+        assert_eq!(answer.status, 200, "{shown}");
+        assert!(answer.body == fs::read(&path).expect("bytes"), "{shown}");
+    }
+    let listing = scene.ask("GET", "", &[]);
+    let page = listing.text();
+    assert_eq!(
+        (listing.status, listing.field("content-type")),
+        (200, Some("text/html; charset=utf-8"))
+    );
+    for part in [
+        "<a href=\"./odd/\">odd/</a>",
+        "<a href=\"./big\">big</a>",
+        "<tr><td>link &rarr; big<td>",
+        "<a href=\"./small%20%26%20%3Codd%3E%20%2541%3F%23.txt\">small &amp; &lt;odd&gt; %41?#.txt</a>",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let names = fs::read_dir(&top).expect("a listing").count();
+    assert_eq!(page.matches("<tr>").count(), names);
+    let tag = listing.field("etag").expect("a tag");
+    assert_eq!(scene.ask("GET", "", &[("if-none-match", tag)]).status, 304);
+
+    let moved = scene.ask("GET", "odd", &[]);
+    let to = scene.target(b"odd/");
+    assert_eq!((moved.status, moved.field("location")), (301, Some(to.as_str())));
+    for inside in ["big/", "link", "none", "odd//", "../identity", "odd/../big", ".", "big/none"] {
+        assert_eq!(scene.ask("GET", inside, &[]).status, 404, "{inside}");
+    }
+    let other = scene.target(b"big").replace(&scene.release, &"0".repeat(64));
+    let encoded = scene.target(b"odd/").replace("odd/", "odd%2f");
+    for target in [other.as_str(), encoded.as_str(), "/r/", "/r/zz/big", "/r", "/r/%zz"] {
+        assert_eq!(get(&scene.reader, scene.at, target).status, 404, "{target}");
+    }
+}
+
+#[test]
+fn a_client_that_leaves_leaves_nothing_behind() {
+    let Some(scene) = Scene::new("gateway-leave") else { return };
+    for _ in 0..20 {
+        let mut stream = begin(&scene.reader, scene.at, "GET", &scene.target(b"big"), &[]);
+        stream.read_exact(&mut [0; 1000]).expect("it has begun");
+    }
+    wait::until(PATIENCE, "nothing to be wanted any more", || {
+        (total(&metrics(&scene.reader, scene.at), "ares_wants_outstanding") == 0.0).then_some(())
+    });
+    let big = fs::read(scene.top().join("big")).expect("bytes");
+    assert!(scene.ask("GET", "big", &[]).body == big);
+}

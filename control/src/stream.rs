@@ -27,14 +27,14 @@ pub(crate) struct Part<'a> {
     pub(crate) file: &'a File,
     /// Inside the file.
     pub(crate) range: Range<u64>,
-    /// Bytes asked for ahead of the reader.
-    pub(crate) ahead_bytes: u64,
 }
 
-/// Hands the part's bytes to `take`, piece by piece. Blocks until the last is taken, `take` fails or nobody wants them any more.
+/// Hands the part's bytes to `take`, piece by piece, and has about `ahead_bytes` of them asked for ahead of it, one chunk at least. Blocks until
+/// the last is taken, `take` fails or nobody wants them any more.
 pub(crate) fn stream(
     daemon: &Shared,
     part: &Part<'_>,
+    ahead_bytes: &dyn Fn() -> u64,
     cancel: &Cancel,
     take: &mut dyn FnMut(Bytes) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
@@ -60,7 +60,7 @@ pub(crate) fn stream(
     let mut coming: VecDeque<Coming<'_>> = VecDeque::new();
     let mut ahead = 0;
     loop {
-        while ahead < part.ahead_bytes
+        while ahead < ahead_bytes().max(1)
             && let Some(piece) = pieces.next(&list)?
         {
             ahead += u64::from(piece.chunk.len);

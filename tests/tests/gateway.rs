@@ -9,19 +9,19 @@ use std::time::Duration;
 
 use ares_tests::http::{Answer, address, ask, begin, get, metrics, total};
 use ares_tests::rng::Rng;
-use ares_tests::{Daemon, Lab, Node, compare, tree, wait};
-
-const GATEWAY: &str = "[http]\nlisten = \"127.0.0.1:0\"\ngateway = true\n";
+use ares_tests::{Daemon, Lab, Node, compare, procfs, tree, wait};
+use rustix::process::Signal;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Bytes of the large file; more than its chunk list fits into an entry.
 const BIG: u64 = 24 << 20;
 
-/// A publisher with a tree, and an edge that has pinned it, which answers HTTP. What it lacks it fetches as it is asked.
+/// A publisher with a tree, and an edge that was told to serve it and answers HTTP. What it lacks it fetches as it is asked.
 struct Scene {
     lab: Lab,
-    _daemons: [Daemon; 2],
+    publisher: Daemon,
+    edge: Daemon,
     reader: Node,
     at: SocketAddr,
     release: String,
@@ -30,7 +30,7 @@ struct Scene {
 impl Scene {
     fn new(test: &str) -> Option<Self> {
         let lab = Lab::new(test, 2)?;
-        let (publisher, reader) = (lab.node(0), lab.node(1).with_config("gateway", GATEWAY));
+        let (publisher, reader) = (lab.node(0), lab.node(1));
         let top = publisher.dir().join("tree");
         fs::create_dir(&top).expect("a directory");
         tree::odd(&top.join("odd"), 95);
@@ -40,15 +40,17 @@ impl Scene {
         symlink("big", top.join("link")).expect("a symlink");
         let serving = Daemon::serve(publisher);
         let published = serving.publish(&top);
-        let reading = Daemon::serve(&reader);
-        reading.tell(&["pin", &published.link]);
+        let config = format!(
+            "[http]\nlisten = \"127.0.0.1:0\"\ngateway = true\n[edge]\nreleases = [\"{}\"]\n[mount]\npatience = \"2s\"\n",
+            published.link
+        );
+        let reader = reader.with_config("gateway", &config);
+        let edge = Daemon::serve(&reader);
         let at = address(&reader).expect("it runs");
-        wait::until(PATIENCE, "the release to be known", || {
-            (get(&reader, at, &format!("/r/{}/", published.release)).status == 200).then_some(())
-        });
         Some(Self {
             lab,
-            _daemons: [serving, reading],
+            publisher: serving,
+            edge,
             reader,
             at,
             release: published.release,
@@ -71,6 +73,13 @@ impl Scene {
 
     fn ask(&self, method: &str, inside: &str, fields: &[(&str, &str)]) -> Answer {
         ask(&self.reader, self.at, method, &self.target(inside.as_bytes()), fields)
+    }
+
+    /// Until the edge waits for nothing any more.
+    fn rests(&self) {
+        wait::until(PATIENCE, "nothing to be wanted any more", || {
+            (total(&metrics(&self.reader, self.at), "ares_wants_outstanding") == 0.0).then_some(())
+        });
     }
 }
 
@@ -119,13 +128,31 @@ fn any_part_of_a_file_is_exactly_that_part() {
             "{fields:?}"
         );
     }
-    let head = scene.ask("HEAD", "big", &[]);
+    for fields in [&[][..], &[("range", "bytes=0-1")]] {
+        let head = scene.ask("HEAD", "big", fields);
+        assert_eq!(
+            (head.status, head.body.len(), head.field("etag")),
+            (200, 0, Some(tag.as_str()))
+        );
+        assert_eq!(head.field("content-length"), Some(BIG.to_string().as_str()));
+        assert_eq!(head.field("accept-ranges"), Some("bytes"));
+    }
+    let known = scene.ask("HEAD", "big", &[("if-none-match", &tag)]);
     assert_eq!(
-        (head.status, head.body.len(), head.field("etag")),
-        (200, 0, Some(tag.as_str()))
+        (known.status, known.field("content-length"), known.field("etag")),
+        (304, None, Some(tag.as_str()))
     );
-    assert_eq!(head.field("content-length"), Some(BIG.to_string().as_str()));
-    assert_eq!(head.field("accept-ranges"), Some("bytes"));
+    let small = scene.ask("GET", "small & <odd> %41?#.txt", &[("range", "bytes=-2")]);
+    assert_eq!((small.status, small.text()), (206, "ll"));
+    // As `printf small | b3sum` has it.
+    let hash = "\"b0f55908f814f26164dc4b644ff892b4e0e000fa087d66497e7b06d27cf4a669\"";
+    assert_eq!(small.field("etag"), Some(hash));
+    let empty = scene.ask("GET", "empty", &[]);
+    assert_eq!(
+        (empty.status, empty.field("content-length"), empty.body.len()),
+        (200, Some("0"), 0)
+    );
+    assert_eq!(scene.ask("GET", "empty", &[("range", "bytes=0-")]).status, 416);
 }
 
 #[test]
@@ -149,6 +176,13 @@ fn curl_and_wget_bring_what_was_published() {
     assert!(fs::read(&copy).expect("bytes") == big);
     if ares_tests::scratch::quiet(std::process::Command::new("wget").arg("--version")) {
         fs::write(&copy, &big[..9_000_000]).expect("a file");
+        let mut wget = scene.reader.command("wget");
+        wget.args(["--quiet", "--no-proxy", "--continue", "--output-document"])
+            .arg(&copy)
+            .arg(&url);
+        scene.reader.run(wget).expect_ok();
+        assert!(fs::read(&copy).expect("bytes") == big);
+        // There is nothing left of it.
         let mut wget = scene.reader.command("wget");
         wget.args(["--quiet", "--no-proxy", "--continue", "--output-document"])
             .arg(&copy)
@@ -187,6 +221,9 @@ fn every_file_is_there_under_its_name_and_listed_and_nothing_else_is() {
     assert_eq!(page.matches("<tr>").count(), names);
     let tag = listing.field("etag").expect("a tag");
     assert_eq!(scene.ask("GET", "", &[("if-none-match", tag)]).status, 304);
+    let head = scene.ask("HEAD", "", &[]);
+    assert_eq!((head.status, head.body.len(), head.field("content-length")), (200, 0, None));
+    assert_eq!(head.field("etag"), Some(tag));
 
     let moved = scene.ask("GET", "odd", &[]);
     let to = scene.target(b"odd/");
@@ -199,6 +236,77 @@ fn every_file_is_there_under_its_name_and_listed_and_nothing_else_is() {
     for target in [other.as_str(), encoded.as_str(), "/r/", "/r/zz/big", "/r", "/r/%zz"] {
         assert_eq!(get(&scene.reader, scene.at, target).status, 404, "{target}");
     }
+    // As a program may ask that takes care of nothing.
+    for inside in [
+        "%2e%2e/",
+        "%2e%2e/identity",
+        "odd/%2E%2E/big",
+        "big%00",
+        "%00",
+        "b%",
+        "b%6",
+        "b%6g",
+        "%2562ig",
+        "odd%2f..%2fbig",
+    ] {
+        let target = format!("/r/{}/{inside}", scene.release);
+        assert_eq!(get(&scene.reader, scene.at, &target).status, 404, "{target}");
+    }
+    let spelled = format!("/r/{}/b%69%67?x=1#y", scene.release);
+    assert_eq!(ask(&scene.reader, scene.at, "HEAD", &spelled, &[]).status, 200);
+}
+
+/// What the publisher has besides is not to be had by its name.
+#[test]
+fn what_the_edge_was_not_told_to_serve_is_not_looked_for() {
+    let Some(scene) = Scene::new("gateway-other") else { return };
+    let other = scene.lab.node(0).dir().join("other");
+    tree::big_file(&other, 1 << 20, 98);
+    let other = scene.publisher.publish(&other);
+    assert_eq!(scene.ask("GET", "big", &[("range", "bytes=0-9")]).status, 206);
+    let fetched = || total(&metrics(&scene.reader, scene.at), "ares_chunk_received_bytes_total");
+    scene.rests();
+    let before = fetched();
+    let target = format!("/r/{}", other.release);
+    assert_eq!(get(&scene.reader, scene.at, &target).status, 404);
+    assert_eq!(fetched(), before);
+    scene.edge.tell(&["pin", &other.link]);
+    assert_eq!(get(&scene.reader, scene.at, &target).status, 200);
+}
+
+#[test]
+fn what_does_not_come_is_an_error_and_never_other_bytes() {
+    let Some(scene) = Scene::new("gateway-silent") else { return };
+    let big = fs::read(scene.top().join("big")).expect("bytes");
+    let half = scene.ask("GET", "big", &[("range", &format!("bytes=0-{}", BIG / 2))]);
+    assert_eq!(half.status, 206);
+    scene.rests();
+    scene.publisher.signal(Signal::STOP);
+    let last = scene.ask("GET", "big", &[("range", "bytes=-10")]);
+    assert_eq!(last.status, 504, "{last:?}");
+    let cut = scene.ask("GET", "big", &[]);
+    assert_eq!(
+        (cut.status, cut.field("content-length")),
+        (200, Some(BIG.to_string().as_str()))
+    );
+    let came = cut.body.len();
+    assert!((BIG / 2..BIG).contains(&(came as u64)) && cut.body == big[..came], "{came}");
+    // Who leaves meanwhile takes with him what he waits for.
+    let waiting = begin(
+        &scene.reader,
+        scene.at,
+        "GET",
+        &scene.target(b"big"),
+        &[("range", "bytes=-10")],
+    );
+    wait::until(PATIENCE, "the end of the file to be wanted", || {
+        (total(&metrics(&scene.reader, scene.at), "ares_wants_outstanding") > 0.0).then_some(())
+    });
+    drop(waiting);
+    scene.rests();
+    scene.publisher.signal(Signal::CONT);
+    let last = scene.ask("GET", "big", &[("range", "bytes=-10")]);
+    assert!(last.body == big[big.len() - 10..]);
 }
 
 #[test]
@@ -208,9 +316,32 @@ fn a_client_that_leaves_leaves_nothing_behind() {
         let mut stream = begin(&scene.reader, scene.at, "GET", &scene.target(b"big"), &[]);
         stream.read_exact(&mut [0; 1000]).expect("it has begun");
     }
-    wait::until(PATIENCE, "nothing to be wanted any more", || {
-        (total(&metrics(&scene.reader, scene.at), "ares_wants_outstanding") == 0.0).then_some(())
-    });
+    scene.rests();
     let big = fs::read(scene.top().join("big")).expect("bytes");
     assert!(scene.ask("GET", "big", &[]).body == big);
+}
+
+/// Readers who ask for all and take nothing cost what is asked for ahead of them, and no fetch waits for them.
+#[test]
+fn readers_who_take_nothing_are_held_to_their_share_of_memory() {
+    /// Of the 64 connections there are.
+    const READERS: u64 = 56;
+    /// What all may ask for ahead, three chunks of each, and buffers.
+    const MEMORY: u64 = (64 << 20) + READERS * (3 << 20) + (48 << 20);
+    let Some(scene) = Scene::new("gateway-slow") else { return };
+    let big = fs::read(scene.top().join("big")).expect("bytes");
+    assert!(scene.ask("GET", "big", &[]).body == big);
+    scene.rests();
+    let memory = || procfs::rss_bytes(scene.edge.pid()).expect("it runs");
+    let before = memory();
+    let slow: Vec<_> = (0..READERS)
+        .map(|_| begin(&scene.reader, scene.at, "GET", &scene.target(b"big"), &[]))
+        .collect();
+    for mut stream in &slow {
+        stream.read_exact(&mut [0; 100]).expect("it has begun");
+    }
+    assert!(scene.ask("GET", "big", &[]).body == big);
+    scene.rests();
+    let more = memory().saturating_sub(before);
+    assert!(more < MEMORY && MEMORY < READERS * BIG / 2, "{more} bytes more");
 }

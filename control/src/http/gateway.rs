@@ -1,24 +1,25 @@
-//! The HTTP gateway: the files and directories of releases that this node knows, by path, with bytes that were verified like any others'.
-//! What a stranger names and nobody here has heard of is not looked for.
+//! The HTTP gateway: the files and directories of releases that this node has or was told to serve, by path, with bytes that were verified
+//! like any others'. What a stranger names and nobody here has heard of is not looked for.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use ares_core::chunk::{ChunkId, ReleaseId};
 use ares_core::link::Link;
 use ares_core::manifest::{Content, DirRef, EntryKind, File};
-use bytes::Bytes;
 use hyper::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName,
     HeaderValue, LOCATION,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
-use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 
 use super::range::{self, Asked};
 use super::{Reply, listing};
 use crate::cancel::Cancel;
+use crate::config::{Config, Seed};
 use crate::daemon::Shared;
 use crate::error::{Failure, Kind};
 use crate::stream::{Part, stream};
@@ -27,8 +28,10 @@ use crate::tree::{self, Chunks as _};
 /// What stands before the release in a path.
 pub(super) const PREFIX: &str = "/r/";
 
-/// Bytes asked for ahead of a reader. Each connection may have so much, and two pieces of a chunk, in memory.
-const AHEAD_BYTES: u64 = 4 << 20;
+/// Bytes asked for ahead of all readers together, and of one: what those cost who ask for much and take little. A reader has three chunks
+/// besides: the one that comes next whatever the share, and two on their way to it.
+const AHEAD_BYTES: u64 = 64 << 20;
+const AHEAD_BYTES_OF_ONE: u64 = 4 << 20;
 
 /// What a release's hash names never changes.
 const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
@@ -36,9 +39,6 @@ const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000
 /// Files of a release must not act for whoever looks at them.
 const SANDBOX: HeaderValue =
     HeaderValue::from_static("sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; media-src 'self'");
-
-/// Hands pieces of a body to whoever sends it; `Err` when nobody does any more.
-pub(super) type Give<'a> = &'a mut dyn FnMut(Bytes) -> Result<(), Failure>;
 
 /// What a path names.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,154 +50,168 @@ struct Target {
     is_dir: bool,
 }
 
-/// Answers a GET or a HEAD below `PREFIX`. Waits for manifest nodes and for the first chunk; raising `cancel` ends that.
-pub(super) fn answer(daemon: &Arc<Shared>, request: &Parts, cancel: &Cancel) -> Response<Reply> {
-    let Some(target) = target(request.uri.path()).filter(|target| daemon.handle.store().release_state(target.release).is_some())
-    else {
-        let help =
-            "no such release is known here: /r/RELEASE/PATH, RELEASE in 64 hex digits as `ares content --json` lists them\n";
-        return Reply::text(StatusCode::NOT_FOUND, help);
-    };
-    find(daemon, request, &target, cancel).unwrap_or_else(|failure| refusal(&failure))
+/// See the module.
+pub(super) struct Gateway {
+    daemon: Arc<Shared>,
+    /// Bodies of files that are being made.
+    bodies: Arc<AtomicU64>,
 }
 
-fn find(daemon: &Arc<Shared>, request: &Parts, target: &Target, cancel: &Cancel) -> Result<Response<Reply>, Failure> {
-    daemon.hint(&Link {
-        release: target.release,
-        name: String::new(),
-        peers: Vec::new(),
-        inside: Vec::new(),
-    });
-    let found = tree::find(&daemon.chunks(target.release, cancel), target.release, &target.inside)?;
-    match (found.kind, target.is_dir) {
-        (EntryKind::File(file), false) => file_answer(daemon, request, target, file, cancel),
-        (EntryKind::Dir(dir), true) => Ok(dir_answer(daemon, request, target, dir, cancel)?),
-        // So that the names in a listing are below it.
-        (EntryKind::Dir(_), false) => {
-            let mut moved = Reply::text(StatusCode::MOVED_PERMANENTLY, "a directory: its path ends with /\n");
-            let path = HeaderValue::from_str(&format!("{}/", request.uri.path()));
-            path.into_iter()
-                .for_each(|path| drop(moved.headers_mut().insert(LOCATION, path)));
-            Ok(moved)
+impl Gateway {
+    pub(super) fn new(daemon: Arc<Shared>) -> Self {
+        let bodies = Arc::default();
+        Self { daemon, bodies }
+    }
+
+    /// Answers a GET or a HEAD below `PREFIX`. Waits for manifest nodes and packs; raising `cancel` ends that.
+    pub(super) fn answer(&self, request: &Parts, cancel: &Cancel) -> Result<Response<Reply>, Failure> {
+        let known = target(request.uri.path()).and_then(|target| Some((self.link(target.release)?, target)));
+        let Some((link, target)) = known else {
+            let message =
+                "no such release is known here: /r/RELEASE/PATH, RELEASE in 64 hex digits as `ares content --json` lists them";
+            return Err(Failure::new(Kind::NotFound, message));
+        };
+        self.daemon.hint(&link);
+        let found = tree::find(&self.daemon.chunks(target.release, cancel), target.release, &target.inside)?;
+        if self.daemon.handle.store().release_state(target.release).is_none() {
+            self.daemon.adopt(&link, &found.root)?;
         }
-        (EntryKind::File(_), true) => Err(Failure::new(Kind::NotFound, "a file: its path does not end with /")),
-        (EntryKind::Symlink(to), _) => {
-            let message = format!("a symlink to {}: name what it leads to", tree::show(&to));
-            Err(Failure::new(Kind::NotFound, message))
+        match (found.kind, target.is_dir) {
+            (EntryKind::File(file), false) => self.file(request, &target, file, cancel),
+            (EntryKind::Dir(dir), true) => Ok(self.directory(request, &target, dir, cancel)),
+            // So that the names in a listing are below it.
+            (EntryKind::Dir(_), false) => {
+                let mut moved = Reply::text(StatusCode::MOVED_PERMANENTLY, "a directory: its path ends with /\n");
+                set(&mut moved, LOCATION, &format!("{}/", request.uri.path()));
+                Ok(moved)
+            }
+            (EntryKind::File(_), true) => Err(Failure::new(Kind::NotFound, "a file: its path does not end with /")),
+            (EntryKind::Symlink(to), _) => {
+                let message = format!("a symlink to {}: name what it leads to", tree::show(&to));
+                Err(Failure::new(Kind::NotFound, message))
+            }
         }
     }
-}
 
-fn file_answer(
-    daemon: &Arc<Shared>,
-    request: &Parts,
-    target: &Target,
-    file: File,
-    cancel: &Cancel,
-) -> Result<Response<Reply>, Failure> {
-    // What is small is one chunk or none: it is taken whole, and its tag is the hash of its bytes.
-    let small = match &file.content {
-        Content::Inline(bytes) => Some(bytes.clone()),
-        Content::Packed { pack, offset } => {
-            let pack = daemon.chunks(target.release, cancel).node(*pack)?;
-            // The manifest's codec has checked that the file lies inside its pack.
-            Some(pack.bytes().slice(*offset as usize..*offset as usize + file.bytes as usize))
+    /// Who may have a release, if it is one that may be read here: this node takes part in it, or was told to serve it.
+    fn link(&self, release: ReleaseId) -> Option<Link> {
+        let Config { edge, pins, .. } = &*self.daemon.config;
+        let told = edge.releases.iter().chain(pins).find(|link| link.release == release);
+        let store = self.daemon.handle.store();
+        let is_known = told.is_some() || store.release_state(release).is_some() || store.is_pinned(release);
+        is_known.then(|| Link {
+            release,
+            name: told.map_or(String::new(), |link| link.name.clone()),
+            peers: told
+                .into_iter()
+                .flat_map(|link| link.peers.clone())
+                .chain(edge.upstreams.iter().map(Seed::hint))
+                .collect(),
+            inside: Vec::new(),
+        })
+    }
+
+    fn file(&self, request: &Parts, target: &Target, file: File, cancel: &Cancel) -> Result<Response<Reply>, Failure> {
+        // What is small is one chunk or none: it is taken whole, and its tag is the hash of its bytes.
+        let small = match &file.content {
+            Content::Inline(bytes) => Some(bytes.clone()),
+            Content::Packed { pack, offset } => {
+                let pack = self.daemon.chunks(target.release, cancel).node(*pack)?;
+                // The manifest's codec has checked that the file lies inside its pack.
+                Some(pack.bytes().slice(*offset as usize..*offset as usize + file.bytes as usize))
+            }
+            Content::Chunks(_) | Content::List(_) => None,
+        };
+        let hash = match (file.b3, &small, file.blob_id()) {
+            (Some(hash), ..) => ChunkId::from_bytes(hash),
+            (None, Some(bytes), _) => ChunkId::of(bytes),
+            (None, None, Some(blob)) => blob,
+            (None, None, None) => return Err(Failure::new(Kind::Content, "a file without content")),
+        };
+        let bytes = file.bytes;
+        let tag = format!("\"{hash}\"");
+        let (status, range) = match range::asked(&request.method, &request.headers, &tag, bytes) {
+            Asked::Whole => (StatusCode::OK, 0..bytes),
+            Asked::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
+            Asked::Beyond => {
+                let mut beyond = Reply::text(StatusCode::RANGE_NOT_SATISFIABLE, format!("it has {bytes} bytes\n"));
+                set(&mut beyond, CONTENT_RANGE, &format!("bytes */{bytes}"));
+                return Ok(beyond);
+            }
+            Asked::Known => return Ok(tagged(StatusCode::NOT_MODIFIED, Reply::Empty, &tag)),
+            Asked::Other => return Ok(tagged(StatusCode::PRECONDITION_FAILED, Reply::Empty, &tag)),
+        };
+        let body = match small {
+            _ if request.method == Method::HEAD || range.is_empty() => Reply::Empty,
+            Some(small) => Reply::Whole(small.slice(range.start as usize..range.end as usize)),
+            None => self.body(target.release, file, range.clone(), cancel),
+        };
+        let mut response = tagged(status, body, &tag);
+        if status == StatusCode::PARTIAL_CONTENT {
+            let within = format!("bytes {}-{}/{bytes}", range.start, range.end - 1);
+            set(&mut response, CONTENT_RANGE, &within);
         }
-        Content::Chunks(_) | Content::List(_) => None,
-    };
-    let hash = match (&small, file.blob_id()) {
-        (Some(bytes), _) => ChunkId::of(bytes),
-        (None, Some(blob)) => blob,
-        (None, None) => return Err(Failure::new(Kind::Content, "a file without content")),
-    };
-    let bytes = file.bytes;
-    let tag = format!("\"{hash}\"");
-    let (status, range) = match range::asked(&request.headers, &tag, bytes) {
-        Asked::Whole => (StatusCode::OK, 0..bytes),
-        Asked::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
-        Asked::Beyond => {
-            let mut beyond = Reply::text(StatusCode::RANGE_NOT_SATISFIABLE, format!("it has {bytes} bytes\n"));
-            set(&mut beyond, CONTENT_RANGE, &format!("bytes */{bytes}"));
-            return Ok(beyond);
-        }
-        Asked::Known => return Ok(tagged(empty(StatusCode::NOT_MODIFIED), &tag)),
-        Asked::Other => return Ok(empty(StatusCode::PRECONDITION_FAILED)),
-    };
-    let body = match small {
-        _ if request.method == Method::HEAD || range.is_empty() => Reply::Whole(None),
-        Some(small) => Reply::Whole(Some(small.slice(range.start as usize..range.end as usize))),
-        None => {
-            let (daemon, stop) = (Arc::clone(daemon), cancel.clone());
-            let (release, range) = (target.release, range.clone());
-            let job = move |give: Give<'_>| {
-                let part = Part {
-                    release,
-                    file: &file,
-                    range,
-                    ahead_bytes: AHEAD_BYTES,
-                };
-                stream(&daemon, &part, &stop, give)
+        set(&mut response, CONTENT_LENGTH, &(range.end - range.start).to_string());
+        let headers = response.headers_mut();
+        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        headers.insert(CONTENT_TYPE, kind_of(&target.inside));
+        Ok(response)
+    }
+
+    fn body(&self, release: ReleaseId, file: File, range: Range<u64>, cancel: &Cancel) -> Reply {
+        let (daemon, stop) = (Arc::clone(&self.daemon), cancel.clone());
+        let bodies = Arc::clone(&self.bodies);
+        Reply::Made(Box::new(move |give| {
+            let part = Part {
+                release,
+                file: &file,
+                range,
             };
-            streamed(job)?
-        }
-    };
-    let mut response = tagged(Response::new(body), &tag);
-    *response.status_mut() = status;
-    if status == StatusCode::PARTIAL_CONTENT {
-        let within = format!("bytes {}-{}/{bytes}", range.start, range.end - 1);
-        set(&mut response, CONTENT_RANGE, &within);
+            let body = Body::new(&bodies);
+            stream(&daemon, &part, &|| body.ahead_bytes(), &stop, give)
+        }))
     }
-    set(&mut response, CONTENT_LENGTH, &(range.end - range.start).to_string());
-    let headers = response.headers_mut();
-    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(CONTENT_TYPE, kind_of(&target.inside));
-    Ok(response)
+
+    fn directory(&self, request: &Parts, target: &Target, dir: DirRef, cancel: &Cancel) -> Response<Reply> {
+        let tag = format!("\"{}\"", dir.node.id);
+        let body = match range::asked(&request.method, &request.headers, &tag, 0) {
+            Asked::Known => return tagged(StatusCode::NOT_MODIFIED, Reply::Empty, &tag),
+            Asked::Other => return tagged(StatusCode::PRECONDITION_FAILED, Reply::Empty, &tag),
+            // Listings are made as they are sent, so there are no parts of one, and no length.
+            _ if request.method == Method::HEAD => Reply::Empty,
+            _ => {
+                let (daemon, stop, release) = (Arc::clone(&self.daemon), cancel.clone(), target.release);
+                let title = tree::show(&target.inside);
+                Reply::Made(Box::new(move |give| {
+                    listing::write(&daemon.chunks(release, &stop), dir, &title, give)
+                }))
+            }
+        };
+        let mut response = tagged(StatusCode::OK, body, &tag);
+        let kind = HeaderValue::from_static("text/html; charset=utf-8");
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        response
+    }
 }
 
-fn dir_answer(
-    daemon: &Arc<Shared>,
-    request: &Parts,
-    target: &Target,
-    dir: DirRef,
-    cancel: &Cancel,
-) -> Result<Response<Reply>, Failure> {
-    let tag = format!("\"{}\"", dir.node.id);
-    let body = match range::asked(&request.headers, &tag, 0) {
-        Asked::Known => return Ok(tagged(empty(StatusCode::NOT_MODIFIED), &tag)),
-        Asked::Other => return Ok(empty(StatusCode::PRECONDITION_FAILED)),
-        // Listings are made as they are sent, so there are no parts of one.
-        _ if request.method == Method::HEAD => Reply::Whole(None),
-        _ => {
-            let (daemon, stop, release) = (Arc::clone(daemon), cancel.clone(), target.release);
-            let title = tree::show(&target.inside);
-            streamed(move |give: Give<'_>| listing::write(&daemon.chunks(release, &stop), dir, &title, give))?
-        }
-    };
-    let mut response = tagged(Response::new(body), &tag);
-    let kind = HeaderValue::from_static("text/html; charset=utf-8");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    Ok(response)
+/// One body of a file that is being made.
+struct Body<'a>(&'a AtomicU64);
+
+impl<'a> Body<'a> {
+    fn new(bodies: &'a AtomicU64) -> Self {
+        bodies.fetch_add(1, Relaxed);
+        Self(bodies)
+    }
+
+    /// Its share of what all of them may ask for ahead.
+    fn ahead_bytes(&self) -> u64 {
+        (AHEAD_BYTES / self.0.load(Relaxed)).min(AHEAD_BYTES_OF_ONE)
+    }
 }
 
-/// A body that `job` makes piece by piece, on a thread of its own, as fast as the client takes them. Waits for the first piece, so that what
-/// cannot be had at all is told by a status.
-fn streamed(job: impl FnOnce(Give<'_>) -> Result<(), Failure> + Send + 'static) -> Result<Reply, Failure> {
-    let (pieces, mut coming) = mpsc::channel(1);
-    let make = move || {
-        let mut give = |bytes| pieces.blocking_send(Ok(bytes)).map_err(|_| Failure::interrupted());
-        if let Err(failure) = job(&mut give) {
-            // Nobody there to hear it: the client has gone, and that is why it ended.
-            drop(pieces.blocking_send(Err(failure)));
-        }
-    };
-    Handle::current().spawn_blocking(make);
-    match coming.blocking_recv() {
-        Some(Ok(first)) => Ok(Reply::Stream {
-            first: Some(first),
-            rest: coming,
-        }),
-        Some(Err(failure)) => Err(failure),
-        None => Err(Failure::new(Kind::Failed, "the answer's thread died in the daemon")),
+impl Drop for Body<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 
@@ -255,7 +269,9 @@ fn kind_of(path: &[u8]) -> HeaderValue {
     })
 }
 
-fn tagged(mut response: Response<Reply>, tag: &str) -> Response<Reply> {
+fn tagged(status: StatusCode, body: Reply, tag: &str) -> Response<Reply> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
     set(&mut response, ETAG, tag);
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, FOR_EVER);
@@ -263,26 +279,9 @@ fn tagged(mut response: Response<Reply>, tag: &str) -> Response<Reply> {
     response
 }
 
-fn empty(status: StatusCode) -> Response<Reply> {
-    let mut response = Response::new(Reply::Whole(None));
-    *response.status_mut() = status;
-    response
-}
-
-/// `value` is made of digits and the like.
+/// `value` has no characters that a header field cannot have.
 fn set(response: &mut Response<Reply>, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }
-}
-
-fn refusal(failure: &Failure) -> Response<Reply> {
-    let status = match failure.kind {
-        Kind::NotFound => StatusCode::NOT_FOUND,
-        Kind::Network => StatusCode::GATEWAY_TIMEOUT,
-        Kind::Content => StatusCode::BAD_GATEWAY,
-        Kind::Interrupted | Kind::Disk => StatusCode::SERVICE_UNAVAILABLE,
-        Kind::Failed | Kind::Usage | Kind::Mount | Kind::InputChanged => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    Reply::text(status, format!("{}\n", failure.message))
 }

@@ -3,7 +3,7 @@
 use ares_core::manifest::{DirRef, Entry, EntryKind};
 use bytes::Bytes;
 
-use super::gateway::Give;
+use super::Give;
 use crate::error::Failure;
 use crate::render::Bytes as Size;
 use crate::tree::{self, Chunks};

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use hyper::HeaderMap;
 use hyper::header::{AsHeaderName, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
+use hyper::{HeaderMap, Method};
 
 /// What a GET is to be answered with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,26 +20,30 @@ pub(super) enum Asked {
     Other,
 }
 
-/// Judges the header fields of a request for what has this strong entity tag (quotes included) and so many bytes.
+/// Judges the header fields of a GET or a HEAD for what has this strong entity tag (quotes included) and so many bytes.
 ///
 /// Of several ranges none is given: what they would cost is for the server to choose (RFC 9110 section 14.2), and who asks for them takes all.
-pub(super) fn asked(headers: &HeaderMap, tag: &str, bytes: u64) -> Asked {
-    let is_among = |list: &str| list.trim() == "*" || list.split(',').any(|known| known.trim() == tag);
-    let is_among_weak = |list: &str| is_among(list) || list.split(',').any(|known| known.trim().strip_prefix("W/") == Some(tag));
-    if text(headers, IF_MATCH).is_some_and(|list| !is_among(list)) {
+pub(super) fn asked(method: &Method, headers: &HeaderMap, tag: &str, bytes: u64) -> Asked {
+    let is_strong = |known: &str| known == "*" || known == tag;
+    if headers.contains_key(IF_MATCH) && !tags(headers, IF_MATCH).any(is_strong) {
         return Asked::Other;
     }
-    if text(headers, IF_NONE_MATCH).is_some_and(is_among_weak) {
+    if tags(headers, IF_NONE_MATCH).any(|known| is_strong(known.strip_prefix("W/").unwrap_or(known))) {
         return Asked::Known;
     }
     // A date is none that we ever gave.
-    if text(headers, IF_RANGE).is_some_and(|known| known.trim() != tag) {
-        return Asked::Whole;
-    }
+    let is_other = text(headers, IF_RANGE).is_some_and(|known| known.trim() != tag);
     match text(headers, RANGE) {
-        Some(range) if headers.get_all(RANGE).iter().count() == 1 => part(range, bytes),
+        // Ranges are for GET alone (RFC 9110 section 14.2).
+        Some(range) if method == Method::GET && !is_other && headers.get_all(RANGE).iter().count() == 1 => part(range, bytes),
         _ => Asked::Whole,
     }
+}
+
+/// What all fields of that name list together (RFC 9110 section 5.3).
+fn tags(headers: &HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = &str> {
+    let lists = headers.get_all(name).into_iter().filter_map(|list| list.to_str().ok());
+    lists.flat_map(|list| list.split(',')).map(str::trim)
 }
 
 /// A field that is no text is as good as none.
@@ -59,6 +63,8 @@ fn part(range: &str, bytes: u64) -> Asked {
     let found = match (number(first), number(last)) {
         (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(bytes),
         (Some(first), None) if last.is_empty() => first..bytes,
+        // The end of nothing is there, and cannot be told as a part.
+        (None, Some(1..)) if first.is_empty() && bytes == 0 => return Asked::Whole,
         (None, Some(count)) if first.is_empty() => bytes.saturating_sub(count)..bytes,
         _ => return Asked::Whole,
     };
@@ -87,7 +93,11 @@ mod tests {
     #[test]
     fn one_range_is_a_part_and_what_is_none_is_ignored() {
         let check = |range: &str, bytes: u64, expect: Asked| {
-            assert_eq!(asked(&headers(&[(RANGE, range)]), TAG, bytes), expect, "{range} of {bytes}");
+            assert_eq!(
+                asked(&Method::GET, &headers(&[(RANGE, range)]), TAG, bytes),
+                expect,
+                "{range} of {bytes}"
+            );
         };
         check("bytes=0-0", 10, Asked::Part(0..1));
         check("bytes=2-5", 10, Asked::Part(2..6));
@@ -102,7 +112,7 @@ mod tests {
         check("bytes=99999999999999999999999-", 10, Asked::Beyond);
         check("bytes=-0", 10, Asked::Beyond);
         check("bytes=0-", 0, Asked::Beyond);
-        check("bytes=-1", 0, Asked::Beyond);
+        check("bytes=-1", 0, Asked::Whole);
         for ignored in [
             "bytes=5-2",
             "bytes=-",
@@ -118,17 +128,19 @@ mod tests {
             check(ignored, 10, Asked::Whole);
         }
         assert_eq!(
-            asked(&headers(&[(RANGE, "bytes=0-1"), (RANGE, "bytes=0-1")]), TAG, 10),
+            asked(&Method::GET, &headers(&[(RANGE, "bytes=0-1"), (RANGE, "bytes=0-1")]), TAG, 10),
             Asked::Whole
         );
-        assert_eq!(asked(&HeaderMap::new(), TAG, 10), Asked::Whole);
+        assert_eq!(asked(&Method::GET, &HeaderMap::new(), TAG, 10), Asked::Whole);
+        let part = headers(&[(RANGE, "bytes=2-5")]);
+        assert_eq!(asked(&Method::HEAD, &part, TAG, 10), Asked::Whole, "a HEAD has none");
     }
 
     #[test]
     fn conditions_are_judged_before_the_range() {
         let check = |fields: &[(HeaderName, &str)], expect: Asked| {
             let fields: Vec<(HeaderName, &str)> = fields.iter().cloned().chain([(RANGE, "bytes=1-1")]).collect();
-            assert_eq!(asked(&headers(&fields), TAG, 10), expect, "{fields:?}");
+            assert_eq!(asked(&Method::GET, &headers(&fields), TAG, 10), expect, "{fields:?}");
         };
         let part = || Asked::Part(1..2);
         check(&[(IF_RANGE, TAG)], part());
@@ -139,7 +151,9 @@ mod tests {
         check(&[(IF_NONE_MATCH, "\"x\", W/\"abc\"")], Asked::Known);
         check(&[(IF_NONE_MATCH, "*")], Asked::Known);
         check(&[(IF_NONE_MATCH, "\"x\"")], part());
+        check(&[(IF_NONE_MATCH, "\"x\""), (IF_NONE_MATCH, TAG)], Asked::Known);
         check(&[(IF_MATCH, "\"x\", \"abc\"")], part());
+        check(&[(IF_MATCH, "\"x\""), (IF_MATCH, TAG)], part());
         check(&[(IF_MATCH, "*")], part());
         check(&[(IF_MATCH, "W/\"abc\"")], Asked::Other);
         check(&[(IF_MATCH, "\"x\""), (IF_NONE_MATCH, TAG)], Asked::Other);

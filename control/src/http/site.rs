@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 
 use ares_node::Stopping;
 use ares_node::figures::Figures;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 
-use super::{Reply, gateway};
+use super::Reply;
+use super::gateway::{self, Gateway};
 use crate::cancel::Cancel;
 use crate::daemon::{Role, Shared};
+use crate::error::Failure;
 use crate::metrics;
 
 /// The node is looked at no more often than this, whoever asks.
@@ -24,6 +26,8 @@ const EXPOSITION: HeaderValue = HeaderValue::from_static("text/plain; version=0.
 /// See the module.
 pub(crate) struct Site {
     daemon: Arc<Shared>,
+    /// Where that is wanted.
+    gateway: Option<Gateway>,
     /// Held while the node is looked at, so that it is by one at a time.
     look: Mutex<Option<(Instant, Result<Figures, Stopping>)>>,
 }
@@ -31,27 +35,23 @@ pub(crate) struct Site {
 impl Site {
     /// Of this daemon.
     pub(crate) fn new(daemon: Arc<Shared>) -> Self {
+        let gateway = daemon.config.http_gateway.then(|| Gateway::new(Arc::clone(&daemon)));
         Self {
             daemon,
+            gateway,
             look: Mutex::default(),
         }
     }
 
     /// Answers a GET. Waits for the node where it is asked about it, a few seconds at most, and for what is read of a release.
-    pub(crate) fn answer(&self, request: &Parts, cancel: &Cancel) -> Response<Reply> {
-        let path = request.uri.path();
-        let is_gateway = self.daemon.config.http_gateway && path.starts_with(gateway::PREFIX);
-        let mut response = match path {
-            _ if is_gateway => gateway::answer(&self.daemon, request, cancel),
-            "/metrics" => self.metrics(),
-            "/healthz" => judged(self.look().map(drop).map_err(|e| e.to_string())),
-            "/readyz" => judged(self.ready()),
+    pub(crate) fn answer(&self, request: &Parts, cancel: &Cancel) -> Result<Response<Reply>, Failure> {
+        Ok(match (request.uri.path(), &self.gateway) {
+            ("/metrics", _) => self.metrics(),
+            ("/healthz", _) => judged(self.look().map(drop).map_err(|e| e.to_string())),
+            ("/readyz", _) => judged(self.ready()),
+            (path, Some(gateway)) if path.starts_with(gateway::PREFIX) => return gateway.answer(request, cancel),
             _ => Reply::text(StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz\n"),
-        };
-        let headers = response.headers_mut();
-        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        response
+        })
     }
 
     fn metrics(&self) -> Response<Reply> {

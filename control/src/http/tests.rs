@@ -10,7 +10,7 @@ use super::*;
 /// Longest that anything here may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn serve(handler: impl Fn(&Parts, &Cancel) -> Response<Reply> + Send + Sync + 'static) -> Server {
+fn serve(handler: impl Fn(&Parts, &Cancel) -> Result<Response<Reply>, Failure> + Send + Sync + 'static) -> Server {
     Server::start(([127, 0, 0, 1], 0).into(), Arc::new(handler)).expect("a free port")
 }
 
@@ -18,7 +18,7 @@ fn serve(handler: impl Fn(&Parts, &Cancel) -> Response<Reply> + Send + Sync + 's
 fn echo() -> Server {
     serve(|parts, _| {
         assert_ne!(parts.uri.path(), "/panic", "asked for");
-        Reply::text(StatusCode::OK, parts.uri.path())
+        Ok(Reply::text(StatusCode::OK, parts.uri.path()))
     })
 }
 
@@ -140,7 +140,7 @@ fn it_stops_though_an_answer_is_awaited_and_connections_rest() {
         drop(asked);
         // Ends when the test does.
         let _ = released.lock().expect("no panic").recv();
-        Reply::text(StatusCode::OK, "")
+        Ok(Reply::text(StatusCode::OK, ""))
     });
     let _resting = connect(&server);
     let mut waiting = connect(&server);
@@ -160,7 +160,7 @@ fn an_address_that_is_taken_is_named() {
     let taken = echo();
     let again = Server::start(
         taken.address(),
-        Arc::new(|_: &Parts, _: &Cancel| Reply::text(StatusCode::OK, "")),
+        Arc::new(|_: &Parts, _: &Cancel| Ok(Reply::text(StatusCode::OK, ""))),
     );
     let failure = again.err().expect("it is taken");
     assert_eq!(failure.kind, Kind::Network);

@@ -35,9 +35,8 @@ pub(super) fn run(daemon: &Shared, link: &Link, sink: &std::sync::Arc<dyn Sink>,
         release: link.release,
         file,
         range: 0..file.bytes,
-        ahead_bytes: AHEAD_BYTES,
     };
-    stream(daemon, &part, cancel, &mut |bytes| send(&**sink, bytes))?;
+    stream(daemon, &part, &|| AHEAD_BYTES, cancel, &mut |bytes| send(&**sink, bytes))?;
     Ok(Outcome::Sent { bytes: file.bytes })
 }
 

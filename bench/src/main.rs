@@ -4,6 +4,7 @@
 mod demo_tree;
 mod error;
 mod failover;
+mod gateway;
 mod host;
 mod interrupt;
 mod limits;
@@ -53,6 +54,8 @@ enum Job {
     Serve(serve::Args),
     /// Two paths, two peers: how long nothing arrives when one of them dies, against MPTCP.
     Failover(failover::Args),
+    /// A file that is held whole, read over plain HTTP from `ares serve` and from nginx.
+    Gateway(gateway::Args),
     /// One publisher and many readers who start at the same time, against BitTorrent and the least possible time.
     Swarm(swarm::Args),
     /// A sender over MPTCP; started by `failover`.
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Job::LimitsFlow(args) => limits::run_flow(&args),
         Job::Serve(args) => serve::run(&args),
         Job::Failover(args) => failover::run(&args),
+        Job::Gateway(args) => gateway::run(&args),
         Job::Swarm(args) => swarm::run(&args),
         Job::MptcpServe(args) => failover::mptcp_serve(&args),
         Job::MptcpGet(args) => failover::mptcp_get(&args),

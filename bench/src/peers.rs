@@ -94,7 +94,7 @@ impl Peer {
                 let link = daemon.publish(file).link;
                 Kind::Ares { daemon, link }
             }
-            Self::Nginx => Kind::Nginx(serve_nginx(node, &dir, clients)?),
+            Self::Nginx => Kind::Nginx(serve_nginx(node, &dir, clients, Scheme::Https)?),
             Self::Quinn => Kind::Quinn(serve_quinn(node, file, mtu)?),
             Self::Dd => Kind::Dd,
         };
@@ -210,7 +210,26 @@ pub(crate) fn own_program() -> PathBuf {
     std::env::current_exe().unwrap_or_else(|_| PathBuf::from("bench"))
 }
 
-fn serve_nginx(node: &Node, dir: &Path, clients: usize) -> Result<Running> {
+/// How nginx is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    Http,
+    /// With the certificate in the directory that is served.
+    Https,
+}
+
+impl Scheme {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// nginx with the files of `dir` at the node's address, for so many clients at once. It is to be ended by SIGTERM: killed, it would leave its
+/// worker behind.
+pub(crate) fn serve_nginx(node: &Node, dir: &Path, clients: usize, scheme: Scheme) -> Result<Running> {
     let missing = BenchError::NoTool {
         tool: "nginx",
         remedy: "apt-get install nginx-light",
@@ -220,7 +239,7 @@ fn serve_nginx(node: &Node, dir: &Path, clients: usize) -> Result<Running> {
     let home = node.dir().join("nginx");
     std::fs::create_dir_all(&home).map_err(io("cannot make", &home))?;
     let config = home.join("nginx.conf");
-    std::fs::write(&config, nginx_config(node, dir, &home, clients)).map_err(io("cannot write", &config))?;
+    std::fs::write(&config, nginx_config(node, dir, &home, clients, scheme)).map_err(io("cannot write", &config))?;
     let mut command = node.command(nginx);
     command.arg("-e").arg(home.join("error.log")).arg("-c").arg(&config);
     let running = node.start(command);
@@ -228,17 +247,28 @@ fn serve_nginx(node: &Node, dir: &Path, clients: usize) -> Result<Running> {
         assert!(running.is_running(), "nginx ended by itself:\n{}", running.stderr());
         let mut ask = node.command("curl");
         ask.args(["--silent", "--insecure", "--output", "/dev/null"])
-            .arg(format!("https://{}/cert.pem", node.listen()));
+            .arg(format!("{}://{}/", scheme.name(), node.listen()));
         node.run(ask).status.success().then_some(())
     });
     Ok(running)
 }
 
-/// nginx as its manual would have it for one big file: sendfile, one worker, TLS 1.3 with the cipher the others use too.
-fn nginx_config(node: &Node, dir: &Path, home: &Path, clients: usize) -> String {
+/// nginx as its manual would have it for one big file: sendfile, one worker; TLS 1.3 with the cipher the others use too.
+fn nginx_config(node: &Node, dir: &Path, home: &Path, clients: usize, scheme: Scheme) -> String {
     // Its listener, the channel to its master and log files take a place or a descriptor each; an answer takes one for the file.
     let (connections, files) = (clients + 64, 2 * clients + 64);
     let (listen, dir, home) = (node.listen(), dir.display(), home.display());
+    let tls = match scheme {
+        Scheme::Http => String::new(),
+        Scheme::Https => format!(
+            "ssl_protocols TLSv1.3; ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;
+  ssl_certificate {dir}/cert.pem; ssl_certificate_key {dir}/key.pem;"
+        ),
+    };
+    let ssl = match scheme {
+        Scheme::Http => "",
+        Scheme::Https => " ssl",
+    };
     // The workers read what root wrote; the user directive is refused to others.
     let user = if rustix::process::geteuid().is_root() {
         "user root;"
@@ -253,9 +283,8 @@ http {{
   access_log off; sendfile on; tcp_nopush on;
   client_body_temp_path {home}/body; proxy_temp_path {home}/proxy; fastcgi_temp_path {home}/fastcgi;
   uwsgi_temp_path {home}/uwsgi; scgi_temp_path {home}/scgi;
-  ssl_protocols TLSv1.3; ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;
-  ssl_certificate {dir}/cert.pem; ssl_certificate_key {dir}/key.pem;
-  server {{ listen {listen} ssl; root {dir}; }}
+  {tls}
+  server {{ listen {listen}{ssl}; root {dir}; }}
 }}
 "
     )

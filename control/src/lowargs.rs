@@ -234,6 +234,7 @@ pub(crate) enum When {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Way {
     Dev,
+    Uring,
     Fuser,
 }
 

@@ -47,6 +47,8 @@ pub enum Passthrough {
 pub enum Transport {
     /// By reading and writing /dev/fuse.
     Device,
+    /// By io_uring, where the kernel offers it (Linux 6.14, its parameter `enable_uring`); else as `Device`.
+    Ring,
     /// The same as the crate `fuser` does it: whoever waits for bytes cannot be interrupted.
     Fuser,
 }

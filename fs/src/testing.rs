@@ -241,9 +241,10 @@ impl MemorySource {
         Arc::strong_count(&self.lent) - 1
     }
 
-    /// From now on does not answer at all.
-    pub(crate) fn stick_all(&self) {
-        self.stuck.lock().expect("no panic").extend(self.chunks.keys());
+    /// From now on does not answer but for what is in this release, too.
+    pub(crate) fn stick_all_but(&self, release: &Release) {
+        let others = self.chunks.keys().filter(|id| !release.chunks.contains_key(id));
+        self.stuck.lock().expect("no panic").extend(others);
     }
 
     /// From now on does not answer for chunks of this file; any file above the packing limit.

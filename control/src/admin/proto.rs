@@ -129,6 +129,8 @@ pub(crate) enum Passthrough {
 pub(crate) enum Transport {
     /// Over /dev/fuse.
     Dev,
+    /// By io_uring, where the kernel offers it.
+    Uring,
     /// The same, by the crate `fuser`.
     Fuser,
 }

@@ -55,6 +55,7 @@ fn request(context: &Context, args: &MountArgs, link: WireLink, dir: &Path, stay
         },
         transport: match args.transport {
             Way::Dev => Transport::Dev,
+            Way::Uring => Transport::Uring,
             Way::Fuser => Transport::Fuser,
         },
         patience_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),

@@ -111,6 +111,7 @@ fn start(daemon: &Shared, ask: &Ask, cancel: &Cancel) -> Result<Mount, Failure> 
         },
         transport: match ask.transport {
             Transport::Dev => ares_fs::Transport::Device,
+            Transport::Uring => ares_fs::Transport::Ring,
             Transport::Fuser => ares_fs::Transport::Fuser,
         },
         patience: ask.patience,

@@ -1,7 +1,11 @@
-//! What a FUSE server asks of the kernel beside reading and writing /dev/fuse: its own ioctls (include/uapi/linux/fuse.h).
+//! What a FUSE server asks of the kernel beside reading and writing /dev/fuse (include/uapi/linux/fuse.h): ioctls, and requests by io_uring.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+
+mod queue;
+
+pub use queue::{Asked, OP_BYTES, Outbox, Queue};
 
 /// `_IOR(229, 0, uint32_t)`
 const CLONE: libc::Ioctl = 0x8004_e500_u32 as libc::Ioctl;

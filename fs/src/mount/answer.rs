@@ -8,14 +8,20 @@ use ares_core::manifest::Totals;
 use bytes::Bytes;
 
 use super::wire::{self, Line, Owner};
-use super::{device, fallback};
+use super::{device, fallback, ring};
 use crate::errno::Failure;
 use crate::inode::Attr;
 
 /// Where the answer to one request goes.
 pub(super) enum To {
-    Own(device::Ticket),
+    Own(Own),
     Fuser(fallback::Ticket),
+}
+
+/// The same, of the transports whose bytes we write ourselves.
+pub(super) enum Own {
+    Device(device::Ticket),
+    Ring(ring::Ticket),
 }
 
 /// An answer that is at hand.
@@ -44,7 +50,7 @@ pub(super) enum Backing {
 /// A listing that is being filled.
 pub(super) enum Page {
     Own {
-        to: device::Ticket,
+        to: Own,
         lines: Vec<u8>,
         room: usize,
         plus: bool,
@@ -55,6 +61,29 @@ pub(super) enum Page {
 thread_local! {
     /// Where answers are written before they go. Kept, as fresh memory costs more than writing it.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Own {
+    fn unique(&self) -> u64 {
+        match self {
+            Self::Device(to) => to.unique(),
+            Self::Ring(to) => to.unique(),
+        }
+    }
+
+    fn send(self, errno: i32, parts: &[&[u8]]) {
+        match self {
+            Self::Device(to) => to.send(errno, parts),
+            Self::Ring(to) => to.send(errno, parts),
+        }
+    }
+
+    fn back(&self, file: &dyn AsFd) -> io::Result<device::Backing> {
+        match self {
+            Self::Device(to) => device::Backing::open(to.channel(), file),
+            Self::Ring(to) => device::Backing::open(to.channel(), file),
+        }
+    }
 }
 
 impl To {

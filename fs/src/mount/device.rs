@@ -2,14 +2,15 @@
 //! answers. It never waits for anything but the next request.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Weak};
 use std::thread;
 
 use rustix::io::Errno;
 
-use super::answer::To;
+use super::answer::{Own, To};
 use super::attach;
+use super::ring::Queues;
 use super::session::Shared;
 use super::wire::{self, Ask, Header};
 
@@ -73,6 +74,12 @@ impl Channel {
     }
 }
 
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl Ticket {
     pub(super) fn unique(&self) -> u64 {
         self.unique
@@ -91,11 +98,17 @@ impl Ticket {
         }
     }
 
+    pub(super) fn channel(&self) -> &Arc<Channel> {
+        &self.channel
+    }
+}
+
+impl Backing {
     /// Lends the kernel a file.
-    pub(super) fn back(&self, file: &dyn AsFd) -> io::Result<Backing> {
-        let id = ares_ring::fuse::open_backing(self.channel.0.as_fd(), file.as_fd())?;
-        let channel = Arc::downgrade(&self.channel);
-        Ok(Backing { id, channel })
+    pub(super) fn open(channel: &Arc<Channel>, file: &dyn AsFd) -> io::Result<Self> {
+        let id = ares_ring::fuse::open_backing(channel.0.as_fd(), file.as_fd())?;
+        let channel = Arc::downgrade(channel);
+        Ok(Self { id, channel })
     }
 }
 
@@ -109,9 +122,9 @@ impl Drop for Backing {
     }
 }
 
-/// Says the first words on a connection that was just mounted.
-pub(super) fn greet(shared: &Shared, connection: OwnedFd) -> io::Result<Channel> {
-    let channel = Channel::over(connection);
+/// Says the first words on a connection that was just mounted. With queues where `ring` wants them and the kernel has them: they serve from now on.
+pub(super) fn greet(shared: &Arc<Shared>, connection: OwnedFd, ring: bool) -> io::Result<(Arc<Channel>, Option<Queues>)> {
+    let channel = Arc::new(Channel::over(connection));
     let mut buffer = vec![0; REQUEST_BYTES];
     loop {
         let request = channel.receive(&mut buffer)?;
@@ -139,6 +152,10 @@ pub(super) fn greet(shared: &Shared, connection: OwnedFd) -> io::Result<Channel>
         if shared.is_told_of_opens() {
             wanted |= wire::init::PASSTHROUGH;
         }
+        let mut queues = if ring { queues(shared, &channel, flags) } else { None };
+        if queues.is_some() {
+            wanted |= wire::init::OVER_IO_URING;
+        }
         let taken = flags & wanted;
         let mut out = Vec::new();
         wire::put_init(&mut out, max_readahead, taken);
@@ -149,13 +166,27 @@ pub(super) fn greet(shared: &Shared, connection: OwnedFd) -> io::Result<Channel>
         if taken & wire::init::PASSTHROUGH == 0 {
             shared.expect_no_opens();
         }
-        return Ok(channel);
+        if let Some(queues) = &mut queues {
+            queues.begin();
+        }
+        return Ok((channel, queues));
     }
 }
 
+/// Queues for a kernel that offers this; says why where there are none.
+fn queues(shared: &Arc<Shared>, channel: &Arc<Channel>, offered: u64) -> Option<Queues> {
+    if offered & wire::init::OVER_IO_URING == 0 {
+        tracing::info!("no FUSE over io_uring here (Linux 6.14, /sys/module/fuse/parameters/enable_uring): going over /dev/fuse");
+        return None;
+    }
+    let prepared = Queues::prepare(shared, channel);
+    prepared
+        .inspect_err(|error| tracing::info!(%error, "no queues for FUSE over io_uring: going over /dev/fuse"))
+        .ok()
+}
+
 /// Answers requests in several threads, this one among them, until the connection is over.
-pub(super) fn serve(shared: &Arc<Shared>, channel: Channel, threads: usize) -> io::Result<()> {
-    let channel = Arc::new(channel);
+pub(super) fn serve(shared: &Arc<Shared>, channel: Arc<Channel>, queues: Option<Queues>, threads: usize) -> io::Result<()> {
     let more: Vec<_> = (1..threads)
         .filter_map(|n| {
             // Without the right to open the device all threads share the one descriptor.
@@ -175,6 +206,11 @@ pub(super) fn serve(shared: &Arc<Shared>, channel: Channel, threads: usize) -> i
             .join()
             .unwrap_or_else(|_| Err(io::Error::other("a thread of the mount panicked")));
         result = result.and(ended);
+    }
+    if let Some(queues) = queues {
+        // What still waits is answered, as a queue ends with the last of its requests.
+        shared.close();
+        queues.join();
     }
     result
 }
@@ -201,7 +237,7 @@ pub(super) fn take_one(shared: &Arc<Shared>, channel: &Arc<Channel>, request: &[
     match header.ask(arguments) {
         Ok(Ask::Forget(forgets)) => shared.forget(forgets),
         Ok(Ask::Interrupt { unique }) => shared.interrupt(unique),
-        Ok(ask) => shared.serve(ask, To::Own(ticket())),
+        Ok(ask) => shared.serve(ask, To::Own(Own::Device(ticket()))),
         Err(wire::Malformed) => {
             tracing::error!(?header, "a malformed request");
             ticket().send(libc::EIO, &[]);

@@ -8,6 +8,7 @@ mod error;
 mod fallback;
 mod info;
 mod place;
+mod ring;
 mod session;
 mod wire;
 
@@ -37,6 +38,7 @@ pub struct Mount {
     dir: PathBuf,
     /// Device number of the mount; `None` where /proc does not tell.
     device: Option<(u32, u32)>,
+    transport: Transport,
     shared: Arc<session::Shared>,
     life: Arc<Life>,
     /// Unmounting is done by one thread at a time.
@@ -99,6 +101,7 @@ impl Mount {
             .filter(|line| line.fstype == place::FSTYPE)
             .map(|line| line.device);
         let session = Session::greet(&shared, connection, options).map_err(failed)?;
+        let transport = session.transport();
         let life = Arc::new(Life::default());
         let worker = shared.clone();
         thread::Builder::new()
@@ -121,9 +124,10 @@ impl Mount {
         if let Some(device) = device {
             attach::raise_readahead(device, READAHEAD_KIB);
         }
-        tracing::info!(dir = %dir.display(), "mounted");
+        tracing::info!(dir = %dir.display(), ?transport, "mounted");
         Ok(Self {
             dir: dir.into(),
+            transport,
             device,
             shared,
             life,
@@ -134,6 +138,11 @@ impl Mount {
     /// Where it is mounted: absolute and without links.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// How it speaks with the kernel: as it was told to, or as it can.
+    pub fn transport(&self) -> Transport {
+        self.transport
     }
 
     /// How long the request has waited that has waited longest; zero where none waits.
@@ -230,23 +239,45 @@ impl fmt::Debug for Mount {
 
 /// A connection whose first words are said.
 enum Session {
-    Device(device::Channel, usize),
+    Own {
+        channel: Arc<device::Channel>,
+        queues: Option<ring::Queues>,
+        threads: usize,
+    },
     Fuser(fuser::Session<fallback::Session>),
 }
 
 impl Session {
     fn greet(shared: &Arc<session::Shared>, connection: OwnedFd, options: &MountOptions) -> io::Result<Self> {
         let threads = options.threads.max(1);
-        Ok(match options.transport {
-            Transport::Device => Self::Device(device::greet(shared, connection)?, threads),
-            Transport::Fuser => Self::Fuser(fallback::greet(shared, connection, threads)?),
+        if options.transport == Transport::Fuser {
+            return Ok(Self::Fuser(fallback::greet(shared, connection, threads)?));
+        }
+        let (channel, queues) = device::greet(shared, connection, options.transport == Transport::Ring)?;
+        Ok(Self::Own {
+            channel,
+            queues,
+            threads,
         })
+    }
+
+    /// Which it came to be.
+    fn transport(&self) -> Transport {
+        match self {
+            Self::Own { queues: Some(_), .. } => Transport::Ring,
+            Self::Own { queues: None, .. } => Transport::Device,
+            Self::Fuser(_) => Transport::Fuser,
+        }
     }
 
     /// Answers requests until the connection is over.
     fn run(self, shared: &Arc<session::Shared>) -> io::Result<()> {
         match self {
-            Self::Device(channel, threads) => device::serve(shared, channel, threads),
+            Self::Own {
+                channel,
+                queues,
+                threads,
+            } => device::serve(shared, channel, queues, threads),
             Self::Fuser(session) => session.run(),
         }
     }

@@ -22,7 +22,47 @@ use crate::testing::{Item, MTIME, MemorySource, Random, Release, dir, file, nois
 use crate::{Access, Cover, Op, Transport};
 
 /// All ways to speak with the kernel.
-const TRANSPORTS: [Transport; 2] = [Transport::Device, Transport::Fuser];
+const TRANSPORTS: [Transport; 3] = [Transport::Device, Transport::Ring, Transport::Fuser];
+
+/// Has the kernel offer FUSE over io_uring, as far as we may say so, and puts it back as it was. One at a time.
+struct OpenRing {
+    was: Option<Vec<u8>>,
+    _turn: Option<fs::File>,
+}
+
+impl OpenRing {
+    const SWITCH: &str = "/sys/module/fuse/parameters/enable_uring";
+
+    fn new() -> Self {
+        let turn = fs::File::open(Self::SWITCH).ok();
+        if let Some(turn) = &turn {
+            rustix::fs::flock(turn, rustix::fs::FlockOperation::LockExclusive).expect("our turn");
+        }
+        let was = fs::read(Self::SWITCH).ok().filter(|_| fs::write(Self::SWITCH, "Y").is_ok());
+        let is_offered = fs::read(Self::SWITCH).is_ok_and(|is| is.starts_with(b"Y"));
+        if !is_offered {
+            println!("skipped: no FUSE over io_uring here (Linux 6.14, root): its mounts fall back");
+        }
+        Self { was, _turn: turn }
+    }
+}
+
+impl Drop for OpenRing {
+    fn drop(&mut self) {
+        if let Some(was) = &self.was {
+            fs::write(Self::SWITCH, was).expect("as it was");
+        }
+    }
+}
+
+/// The same over every transport.
+fn over_each(test: impl Fn(Transport)) {
+    for transport in TRANSPORTS {
+        let _ring = (transport == Transport::Ring).then(OpenRing::new);
+        println!("over {transport:?}");
+        test(transport);
+    }
+}
 
 /// A mount in a directory of its own.
 struct Rig {
@@ -227,20 +267,44 @@ fn tour(transport: Transport) {
 #[test]
 fn the_mount_shows_what_was_published_and_takes_no_writes() {
     if can_mount() {
-        for transport in TRANSPORTS {
-            tour(transport);
-        }
+        over_each(tour);
     }
 }
 
 #[test]
-fn random_reads_by_many_readers_give_the_right_bytes() {
+fn a_transport_that_is_not_there_gives_way() {
     if !can_mount() {
         return;
     }
+    let release = Release::of(&dir([("a", file("a"))]));
+    over_each(|transport| {
+        let rig = Rig::with(
+            &release,
+            MemorySource::prompt(&release),
+            &MountOptions { transport, ..options() },
+        );
+        let is_offered = fs::read(OpenRing::SWITCH).is_ok_and(|is| is.starts_with(b"Y"));
+        let expect = match transport {
+            Transport::Ring if !is_offered => Transport::Device,
+            transport => transport,
+        };
+        assert_eq!(rig.mount.transport(), expect);
+        assert_eq!(fs::read(rig.path("a")).expect("bytes"), b"a");
+    });
+}
+
+#[test]
+fn random_reads_by_many_readers_give_the_right_bytes() {
+    if can_mount() {
+        over_each(random_reads);
+    }
+}
+
+fn random_reads(transport: Transport) {
     let bytes = random_bytes(40 << 20, 9);
     let release = Release::of(&dir([("big", Item::File(bytes.clone()))]));
-    let rig = Rig::with(&release, MemorySource::slow(&release, Duration::from_micros(200)), &options());
+    let options = MountOptions { transport, ..options() };
+    let rig = Rig::with(&release, MemorySource::slow(&release, Duration::from_micros(200)), &options);
     thread::scope(|scope| {
         for reader in 0..8 {
             let (rig, bytes) = (&rig, &bytes);
@@ -350,7 +414,7 @@ fn unmounting_ends_a_stuck_read_and_never_hangs() {
     if !can_mount() {
         return;
     }
-    TRANSPORTS.into_iter().for_each(busy_unmount);
+    over_each(busy_unmount);
 }
 
 /// Unmounts while a reader waits for a chunk that never comes.
@@ -477,8 +541,8 @@ fn child() {
         }
         "tour" => {
             assert!(can_mount());
-            TRANSPORTS.into_iter().for_each(tour);
-            TRANSPORTS.into_iter().for_each(busy_unmount);
+            over_each(tour);
+            over_each(busy_unmount);
             passthrough::refused();
             let release = Release::of(&crate::testing::dir([("a", file("a"))]));
             let everyone = MountOptions {

@@ -108,7 +108,7 @@ fn a_file_that_is_held_whole_is_read_by_the_kernel_until_its_last_user_is_gone()
     if !can_pass() {
         return;
     }
-    TRANSPORTS.into_iter().for_each(passed_until_released);
+    over_each(passed_until_released);
 }
 
 fn passed_until_released(transport: Transport) {

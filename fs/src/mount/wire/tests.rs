@@ -140,6 +140,26 @@ fn the_kernels_first_words_are_read_old_and_new() {
 }
 
 #[test]
+fn arguments_that_come_apart_are_the_same_ones() {
+    let check = |opcode: u32, fixed: &[u8], others: &[u8], whole: &[u8]| {
+        let bytes = request(opcode, whole);
+        let mut fixed = fixed.to_vec();
+        fixed.resize(128, 0xdd);
+        let mut arguments = vec![1, 2, 3];
+        let header = Header::alone(&bytes[..HEADER_BYTES]).expect("a header");
+        header.join(&fixed, others, &mut arguments);
+        assert_eq!(header.ask(&arguments), parse(&bytes));
+        assert!(parse(&bytes).is_ok());
+    };
+    check(1, b"", b"name\0", b"name\0");
+    check(22, b"\x10\0\0\0\0\0\0\0", b"user.x\0", b"\x10\0\0\0\0\0\0\0user.x\0");
+    let read = words(&[7, 1 << 40, 0x5_0002_0000, 0, 0]);
+    check(15, &read, b"", &read);
+    check(44, &read, b"", &read);
+    check(17, b"", b"", b"");
+}
+
+#[test]
 fn forgotten_entries_are_told_one_by_one() {
     let told = |forgets: Forgets<'_>| {
         let mut told = Vec::new();

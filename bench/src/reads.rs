@@ -79,7 +79,7 @@ const OF_FILES: [Measure; 2] = [
 enum Cache {
     /// Nothing.
     Cold,
-    /// Everything, by a read of the same kind before.
+    /// Everything, as it has just been read.
     Warm,
 }
 
@@ -118,7 +118,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             for (column, dir) in dirs.iter().enumerate() {
                 match cache {
                     Cache::Cold => drop_caches(dir, reader.dir(), args)?,
-                    Cache::Warm => drop(measure(dir, args)?),
+                    Cache::Warm => drop(each(dir, args)?),
                 }
                 let figure = measure(dir, args)?;
                 row[column].push(figure);

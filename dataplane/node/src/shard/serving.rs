@@ -337,37 +337,64 @@ mod tests {
 
     use super::*;
 
+    /// A stream on which a chunk was asked that others may have, or not.
+    fn ask(serving: &mut Serving, number: u64, is_of_anyone: bool) -> StreamId {
+        let id = StreamId::new(Side::Client, Dir::Bi, number);
+        serving.on_opened(id);
+        let answer = serving.streams.get_mut(&id).expect("just opened");
+        answer.asked = true;
+        answer.is_of_anyone = is_of_anyone;
+        answer.items.push_back(AskItem {
+            id: ChunkId::of(b"one"),
+            len: CHUNK_BYTES_MAX,
+            from: 0,
+        });
+        serving.waiting.push_back(id);
+        id
+    }
+
     /// Streams that a peer opened, asked on and dropped stayed in line as long as it took nothing of earlier answers.
     #[test]
     fn nothing_stays_of_a_dropped_ask() {
         let mut serving = Serving::default();
-        let item = AskItem {
-            id: ChunkId::of(b"one"),
-            len: CHUNK_BYTES_MAX,
-            from: 0,
-        };
         let mut numbers = 0..;
-        let mut ask = |serving: &mut Serving| {
-            let id = StreamId::new(Side::Client, Dir::Bi, numbers.next().expect("without end"));
-            serving.on_opened(id);
-            let answer = serving.streams.get_mut(&id).expect("just opened");
-            answer.asked = true;
-            answer.items.push_back(item);
-            serving.waiting.push_back(id);
-            id
-        };
+        let mut ask = |serving: &mut Serving| ask(serving, numbers.next().expect("without end"), true);
         // Load as much as may be loaded; from now on nothing leaves the line by being served.
         for _ in 0..LOADED_BYTES_MAX.div_ceil(u64::from(CHUNK_BYTES_MAX)) {
             ask(&mut serving);
             assert!(serving.next_load(LOADED_BYTES_MAX, u64::MAX, || true).is_some());
         }
-        let loading = serving.streams.len();
+        let loading: Vec<StreamId> = serving.streams.keys().copied().collect();
         for _ in 0..1000 {
             let id = ask(&mut serving);
             assert!(serving.next_load(LOADED_BYTES_MAX, u64::MAX, || true).is_none());
             assert!(serving.forget(id));
             assert!(!serving.forget(id), "once");
         }
-        assert_eq!((serving.streams.len(), serving.waiting.len()), (loading, 0));
+        assert_eq!((serving.streams.len(), serving.waiting.len()), (loading.len(), 0));
+        assert!(serving.is_giving());
+        loading.into_iter().for_each(|id| assert!(serving.forget(id)));
+        assert!(!serving.is_giving(), "a turn ends with what was given in it");
+    }
+
+    #[test]
+    fn what_one_must_have_of_us_does_not_wait_for_a_turn() {
+        let mut serving = Serving::default();
+        let [first, second, urgent] =
+            [(0, true), (1, true), (2, false)].map(|(number, anyone)| ask(&mut serving, number, anyone));
+        let mut next = |is_turn| {
+            let next = serving.next_load(LOADED_BYTES_MAX, u64::MAX, || is_turn);
+            serving.loaded_bytes = 0;
+            (next.map(|(id, ..)| id), serving.is_giving())
+        };
+        assert_eq!(next(false), (Some(urgent), false));
+        assert_eq!(next(false), (None, false));
+        assert_eq!(next(true), (Some(first), true));
+        assert_eq!(next(true), (Some(second), true));
+        assert_eq!(next(true), (None, true));
+        serving.on_finished(first);
+        assert!(serving.is_giving());
+        serving.on_finished(second);
+        assert!(!serving.is_giving());
     }
 }

@@ -10,6 +10,7 @@ use ares_tests::{Daemon, Lab, daemon, tree, wait};
 use serde_json::json;
 
 use crate::error::{BenchError, Result, io};
+use crate::reads::read_whole;
 use crate::report::{Report, parse_size, say};
 use crate::stats::{Spread, cell, table};
 
@@ -126,19 +127,6 @@ fn time_to_first_byte(node: &ares_tests::Node, link: &str, dir: &Path) -> Result
 
 fn read_all(path: &Path, bytes: u64) -> Result<Duration> {
     let start = Instant::now();
-    let mut file = File::open(path).map_err(io("cannot open", path))?;
-    let mut buffer = vec![0; 1 << 20];
-    let mut total = 0;
-    loop {
-        match file.read(&mut buffer).map_err(io("cannot read", path))? {
-            0 => break,
-            n => total += n as u64,
-        }
-    }
-    let what = format!("{total} bytes through the mount instead of {bytes}");
-    if total == bytes {
-        Ok(start.elapsed())
-    } else {
-        Err(BenchError::WrongResult { peer: "ares", what })
-    }
+    read_whole(path, bytes)?;
+    Ok(start.elapsed())
 }

@@ -239,7 +239,8 @@ fn each(dir: &Path, args: &Args) -> Result<f64> {
     Ok(args.files as f64 / start.elapsed().as_secs_f64())
 }
 
-fn read_whole(path: &Path, bytes: u64) -> Result<()> {
+/// Reads a file in order, which must be so long.
+pub(crate) fn read_whole(path: &Path, bytes: u64) -> Result<()> {
     let mut file = File::open(path).map_err(io("cannot open", path))?;
     let mut buffer = vec![0; 1 << 20];
     let mut total = 0;

@@ -83,11 +83,7 @@ impl<K: Copy + Ord> Giving<K> {
                 return true;
             }
             None if is_room && self.waiting.is_empty() => {
-                let turn = Turn {
-                    since: now,
-                    is_used: true,
-                };
-                self.turns.insert(to, turn);
+                self.begin(now, to, true);
                 return true;
             }
             _ => {}
@@ -135,11 +131,7 @@ impl<K: Copy + Ord> Giving<K> {
         let at = self.waiting.iter().position(|next| !self.turns.contains_key(next))?;
         let next = self.waiting.remove(at)?;
         self.is_waiting.remove(&next);
-        let turn = Turn {
-            since: now,
-            is_used: false,
-        };
-        self.turns.insert(next, turn);
+        self.begin(now, next, false);
         if self.waiting.is_empty() {
             // Nothing more is learnt. A line that is wide enough for all may stay so.
             let before = self.trial.take().map_or(0, |trial| trial.width_before);
@@ -180,6 +172,10 @@ impl<K: Copy + Ord> Giving<K> {
             self.width = width;
         }
         self.start_epoch(now);
+    }
+
+    fn begin(&mut self, now: Instant, whose: K, is_used: bool) {
+        self.turns.insert(whose, Turn { since: now, is_used });
     }
 
     fn start_epoch(&mut self, now: Instant) {

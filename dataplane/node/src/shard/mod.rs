@@ -596,13 +596,15 @@ impl<S: Submit> Shard<S> {
             self.is_dirty.remove(&handle);
             self.drive(now, handle);
         }
-        while let Some(next) = self.giving.poll(self.parts.clock.at(now)) {
+        let now = self.parts.clock.at(now);
+        while let Some(next) = self.giving.poll(now) {
             self.mark_dirty(next);
         }
     }
 
     fn drive(&mut self, now: Instant, handle: usize) {
         let mut said = Vec::new();
+        let clock_now = self.parts.clock.at(now);
         let Some(conn) = self.conns.get_mut(&handle) else { return };
         let share_bytes = self.shares.each_bytes();
         conn.bound_send_window(share_bytes);
@@ -622,7 +624,6 @@ impl<S: Submit> Shard<S> {
                 }
             }
             conn.drive(now, &self.parts.clock, &mut self.admission, &mut said);
-            let clock_now = self.parts.clock.at(now);
             while let Some((stream, item, is_of_anyone)) = conn.next_load(share_bytes, || self.giving.may_give(clock_now, handle))
             {
                 let is_elsewhere = || is_of_anyone && self.parts.has_given(now, conn, &item);
@@ -648,7 +649,6 @@ impl<S: Submit> Shard<S> {
             tell_all(&self.parts, conn, &mut said);
         }
         self.shares.note(handle, conn.serving.is_answering());
-        let clock_now = self.parts.clock.at(now);
         let served_bytes = &self.parts.totals.served_bytes;
         let bytes = conn.take_served_bytes(clock_now);
         add(served_bytes, bytes);

@@ -187,6 +187,8 @@ fn classify_io(error: &std::io::Error) -> (Kind, Option<&'static str>) {
     use std::io::ErrorKind as E;
     match error.kind() {
         E::NotFound => (Kind::NotFound, None),
+        // A filesystem in user space ends a call with it when a signal comes; one on a disk never does.
+        E::Interrupted => (Kind::Interrupted, None),
         E::AddrInUse => (
             Kind::Network,
             Some("choose another address with --listen IP:PORT, or stop the process that has it"),
@@ -236,6 +238,7 @@ mod tests {
         check(30, Kind::Disk); // EROFS
         check(13, Kind::Disk); // EACCES
         check(5, Kind::Disk); // EIO
+        check(4, Kind::Interrupted); // EINTR
     }
 
     #[test]

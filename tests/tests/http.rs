@@ -42,17 +42,21 @@ fn counters_move_with_a_transfer_and_with_reads_of_a_mount() {
         reader.run(daemon::get(reader, &link, copy)).expect_ok();
         compare::assert_same(&file, copy);
     }
-    // Nothing else was fetched but the manifest, and for the second copy nothing at all.
+    // Nothing else was wanted but the manifest, and for the second copy nothing at all. What a busy machine answers late is
+    // asked again, so more may have been received. The shards count by themselves, and are a moment behind the command.
     let least = BYTES as f64;
     let about = least..least * 1.01;
-    let seen = metrics(reader, at);
-    for family in ["ares_chunk_verified_bytes_total", "ares_chunk_received_bytes_total"] {
-        assert!(about.contains(&total(&seen, family)), "{family}: {seen:?}");
-    }
+    let seen = wait::until(PATIENCE, "all that was wanted is counted", || {
+        let seen = metrics(reader, at);
+        let is_all = total(&seen, "ares_chunk_verified_bytes_total") >= least
+            && total(&seen, "ares_wants_outstanding") == 0.0
+            && seen["ares_chunk_reused_bytes_total"] >= least;
+        is_all.then_some(seen)
+    });
+    assert!(about.contains(&total(&seen, "ares_chunk_verified_bytes_total")), "{seen:?}");
+    assert!(total(&seen, "ares_chunk_received_bytes_total") >= least, "{seen:?}");
     assert!(seen["ares_chunk_verified_bytes_total{class=\"bulk\"}"] >= least);
-    assert!(seen["ares_chunk_reused_bytes_total"] >= least, "{seen:?}");
     assert!(total(&seen, "ares_asks_total") >= seen["ares_chunks_verified_total"]);
-    assert_eq!(total(&seen, "ares_wants_outstanding"), 0.0);
     assert_eq!((seen["ares_peers_connected"], seen["ares_chunks_bad_total"]), (1.0, 0.0));
     assert!(total(&seen, "ares_paths") >= 1.0 && seen["ares_paths_opened_total"] >= 1.0);
     assert!(total(&seen, "ares_store_bytes") >= least && seen["ares_store_filesystem_free_bytes"] > 0.0);
@@ -64,7 +68,7 @@ fn counters_move_with_a_transfer_and_with_reads_of_a_mount() {
     let closed = get(publisher, at_publisher, &format!("/r/{release}"));
     assert_eq!(closed.status, 404, "releases are not to be read where nobody said so");
     let served = metrics(publisher, at_publisher)["ares_chunk_served_bytes_total"];
-    assert!(about.contains(&served), "{served}");
+    assert!(served >= least, "{served}");
 
     if !is_possible("http-metrics") {
         return;
@@ -72,10 +76,12 @@ fn counters_move_with_a_transfer_and_with_reads_of_a_mount() {
     let dir = lab.dir("mount");
     let _mount = Mounted::new(reader, &link, &dir);
     compare::assert_same(&file, &dir.join("file"));
-    let seen = metrics(reader, at);
+    let reads = "ares_fuse_requests_total{operation=\"read\"}";
+    let seen = wait::until(PATIENCE, "what was read ahead is answered too", || {
+        let seen = metrics(reader, at);
+        (seen[reads] > 0.0 && seen["ares_fuse_read_seconds_count"] == seen[reads]).then_some(seen)
+    });
     assert!(seen["ares_fuse_read_bytes_total"] >= least, "{seen:?}");
-    let reads = seen["ares_fuse_requests_total{operation=\"read\"}"];
-    assert!(reads > 0.0 && seen["ares_fuse_read_seconds_count"] <= reads);
     assert_eq!((seen["ares_mounts"], total(&seen, "ares_fuse_errors_total")), (1.0, 0.0));
 }
 
@@ -101,15 +107,16 @@ fn a_path_that_is_cut_shows_as_a_switch_that_brought_bytes_and_one_that_heals_as
         carried.iter().all(|bytes| *bytes > 4 << 20).then_some(())
     });
     let before = metrics(reader, at);
-    assert_eq!(total(&before, "ares_path_switches_total"), 0.0, "{before:?}");
     assert!(total(&before, "ares_paths") >= 2.0);
     lab.cut(Path::A, Direction::Both);
     let after = wait::until(PATIENCE, "a switch", || {
         let seen = metrics(reader, at);
-        (seen["ares_path_switch_first_byte_seconds_count"] > 0.0).then_some(seen)
+        let brought = "ares_path_switch_first_byte_seconds_count";
+        (seen[brought] > before[brought]).then_some(seen)
     });
-    assert!(after["ares_path_suspicions_total"] > 0.0);
-    assert!(after["ares_path_switches_total{cause=\"silent\"}"] > 0.0, "{after:?}");
+    for counter in ["ares_path_suspicions_total", "ares_path_switches_total{cause=\"silent\"}"] {
+        assert!(after[counter] > before[counter], "{counter}: {before:?} {after:?}");
+    }
     lab.heal(Path::A);
     wait::until(PATIENCE, "the path is used again", || {
         let seen = metrics(reader, at);

@@ -97,6 +97,7 @@ impl Daemon {
             stall_timeout: config.stall_timeout,
             admission: Default::default(),
             lanes: config.lanes.clone(),
+            zone: config.zone.clone(),
             mdns: match role {
                 _ if !config.mdns => Mdns::Off,
                 Role::Serve => Mdns::Always,

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use ares_core::path::LanePattern;
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::Seed;
+use crate::config::{Seed, zone_label};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -47,6 +47,9 @@ pub(crate) struct GlobalArgs {
     /// Ask this peer about every release, PEER as `ares status` there shows it; may be given several times
     #[arg(long, value_name = "PEER@IP:PORT", global = true)]
     pub(crate) seed: Vec<Seed>,
+    /// Site that this machine is in, any name: what nobody there has is fetched from other sites once
+    #[arg(long, value_name = "NAME", global = true, value_parser = zone_label)]
+    pub(crate) zone: Option<String>,
     /// Neither look for peers on the local network nor be found there
     #[arg(long, global = true)]
     pub(crate) no_mdns: bool,
@@ -80,6 +83,7 @@ impl GlobalArgs {
             ("--lane", !self.lane.is_empty()),
             ("--no-lane", !self.no_lane.is_empty()),
             ("--seed", !self.seed.is_empty()),
+            ("--zone", self.zone.is_some()),
             ("--no-mdns", self.no_mdns),
             ("--dht", self.dht),
             ("--http", self.http.is_some()),

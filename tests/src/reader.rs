@@ -84,6 +84,7 @@ pub(crate) fn hello(agent: &str, then: Option<Frame>) -> Vec<u8> {
         agent: agent.to_owned(),
         nonce: 7,
         ports: Vec::new(),
+        zone: String::new(),
     };
     let mut exchange = Exchange::new(Instant::ZERO, ExchangeLimits::default(), hello);
     if let Some(frame) = &then {

@@ -160,3 +160,34 @@ fn two_halves_that_were_parted_end_once_they_are_one() {
         compare::assert_same(&publisher.dir().join("file"), &node.dir().join("copy"));
     }
 }
+
+#[test]
+fn what_nobody_of_a_zone_has_crosses_to_it_once() {
+    let Some(lab) = Lab::new("swarm-zones", 6) else { return };
+    let nodes: Vec<Node> = (0..6).map(|i| lab.node(i).clone()).collect();
+    let (home, away) = nodes.split_at(2);
+    nodes.iter().for_each(|node| node.limit_departures(&["eth0"], 200));
+    let file = home[0].dir().join("file");
+    tree::big_file(&file, BYTES, 86);
+    let serve = |zone| move |node: &Node| Daemon::serve_with(node, ["--zone", zone]);
+    let at_home: Vec<Daemon> = home.iter().map(serve("home")).collect();
+    let link = at_home[0].publish(&file).link;
+    home[1]
+        .run(daemon::get(&home[1], &link, &home[1].dir().join("copy")))
+        .expect_ok();
+    let _away: Vec<Daemon> = away.iter().map(serve("away")).collect();
+    let get = |node: &Node| node.start(daemon::get(node, &link, &node.dir().join("copy")));
+    let before: u64 = home.iter().map(Node::sent_bytes).sum();
+    let getting: Vec<Running> = away.iter().map(get).collect();
+    for (node, getting) in away.iter().zip(getting) {
+        getting.wait(PATIENCE).expect_ok();
+        compare::assert_same(&file, &node.dir().join("copy"));
+    }
+    let sent: u64 = home.iter().map(Node::sent_bytes).sum();
+    let crossed = (sent - before) as f64 / BYTES as f64;
+    assert!(crossed < 1.4, "four have it, and {crossed:.2} copies have crossed");
+    let told = at_home[0].tell(&["peers"]);
+    let zones = told["peers"].as_array().into_iter().flatten();
+    let zones: Vec<&str> = zones.filter_map(|peer| peer["zone"].as_str()).collect();
+    assert!(zones.contains(&"home") && zones.contains(&"away"), "{told}");
+}

@@ -15,7 +15,9 @@ use ares_core::manifest::{
 use ares_core::peer::PeerAt;
 use ares_core::peer::{Address, PeerId};
 use ares_core::time::Instant;
-use ares_core::wire::{AnswerHead, Ask, AskItem, AskReader, ClaimState, Event, Exchange, ExchangeLimits, Frame, Hello, Load};
+use ares_core::wire::{
+    AnswerHead, Ask, AskItem, AskReader, ClaimState, Coming, Event, Exchange, ExchangeLimits, Frame, Hello, Load, Peers,
+};
 use ares_tests::rng::Rng;
 use ares_tests::scratch::Scratch;
 use ares_tests::{Lab, daemon, tree};
@@ -107,6 +109,7 @@ fn the_wire_keeps_its_bytes() {
         agent: "ares test".to_owned(),
         nonce: 0x1234_5678_9abc,
         ports: vec![7411, 40_000],
+        zone: "berlin-2".to_owned(),
     };
     let frames = [
         Frame::Claim {
@@ -136,6 +139,18 @@ fn the_wire_keeps_its_bytes() {
             queued_bytes: 123_456_789,
             peers: 3,
             bytes_per_s: 25_000_000,
+        }),
+        Frame::Coming(Coming {
+            release: ReleaseId(id(11)),
+            coming: vec![id(12).into(), id(13).into()],
+            not_coming: vec![id(14).into()],
+        }),
+        Frame::Gates(Peers {
+            release: ReleaseId(id(15)),
+            peers: vec![PeerAt {
+                peer: PeerId::from_bytes([16; 32]),
+                addrs: vec![([10, 0, 1, 2], 7411).into()],
+            }],
         }),
         Frame::Bye {
             code: 8,

@@ -134,6 +134,9 @@ fn in_background(context: &Context, args: &MountArgs, dir: &Path) -> Result<(), 
     for seed in &context.global.seed {
         child.arg(format!("--seed={seed}"));
     }
+    if let Some(zone) = &context.global.zone {
+        child.arg(format!("--zone={zone}"));
+    }
     if context.global.no_mdns {
         child.arg("--no-mdns");
     }

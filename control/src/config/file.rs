@@ -13,6 +13,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::seed::{BadSeed, Seed};
+use super::{ZONE_LABEL, zone_label};
 use crate::nearest::nearest;
 
 /// What the file says; `None` where it says nothing.
@@ -33,6 +34,7 @@ pub(crate) struct FileConfig {
     pub(crate) lanes_caps: LaneCaps,
     pub(crate) seeds: Option<Vec<Seed>>,
     pub(crate) mdns: Option<bool>,
+    pub(crate) zone: Option<String>,
     pub(crate) pins: Option<Vec<Link>>,
     pub(crate) dht_enabled: Option<bool>,
     pub(crate) dht_bootstrap: Option<Vec<String>>,
@@ -56,7 +58,7 @@ pub(crate) fn keys() -> Vec<(String, &'static str)> {
 }
 
 /// Those of them that are no knobs: table, key and meaning.
-const KEYS: [(&str, &str); 24] = [
+const KEYS: [(&str, &str); 25] = [
     ("state", "directory of identity, store and admin socket"),
     ("listen", "addresses to serve on, [\"IP:PORT\", ..]"),
     ("log", "log filter, as in ARES_LOG"),
@@ -99,6 +101,10 @@ const KEYS: [(&str, &str); 24] = [
         "let whoever asks there read the releases that are known here, /r/RELEASE/PATH",
     ),
     ("swarm.mdns", "find peers on the local network, and be found"),
+    (
+        "swarm.zone",
+        "site that this machine is in, any name; what nobody there has is fetched from other sites once",
+    ),
 ];
 
 /// What is wrong with a config file.
@@ -222,6 +228,7 @@ impl Source<'_> {
             "edge.upstreams" => config.edge_upstreams = Some(self.seeds(key, value)?),
             "http.listen" => config.http_listen = Some(self.addr(key, value)?),
             "http.gateway" => config.http_gateway = Some(self.switch(key, value)?),
+            "swarm.zone" => config.zone = Some(self.zone(key, value)?),
             "swarm.mdns" => config.mdns = Some(self.switch(key, value)?),
             _ => {
                 if let Some(knob) = key.strip_prefix(KNOBS).and_then(Knob::named) {
@@ -340,6 +347,11 @@ impl Source<'_> {
         })
     }
 
+    fn zone(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<String, FileError> {
+        let text = self.string(key, value)?;
+        zone_label(text).map_err(|_| self.bad(key, value, ZONE_LABEL))
+    }
+
     /// Links to whole releases.
     fn links(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<Link>, FileError> {
         let expected = "a list of links to whole releases, [\"ares:..\", ..], as `ares publish` prints them";
@@ -429,7 +441,7 @@ mod tests {
                     dial_timeout = \"5s\"\nstall_timeout = \"500ms\"\n[mount]\npatience = \"1m\"\nallow_other = true\n\
                     [lanes]\ninclude = [\"eth*\"]\nexclude = [\"10.0.0.0/8\", \"wg0\"]\nweight = { eth0 = 2, \"eth0.7\" = 1000 }\n\
                     cap_up = { \"eth*\" = \"20MiB\", wg0 = 1000000 }\ncap_down = { eth0 = \"none\", \"10.0.0.0/8\" = \"1GiB\" }\n\
-                    [swarm]\nseeds = [\"{SEED}\"]\nmdns = false\n[dht]\nenabled = true\nbootstrap = [\"a.example:6881\", \"192.0.2.7:1\"]\nport = 6881\n[edge]\nreleases = [\"{LINK}\"]\nupstreams = [\"{SEED}\"]\n[http]\nlisten = \"[::1]:9464\"\ngateway = true\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n";
+                    [swarm]\nseeds = [\"{SEED}\"]\nmdns = false\nzone = \"berlin-2\"\n[dht]\nenabled = true\nbootstrap = [\"a.example:6881\", \"192.0.2.7:1\"]\nport = 6881\n[edge]\nreleases = [\"{LINK}\"]\nupstreams = [\"{SEED}\"]\n[http]\nlisten = \"[::1]:9464\"\ngateway = true\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n";
         let config = parse(Path::new("f"), &text.replace("{SEED}", SEED).replace("{LINK}", LINK)).unwrap();
         let pattern = |entry: &str| entry.parse().unwrap();
         let expect = FileConfig {
@@ -458,6 +470,7 @@ mod tests {
             },
             seeds: Some(vec![SEED.parse().unwrap()]),
             mdns: Some(false),
+            zone: Some("berlin-2".to_owned()),
             pins: Some(vec![LINK.parse().unwrap()]),
             dht_enabled: Some(true),
             dht_bootstrap: Some(vec!["a.example:6881".to_owned(), "192.0.2.7:1".to_owned()]),
@@ -554,6 +567,7 @@ mod tests {
         check("[swarm]\nseeds = \"a@b\"", 2, "swarm.seeds");
         check("[swarm]\nseeds = [\n7]", 3, "swarm.seeds");
         check("[swarm]\nmdns = \"off\"", 2, "swarm.mdns");
+        check("[swarm]\nzone = \"two words\"", 2, "swarm.zone");
         check("[dht]\nbootstrap = [\"a\",\n\"b:0\"]", 2, "dht.bootstrap");
         check("[dht]\nbootstrap = [\"a:1\",\n\"b:0\"]", 3, "dht.bootstrap");
         check("[dht]\nport = 65536", 2, "dht.port");

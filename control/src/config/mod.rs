@@ -109,6 +109,8 @@ pub(crate) struct Config {
     pub(crate) seeds: Vec<Seed>,
     /// Whether to find peers on the local network, and be found.
     pub(crate) mdns: bool,
+    /// Label of the site that this machine is in; empty for none.
+    pub(crate) zone: String,
     /// Whether to find peers by the DHT, and be found.
     pub(crate) dht: bool,
     /// `HOST:PORT` of nodes of the DHT to begin with; `None` for the public ones.
@@ -127,6 +129,15 @@ pub(crate) struct Config {
     pub(crate) settings: Settings,
     /// What is printed.
     pub(crate) output: Output,
+}
+
+/// What the label of a zone may be.
+pub(crate) const ZONE_LABEL: &str = "a name of 1 to 64 letters, digits, `-`, `_`, `.`";
+
+/// The label of a zone, if it is one.
+pub(crate) fn zone_label(text: &str) -> Result<String, String> {
+    let is_label = (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    is_label.then(|| text.to_owned()).ok_or(format!("a zone is {ZONE_LABEL}"))
 }
 
 /// What an edge may fetch for others.
@@ -203,6 +214,7 @@ pub(crate) fn resolve(args: &GlobalArgs, env: &dyn Fn(&str) -> Option<std::ffi::
             caps: file.lanes_caps,
         },
         seeds: given(&args.seed).or(file.seeds).unwrap_or_default(),
+        zone: args.zone.clone().or(file.zone).unwrap_or_default(),
         mdns: !args.no_mdns && file.mdns.unwrap_or(true),
         dht: args.dht || file.dht_enabled.unwrap_or(false),
         dht_bootstrap: file.dht_bootstrap,

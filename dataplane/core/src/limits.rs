@@ -38,6 +38,8 @@ pub const ADDR_PORTS_MAX: usize = 16;
 
 /// Chunks that one frame says are held, and peers that one frame names.
 pub const HAVE_CHUNKS_MAX: usize = 4096;
+/// Chunks that one frame says come from another zone, and as many that do not.
+pub const COMING_CHUNKS_MAX: usize = 1024;
 /// See `HAVE_CHUNKS_MAX`.
 pub const TOLD_PEERS_MAX: usize = 32;
 

@@ -32,6 +32,8 @@ pub struct NodeConfig {
     pub admission: AdmissionLimits,
     /// Which of the machine's addresses paths may leave from, and links may name.
     pub lanes: LaneRules,
+    /// Label of the zone that the node is in: peers with the same one are near, and what nobody near has crosses once. Empty: none.
+    pub zone: String,
     /// Whether nodes of the local network are found.
     pub mdns: Mdns,
     /// Whether peers are found by the DHT.
@@ -146,6 +148,9 @@ pub struct Status {
 pub struct PeerStatus {
     /// Its identity, 64 hex digits.
     pub peer: String,
+    /// Label of the zone that it says it is in, if any.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub zone: String,
     /// Its connections.
     pub paths: Vec<PathStatus>,
     /// What came and went, also over paths that are gone.

@@ -15,7 +15,7 @@ use ares_core::path::health::Pulse;
 use ares_core::path::{Lane, LaneCaps, LaneLost, Mode};
 use ares_core::peer::{Address, PathId, PeerAt, PeerId, Source};
 use ares_core::swarm::{AskId, BlobPlace, Class, FetchError, Refusal, SourceStats, Want};
-use ares_core::wire::{AnswerHead, AskItem, ClaimState, CloseCode, Frame, Have, Load, Peers, WireError};
+use ares_core::wire::{AnswerHead, AskItem, ClaimState, CloseCode, Coming, Frame, Have, Load, Peers, WireError};
 use ares_ring::{SocketError, Waker};
 use bytes::Bytes;
 use crossbeam::channel::Sender;
@@ -186,12 +186,18 @@ pub(crate) enum ToHub {
     },
     /// A peer told which chunks of a release it has too.
     Have { peer: PeerId, have: Have },
+    /// A peer told in which zone it is.
+    Zone { peer: PeerId, zone: String },
+    /// A peer told what it has asked of other zones.
+    Coming { peer: PeerId, coming: Coming },
     /// Lanes may carry so much at most from now on.
     Caps(LaneCaps),
     /// A peer told how busy it is with others.
     Load { peer: PeerId, load: Load },
     /// A peer told who else takes part in a release.
     Peers { by: PeerId, told: Peers },
+    /// A peer told who fetches for this zone.
+    Gates { by: PeerId, told: Peers },
     /// A peer found bytes of ours wrong.
     PeerSawBad { peer: PeerId, chunk: ChunkId },
     /// A peer asks an edge for chunks that are not here. Each is answered by `ToShard::Pulled`.

@@ -156,6 +156,7 @@ impl Node {
                 backlog: backlog.clone(),
                 tls: parts.tls.clone(),
                 nonce: parts.nonce,
+                zone: config.zone.clone(),
                 reset_secret: parts.reset_secret,
                 path_ids: parts.path_ids.clone(),
                 admission: config.admission,

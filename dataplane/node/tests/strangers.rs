@@ -34,6 +34,7 @@ fn start(state: &Path, admission: AdmissionLimits) -> Node {
         stall_timeout: Duration::from_millis(300),
         admission,
         lanes: Default::default(),
+        zone: Default::default(),
         mdns: Default::default(),
         dht: Default::default(),
         edge: Default::default(),

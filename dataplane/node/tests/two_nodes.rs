@@ -29,6 +29,7 @@ fn config(state: &Path) -> NodeConfig {
         stall_timeout: Duration::from_millis(300),
         admission: Default::default(),
         lanes: Default::default(),
+        zone: Default::default(),
         mdns: Default::default(),
         dht: Default::default(),
         edge: Default::default(),

@@ -13,7 +13,7 @@ use clap::Parser;
 /// Simulates swarms.
 #[derive(Parser)]
 struct Args {
-    /// Which: bench, plain, mixed, flash, churn, liars, riders, lossy, killed, parted, zones, in-order, no-spread, no-haves.
+    /// Which: bench, plain, mixed, flash, churn, liars, riders, lossy, killed, parted, zones, no-zones, in-order, no-spread, no-haves.
     #[arg(default_values_t = ["bench".to_owned()])]
     scenarios: Vec<String>,
     #[arg(long, default_value_t = 200)]
@@ -36,6 +36,12 @@ struct Args {
     busy_mib: Option<u64>,
     #[arg(long, default_value_t = 512)]
     chunk_kib: u32,
+    /// Zones.
+    #[arg(long, default_value_t = 2)]
+    zones: u32,
+    /// What leaves a zone, in Mbit/s: a tenth of a line where it is not given.
+    #[arg(long)]
+    zone_mbit: Option<u64>,
     /// Bytes that a reader wants at a time, in MiB.
     #[arg(long)]
     wanted_mib: Option<u64>,
@@ -51,6 +57,7 @@ fn scenario(name: &str, args: &Args) -> Option<Scenario> {
     let plain = Scenario::plain(args.readers, args.chunks);
     let plain = Scenario {
         seed: args.seed,
+        zones: args.zones,
         publisher: Line::mbit(args.mbit),
         lines: vec![Line::mbit(args.mbit)],
         piece_bytes: args.piece_kib << 10,
@@ -60,6 +67,7 @@ fn scenario(name: &str, args: &Args) -> Option<Scenario> {
         wanted_bytes_max: args.wanted_mib.map_or(plain.wanted_bytes_max, |mib| mib << 20),
         ..plain
     };
+    let between_zones = Some(args.zone_mbit.map_or(args.mbit * 12_500, |mbit| mbit * 125_000));
     let tempers = |tempers: &[(Temper, u32)]| tempers.to_vec();
     Some(match name {
         "bench" => Scenario {
@@ -108,8 +116,13 @@ fn scenario(name: &str, args: &Args) -> Option<Scenario> {
             ..plain.named("parted")
         },
         "zones" => Scenario {
-            between_zones: Some(args.mbit * 125_000 / 10),
+            between_zones,
             ..plain.named("zones")
+        },
+        "no-zones" => Scenario {
+            between_zones,
+            fault: Fault::NoZones,
+            ..plain.named("no-zones")
         },
         "in-order" => Scenario {
             fault: Fault::InOrder,

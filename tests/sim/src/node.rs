@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ares_core::peer::PeerId;
-use ares_core::swarm::{AskId, Giving, Scheduler, SchedulerConfig, Sharing, Spread};
+use ares_core::swarm::{AskId, Giving, Scheduler, SchedulerConfig, Sharing, Spread, Zone};
 use ares_core::time::Instant;
 use ares_core::wire::ClaimState;
 
@@ -21,6 +21,9 @@ pub(crate) struct Node {
     pub(crate) temper: Temper,
     pub(crate) line: Line,
     pub(crate) latency: Duration,
+    pub(crate) zone: usize,
+    /// What it says of that.
+    pub(crate) told_zone: Zone,
     pub(crate) scheduler: Scheduler,
     pub(crate) sharing: Sharing,
     pub(crate) spread: Spread,
@@ -62,18 +65,31 @@ pub(crate) struct Make {
     pub(crate) config: SchedulerConfig,
     pub(crate) chunks: u32,
     pub(crate) width: usize,
+    pub(crate) zones: u32,
+    /// Whether it knows in which of them it is.
+    pub(crate) is_zoned: bool,
 }
 
 impl Node {
     pub(crate) fn new(make: Make) -> Self {
         let has_all = make.number == PUBLISHER;
+        let zone = make.number % make.zones;
+        let mut scheduler = Scheduler::new(make.config, make.seed);
+        scheduler.on_identity(&names::peer(make.number));
+        let told = if make.is_zoned {
+            Zone::of(&zone.to_string())
+        } else {
+            Zone::default()
+        };
         Self {
             number: make.number,
             temper: make.temper,
             line: make.line,
             latency: make.latency,
-            scheduler: Scheduler::new(make.config, make.seed),
-            sharing: Sharing::default(),
+            zone: zone as usize,
+            told_zone: told,
+            scheduler,
+            sharing: Sharing::new(told),
             spread: Spread::default(),
             giving: Giving::new(make.width),
             held: vec![has_all; make.chunks as usize],
@@ -131,11 +147,6 @@ impl Node {
             .into_iter()
             .flatten()
             .min()
-    }
-
-    /// Nodes by turns: which zone it is in, and which half where they part.
-    pub(crate) const fn zone(&self) -> usize {
-        self.number as usize % 2
     }
 
     pub(crate) fn peer(&self) -> PeerId {

@@ -60,6 +60,8 @@ impl Line {
 pub enum Fault {
     /// Nothing.
     None,
+    /// Nobody knows of zones.
+    NoZones,
     /// Nobody hears what others hold.
     NoHaves,
     /// Everybody gives whatever it is asked for: nobody is sent to others.
@@ -101,7 +103,9 @@ pub struct Scenario {
     pub publisher_leaves: bool,
     /// From when until when one half of the nodes cannot reach the other.
     pub parted: Option<[Duration; 2]>,
-    /// Nodes are in two zones by turns, and all that crosses shares a link of so many bytes per second each way.
+    /// Nodes are in so many zones by turns.
+    pub zones: u32,
+    /// All that leaves a zone shares a link of so many bytes per second.
     pub between_zones: Option<u64>,
     /// Bytes that a reader wants at a time, in the order of the release: twice the window of `get`.
     pub wanted_bytes_max: u64,
@@ -137,6 +141,7 @@ impl Scenario {
             tempers: Vec::new(),
             publisher_leaves: false,
             parted: None,
+            zones: 2,
             between_zones: None,
             wanted_bytes_max: 2 * scheduler.inflight_bytes_max,
             width: GIVING_MIN,

@@ -12,13 +12,13 @@ use ares_core::chunk::ChunkTag;
 use ares_core::rng::Rng;
 use ares_core::swarm::{AskId, Refusal, Scheduler};
 use ares_core::time::Instant;
-use ares_core::wire::ClaimState;
+use ares_core::wire::{ClaimState, Coming};
 
 use crate::names;
 use crate::net::{Asked, Conn, ConnId, FlowId, Piece, Turns};
 use crate::node::{Make, Node, PUBLISHER};
 use crate::report::{Report, Tallies};
-use crate::scenario::{Scenario, Temper};
+use crate::scenario::{Fault, Scenario, Temper};
 
 /// Hashing and writing a chunk.
 const VERIFY: Duration = Duration::from_millis(2);
@@ -51,10 +51,16 @@ enum Event {
         to: usize,
         chunks: Vec<ChunkTag>,
     },
+    Coming {
+        conn: ConnId,
+        to: usize,
+        coming: Coming,
+    },
     Told {
         conn: ConnId,
         to: usize,
         peers: Vec<u32>,
+        are_gates: bool,
     },
     /// An ask reaches the end that is to answer it.
     Asked(FlowId, Asked),
@@ -92,13 +98,18 @@ impl Event {
             Self::DialFailed(conn) => (7, u64::from(conn.0)),
             Self::Redial { node, peer } => (8, u64::from(*node) << 32 | u64::from(*peer)),
             Self::Claim { conn, to, state } => (9, u64::from(conn.0) << 3 | (*to as u64) << 2 | *state as u64),
-            Self::Have { conn, to, chunks } => {
+            Self::Have { conn, to, chunks }
+            | Self::Coming {
+                conn,
+                to,
+                coming: Coming { coming: chunks, .. },
+            } => {
                 let all = chunks
                     .iter()
                     .fold(0, |all: u64, tag| all.rotate_left(7) ^ u64::from_be_bytes(tag.to_bytes()));
                 (10, all ^ u64::from(conn.0) << 1 ^ *to as u64)
             }
-            Self::Told { conn, to, peers } => {
+            Self::Told { conn, to, peers, .. } => {
                 let all = peers.iter().fold(0, |all: u64, peer| all.rotate_left(7) ^ u64::from(*peer));
                 (11, all ^ u64::from(conn.0) << 33 ^ (*to as u64) << 32)
             }
@@ -153,8 +164,8 @@ pub(crate) struct World {
     next_event: u64,
     nodes: Vec<Node>,
     conns: Vec<Conn>,
-    /// Between the zones, by where from.
-    crossing: Option<[Turns; 2]>,
+    /// Out of each zone.
+    crossing: Option<Vec<Turns>>,
     is_parted: bool,
     /// Readers that are there or will be and do not have all yet.
     missing: u32,
@@ -189,7 +200,9 @@ impl World {
             next_event: 0,
             nodes: Vec::new(),
             conns: Vec::new(),
-            crossing: scenario.between_zones.map(|rate| [Turns::new(rate), Turns::new(rate)]),
+            crossing: scenario
+                .between_zones
+                .map(|rate| (0..scenario.zones).map(|_| Turns::new(rate)).collect()),
             is_parted: false,
             missing: 0,
             next_reader: 0,
@@ -237,6 +250,8 @@ impl World {
             config: self.scenario.scheduler,
             chunks: self.scenario.chunks,
             width: self.scenario.width,
+            zones: self.scenario.zones,
+            is_zoned: self.scenario.between_zones.is_some() && self.scenario.fault != Fault::NoZones,
         }));
         number
     }
@@ -287,7 +302,13 @@ impl World {
             Event::Redial { node, peer } => self.dial(node, peer),
             Event::Claim { conn, to, state } => self.on_claim(conn, to, state),
             Event::Have { conn, to, chunks } => self.on_have(conn, to, &chunks),
-            Event::Told { conn, to, peers } => self.on_told(conn, to, peers),
+            Event::Coming { conn, to, coming } => self.on_coming(conn, to, &coming),
+            Event::Told {
+                conn,
+                to,
+                peers,
+                are_gates,
+            } => self.on_told(conn, to, peers, are_gates),
             Event::Asked(flow, asked) => self.on_asked(flow, asked),
             Event::Cancelled(flow, ask) => self.on_cancelled(flow, ask),
             Event::Refused(flow, ask, refusal) => self.on_refused(flow, ask, refusal),

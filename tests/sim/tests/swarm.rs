@@ -105,6 +105,24 @@ fn liars_hold_nobody_up_and_those_that_send_wrong_bytes_are_dropped() {
     assert_eq!(report.dropped, report.dropped_liars, "nobody else: {report:?}");
 }
 
+/// Two zones and a link between them that is ten times thinner than a line: it is what one copy takes to cross.
+#[test]
+fn a_copy_crosses_between_zones_once() {
+    let zones = Scenario {
+        between_zones: Some(small().publisher.up / 10),
+        ..small()
+    };
+    let unaware = Scenario {
+        fault: Fault::NoZones,
+        ..zones.clone()
+    };
+    let report = check(&zones, 12.5);
+    assert!(report.crossing_copies < 1.2, "{report:?}");
+    let other = whole(&unaware);
+    assert!(other.crossing_copies > 2.0 * report.crossing_copies, "{other:?}");
+    assert!(other.over_bound.last > 2.0 * report.over_bound.last, "{other:?}");
+}
+
 #[test]
 fn who_gives_nothing_costs_what_it_takes() {
     let scenario = Scenario {

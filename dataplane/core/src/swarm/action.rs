@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{BlobPlace, Class, FetchError};
-use crate::chunk::{ChunkId, ChunkRef};
+use crate::chunk::{ChunkId, ChunkRef, ChunkTag, ReleaseId};
 use crate::limits::{CHUNK_BYTES_MAX, INFLIGHT_BYTES_MAX};
 use crate::peer::{PeerId, Source};
 use crate::wire::{CloseCode, WireError};
@@ -33,6 +33,16 @@ pub enum Action {
         class: Class,
         /// Others may have it as well: the source may answer `Refusal::Elsewhere`.
         is_of_anyone: bool,
+    },
+    /// The chunk is asked of another zone, still on its way from there, or not any more: those of this one who take part in the release are
+    /// to know.
+    Crossing {
+        /// The release.
+        release: ReleaseId,
+        /// What.
+        chunk: ChunkTag,
+        /// Whether it is to be waited for.
+        is_coming: bool,
     },
     /// Nobody needs this ask any more: stop its stream and drop its bytes. It needs no answer.
     Cancel {

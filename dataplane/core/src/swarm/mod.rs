@@ -15,6 +15,7 @@ mod tally;
 mod timers;
 mod want;
 mod window;
+mod zone;
 
 pub use action::{Action, AskId, DropReason, Refusal, SchedulerConfig, SourceStats, WantKey};
 pub use giving::{GIVING_MIN, Giving};
@@ -24,3 +25,4 @@ pub use sharing::Sharing;
 pub use spread::Spread;
 pub use tally::{Outstanding, SwitchCause, Tally};
 pub use want::{BlobPlace, Class, FetchError, Unreached, Want};
+pub use zone::Zone;

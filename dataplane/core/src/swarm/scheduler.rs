@@ -13,6 +13,7 @@
 
 mod ask;
 mod assign;
+mod crossing;
 mod reach;
 mod reason;
 mod spot;
@@ -26,6 +27,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use self::crossing::Crossing;
 use self::ways::Ways;
 use super::backoff::{Backoffs, Trouble};
 use super::haves::Haves;
@@ -76,6 +78,7 @@ pub struct Scheduler {
     /// How busy with others each peer said it is, of those that there are paths to.
     loads: BTreeMap<PeerId, ToldLoad>,
     ways: Ways,
+    crossing: Crossing,
     timers: Timers,
     actions: VecDeque<Action>,
     /// Bytes of all asks, until they are verified.
@@ -148,6 +151,8 @@ struct AskState {
     is_doubted: bool,
     /// That is so only because of what the transport says, and until it says otherwise.
     is_on_word: bool,
+    /// When near peers were told last that it is on its way from another zone.
+    told_at: Option<Instant>,
 }
 
 /// Chunks with these names and those between, whatever length they are wanted with.
@@ -185,6 +190,7 @@ impl Scheduler {
             haves: Haves::default(),
             loads: BTreeMap::new(),
             ways: Ways::default(),
+            crossing: Crossing::default(),
             timers: Timers::default(),
             actions: VecDeque::new(),
             inflight_bytes: 0,
@@ -205,6 +211,9 @@ impl Scheduler {
             want.chunk.len
         );
         let until = now + want.patience;
+        if self.wants.is_empty() {
+            self.crossing.on_start(now);
+        }
         let twice = self.wants.insert(
             key,
             WantState {
@@ -382,6 +391,7 @@ impl Scheduler {
             self.came_at.insert(*release, now);
         }
         self.tally_race(chunk);
+        self.crossing.on_held(chunk.into());
         self.end_chunks(now, chunk, None);
     }
 
@@ -558,6 +568,9 @@ impl Scheduler {
             self.peers.on_gone(&source.peer);
             self.haves.on_gone(&source.peer);
             self.loads.remove(&source.peer);
+            if self.crossing.on_gone(&source.peer) {
+                self.look_again(now);
+            }
         }
     }
 

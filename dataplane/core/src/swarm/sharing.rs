@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::zone::{GATES, Zone, rank};
 use crate::chunk::{ChunkTag, ReleaseId};
-use crate::limits::{HAVE_CHUNKS_MAX, TOLD_PEERS_MAX};
+use crate::limits::{COMING_CHUNKS_MAX, HAVE_CHUNKS_MAX, TOLD_PEERS_MAX};
 use crate::peer::{PeerAt, PeerId};
 use crate::rng::Rng;
 use crate::time::Instant;
-use crate::wire::{ClaimState, Have, Peers};
+use crate::wire::{ClaimState, Coming, Have, Peers};
 
 /// How long what is new waits for more of it.
 const HAVE_EVERY: Duration = Duration::from_millis(25);
@@ -25,17 +26,52 @@ const OTHERS_MAX: usize = 16;
 
 const _: () = assert!(LINKS_MAX <= OTHERS_MAX && OTHERS_MAX <= TOLD_PEERS_MAX);
 
+/// Peers of other zones that one is told of, of those; and one that fetches for its zone what nobody there has.
+const FAR_MIN: usize = 1;
+const FAR_OF_GATES: usize = 6;
+
+/// Links beyond `LINKS_MAX`, to gates of the own zone: there are others until all have come.
+const GATE_LINKS: usize = 2 * GATES;
+
 /// Peers remembered beside those, for when one of them cannot be reached; the one told first is forgotten for a new one.
 const SPARE_MAX: usize = 256;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Sharing {
+    zone: Zone,
+    /// Peers that have said that they are in some zone.
+    zones: Zones,
+    /// Chunks that are asked of another zone, or not any more: those of this one are to know.
+    coming: BTreeMap<ReleaseId, BTreeMap<ChunkTag, bool>>,
     releases: BTreeMap<ReleaseId, Swarm>,
     /// When there is something to say; `None` where nothing is new.
     have_at: Option<Instant>,
     /// Who is to be told who else is there, and when.
     rounds: BTreeSet<(Instant, ReleaseId, PeerId)>,
+}
+
+/// Who is in which zone, but for those who are in none.
+#[derive(Debug, Default)]
+struct Zones(BTreeMap<PeerId, Zone>);
+
+impl Zones {
+    fn of(&self, peer: &PeerId) -> Zone {
+        self.0.get(peer).copied().unwrap_or_default()
+    }
+}
+
+/// What a peer is to be told of a release.
+#[derive(Debug)]
+pub struct Tell {
+    /// The peer.
+    pub peer: PeerId,
+    /// The release.
+    pub release: ReleaseId,
+    /// Who in the peer's zone fetches for it what nobody there has; empty while there is one zone.
+    pub gates: Vec<PeerId>,
+    /// Who else takes part.
+    pub others: Vec<PeerId>,
 }
 
 /// Those who take part in one release.
@@ -86,6 +122,46 @@ impl Turn {
 }
 
 impl Sharing {
+    /// Of a node in this zone.
+    pub fn new(zone: Zone) -> Self {
+        Self { zone, ..Self::default() }
+    }
+
+    /// The peer says in which zone it is. Whether that is another than ours.
+    pub fn on_zone(&mut self, peer: PeerId, zone: Zone) -> bool {
+        self.zones.0.insert(peer, zone);
+        zone != self.zone
+    }
+
+    /// A chunk of the release is asked of another zone, or not any more.
+    pub fn on_crossing(&mut self, release: ReleaseId, chunk: ChunkTag, is_coming: bool) {
+        self.coming.entry(release).or_default().insert(chunk, is_coming);
+    }
+
+    /// Who is to be told what is asked of another zone: those of this one who have not all themselves.
+    pub fn poll_coming(&mut self) -> Vec<(PeerId, Coming)> {
+        let mut told = Vec::new();
+        for (release, chunks) in std::mem::take(&mut self.coming) {
+            let members = self.releases.get(&release).map(|swarm| &swarm.members);
+            let is_near = |peer: &PeerId| self.zones.of(peer) == self.zone;
+            let near = members
+                .into_iter()
+                .flatten()
+                .filter(|(peer, member)| member.state == ClaimState::Partial && is_near(peer));
+            let [coming, not_coming] = [true, false].map(|is_coming| {
+                let chosen = chunks.iter().filter(|(_, which)| **which == is_coming);
+                chosen.map(|(chunk, _)| *chunk).take(COMING_CHUNKS_MAX).collect()
+            });
+            let coming = Coming {
+                release,
+                coming,
+                not_coming,
+            };
+            told.extend(near.map(|(peer, _)| (*peer, coming.clone())));
+        }
+        told
+    }
+
     /// A peer says how much of a release it has.
     pub fn on_claim(&mut self, now: Instant, release: ReleaseId, peer: PeerId, state: ClaimState) {
         if state == ClaimState::None {
@@ -116,6 +192,7 @@ impl Sharing {
 
     /// The last path to the peer is gone.
     pub fn on_peer_gone(&mut self, peer: &PeerId) {
+        self.zones.0.remove(peer);
         for swarm in self.releases.values_mut() {
             swarm.remove(peer);
         }
@@ -237,8 +314,8 @@ impl Sharing {
         haves
     }
 
-    /// Who is to be told who else takes part in which release, and those others.
-    pub fn poll_peers(&mut self, now: Instant) -> Vec<(PeerId, ReleaseId, Vec<PeerId>)> {
+    /// Who is to be told who else takes part in which release.
+    pub fn poll_peers(&mut self, now: Instant) -> Vec<Tell> {
         let mut told = Vec::new();
         while let Some((at, release, peer)) = self.rounds.first().copied()
             && at <= now
@@ -253,9 +330,9 @@ impl Sharing {
             member.round_at = now + PEERS_EVERY;
             self.rounds.insert((member.round_at, release, peer));
             if member.state == ClaimState::Partial {
-                let others = swarm.next_others(&peer);
-                if !others.is_empty() {
-                    told.push((peer, release, others));
+                let tell = swarm.next_others(release, peer, &self.zones);
+                if !tell.others.is_empty() || !tell.gates.is_empty() {
+                    told.push(tell);
                 }
             }
         }
@@ -287,6 +364,19 @@ impl Sharing {
         swarm.take_links()
     }
 
+    /// Others say who in this zone fetches for it what nobody there has. Those of them that this node is to go to.
+    pub fn on_gates_told(&mut self, told: Peers) -> Vec<PeerAt> {
+        let swarm = self.releases.entry(told.release).or_default();
+        let mut gates = told.peers;
+        gates.truncate(GATES);
+        gates.retain(|gate| {
+            let is_new = swarm.links.len() < LINKS_MAX + GATE_LINKS && !swarm.members.contains_key(&gate.peer);
+            is_new && swarm.links.insert(gate.peer)
+        });
+        swarm.spare.retain(|spare| !swarm.links.contains(&spare.peer));
+        gates
+    }
+
     /// A peer could not be reached. The releases for which others told of it, and whom to go to in its place.
     pub fn on_unreached(&mut self, peer: &PeerId) -> Vec<(ReleaseId, Vec<PeerAt>)> {
         let releases = self.releases.iter_mut().filter_map(|(release, swarm)| {
@@ -304,17 +394,46 @@ impl Swarm {
         }
     }
 
-    /// Some of those that take part, but for this one: those that the fewest were told of.
-    fn next_others(&mut self, peer: &PeerId) -> Vec<PeerId> {
-        let others = self.turns.iter().map(|turn| turn.peer).filter(|other| other != peer);
-        let others: Vec<PeerId> = others.take(OTHERS_MAX).collect();
+    /// Some of those that take part, but for this one: those that the fewest were told of. Where there are zones, mostly of its own; whoever is
+    /// a gate itself needs more from elsewhere.
+    fn next_others(&mut self, release: ReleaseId, peer: PeerId, zones: &Zones) -> Tell {
+        let zone = zones.of(&peer);
+        let by_turns = self.turns.iter().map(|turn| turn.peer).filter(|other| *other != peer);
+        let (near, far): (Vec<PeerId>, Vec<PeerId>) = by_turns.partition(|other| zones.of(other) == zone);
+        let (gates, others) = match far.is_empty() {
+            true => (Vec::new(), near),
+            false => self.at_gates(peer, near, far),
+        };
+        let others: Vec<PeerId> = others.into_iter().take(OTHERS_MAX).collect();
         for other in &others {
             let member = self.members.get_mut(other).expect("turns are members'");
             self.turns.remove(&member.turn);
             member.turn = Turn::new(*other, member.turn.times + 1);
             self.turns.insert(member.turn);
         }
-        others
+        Tell {
+            peer,
+            release,
+            gates,
+            others,
+        }
+    }
+
+    /// The gates of the peer's zone but for itself, and whom else it is told of, those first that it had better go to.
+    fn at_gates(&self, peer: PeerId, near: Vec<PeerId>, mut far: Vec<PeerId>) -> (Vec<PeerId>, Vec<PeerId>) {
+        let is_reading = |other: &&PeerId| self.members[*other].state == ClaimState::Partial;
+        let mut gates: Vec<PeerId> = near.iter().filter(is_reading).copied().collect();
+        gates.sort_unstable_by_key(rank);
+        let is_gate = gates.get(GATES - 1).is_none_or(|last| rank(&peer) < rank(last));
+        gates.truncate(GATES);
+        let near = near.into_iter().filter(|other| !gates.contains(other));
+        let others = if is_gate {
+            let rest = far.split_off(far.len().min(FAR_OF_GATES));
+            far.into_iter().chain(near).chain(rest).collect()
+        } else {
+            near.take(OTHERS_MAX - FAR_MIN).chain(far).collect()
+        };
+        (gates, others)
     }
 
     fn take_links(&mut self) -> Vec<PeerAt> {
@@ -418,15 +537,18 @@ mod tests {
         for round in 0..8 {
             let told = sharing.poll_peers(ms(0) + PEERS_EVERY * round);
             assert_eq!(told.len(), 99);
-            assert!(
-                told.iter()
-                    .all(|(to, _, others)| others.len() == OTHERS_MAX && !others.contains(to))
-            );
-            let others = told.iter().flat_map(|(.., others)| others);
+            let is_right = |tell: &Tell| tell.others.len() == OTHERS_MAX && !tell.others.contains(&tell.peer);
+            assert!(told.iter().all(|tell| is_right(tell) && tell.gates.is_empty()));
+            let others = told.iter().flat_map(|tell| &tell.others);
             others.for_each(|other| *times.entry(*other).or_default() += 1);
             let (least, most) = (times.values().min().copied(), times.values().max().copied());
             assert!(times.len() == 100 && most <= least.map(|times| times + 2), "{times:?}");
-            met.extend(told.into_iter().find(|(to, ..)| *to == peer(5)).expect("it has a part").2);
+            met.extend(
+                told.into_iter()
+                    .find(|tell| tell.peer == peer(5))
+                    .expect("it has a part")
+                    .others,
+            );
             assert!(
                 sharing.poll_peers(ms(0) + PEERS_EVERY * round).is_empty(),
                 "not again so soon"
@@ -445,7 +567,7 @@ mod tests {
         (50..70).for_each(|n| sharing.on_claim(now, release(), peer(n), ClaimState::Partial));
         let told = sharing.poll_peers(now);
         let of_old = |others: &[PeerId]| others.iter().filter(|other| **other < peer(50)).count();
-        let all: usize = told.iter().map(|(.., others)| of_old(others)).sum();
+        let all: usize = told.iter().map(|tell| of_old(&tell.others)).sum();
         assert_eq!(told.len(), 20);
         assert!(all > 20 * OTHERS_MAX / 3, "{all}");
         (0..70).for_each(|n| sharing.on_peer_gone(&peer(n)));
@@ -466,6 +588,83 @@ mod tests {
             assert_eq!(sharing.poll_peers(ms(20) + PEERS_EVERY * round).len(), 1, "round {round}");
         }
         assert_eq!(sharing.rounds.len(), 2, "one for each that takes part");
+    }
+
+    /// Peers that take part from two zones by turns, and what each is told first.
+    fn told_in_zones(count: u16) -> Vec<Tell> {
+        let mut sharing = Sharing::new(Zone::of("a"));
+        for n in 0..count {
+            sharing.on_zone(peer(n), Zone::of(if n % 2 == 0 { "a" } else { "b" }));
+            sharing.on_claim(ms(0), release(), peer(n), ClaimState::Partial);
+        }
+        sharing.poll_peers(ms(0))
+    }
+
+    #[test]
+    fn where_there_are_zones_each_is_told_of_its_gates_and_mostly_of_its_own() {
+        let told = told_in_zones(80);
+        let zone = |peer: &PeerId| peer.as_bytes()[1] % 2;
+        let mut by_rank: Vec<PeerId> = (0..80).map(peer).collect();
+        by_rank.sort_unstable_by_key(rank);
+        for tell in &told {
+            let own = by_rank.iter().filter(|other| zone(other) == zone(&tell.peer));
+            let gates: Vec<PeerId> = own
+                .clone()
+                .filter(|other| **other != tell.peer)
+                .take(GATES)
+                .copied()
+                .collect();
+            assert_eq!(tell.gates, gates, "of its zone, and all are told of the same");
+            let is_gate = own.take(GATES).any(|gate| *gate == tell.peer);
+            let far = |others: &[PeerId]| others.iter().filter(|other| zone(other) != zone(&tell.peer)).count();
+            assert_eq!(far(&tell.others), if is_gate { FAR_OF_GATES } else { FAR_MIN });
+            assert_eq!(far(&tell.others[..LINKS_MAX]), if is_gate { FAR_OF_GATES } else { 0 });
+            assert_eq!(tell.others.len(), OTHERS_MAX);
+            assert!(!tell.others.contains(&tell.peer) && tell.gates.iter().all(|gate| !tell.others.contains(gate)));
+        }
+        let alone = &told_in_zones(2)[0];
+        assert_eq!((alone.gates.len(), alone.others.len()), (0, 1));
+    }
+
+    #[test]
+    fn gates_are_gone_to_however_many_others_are_and_not_without_end() {
+        let mut sharing = Sharing::default();
+        let all = |from: u16, count: u16| Peers {
+            release: release(),
+            peers: (from..from + count).map(at).collect(),
+        };
+        assert_eq!(sharing.on_told(all(0, 32)).len(), LINKS_MAX);
+        assert_eq!(
+            sharing.on_gates_told(all(20, 9)),
+            (20..20 + GATES as u16).map(at).collect::<Vec<_>>()
+        );
+        assert!(sharing.on_gates_told(all(20, 4)).is_empty());
+        let more = (0..20).flat_map(|n| sharing.on_gates_told(all(100 + 4 * n, 4))).count();
+        assert_eq!(more, GATE_LINKS - GATES);
+    }
+
+    #[test]
+    fn what_crosses_is_told_to_those_near_who_have_not_all() {
+        let mut sharing = Sharing::new(Zone::of("a"));
+        for (n, zone, state) in [
+            (1, "a", ClaimState::Partial),
+            (2, "b", ClaimState::Partial),
+            (3, "a", ClaimState::Complete),
+        ] {
+            assert_eq!(sharing.on_zone(peer(n), Zone::of(zone)), zone == "b");
+            sharing.on_claim(ms(0), release(), peer(n), state);
+        }
+        assert!(!Sharing::default().on_zone(peer(1), Zone::of("")), "no label is one zone");
+        sharing.on_crossing(release(), tag(1), true);
+        sharing.on_crossing(release(), tag(2), true);
+        sharing.on_crossing(release(), tag(2), false);
+        let coming = Coming {
+            release: release(),
+            coming: vec![tag(1)],
+            not_coming: vec![tag(2)],
+        };
+        assert_eq!(sharing.poll_coming(), [(peer(1), coming)]);
+        assert!(sharing.poll_coming().is_empty());
     }
 
     #[test]

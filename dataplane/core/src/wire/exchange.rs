@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::frame::{ClaimState, Frame, Have, Hello, Load, PROTOCOL_VERSION, Peers};
+use super::frame::{ClaimState, Coming, Frame, Have, Hello, Load, PROTOCOL_VERSION, Peers};
 use super::{WireError, varint};
 use crate::chunk::{ChunkId, ReleaseId};
 use crate::limits::FRAME_BYTES_MAX;
@@ -67,8 +67,12 @@ pub enum Event {
     Addresses(Vec<Address>),
     /// It holds these chunks of a release too.
     Have(Have),
+    /// It has asked peers of other zones for some chunks of a release, or does not wait for them any more.
+    Coming(Coming),
     /// It says who else takes part in a release.
     Peers(Peers),
+    /// It says who of this node's zone fetches for it what nobody there has.
+    Gates(Peers),
     /// It closes the connection, and why. Nothing follows.
     Bye {
         /// A `CloseCode`, or one of a later version.
@@ -229,10 +233,20 @@ impl Exchange {
                 self.hold_to(self.haves_in_interval, self.limits.haves_per_interval)?;
                 Event::Have(have)
             }
+            Frame::Coming(coming) => {
+                self.haves_in_interval += (coming.coming.len() + coming.not_coming.len()) as u32;
+                self.hold_to(self.haves_in_interval, self.limits.haves_per_interval)?;
+                Event::Coming(coming)
+            }
             Frame::Peers(peers) => {
                 self.peers_in_interval += 1;
                 self.hold_to(self.peers_in_interval, self.limits.peers_per_interval)?;
                 Event::Peers(peers)
+            }
+            Frame::Gates(gates) => {
+                self.peers_in_interval += 1;
+                self.hold_to(self.peers_in_interval, self.limits.peers_per_interval)?;
+                Event::Gates(gates)
             }
             Frame::Bye { code, reason } => {
                 self.phase = Phase::Closed;

@@ -7,7 +7,9 @@ use bytes::{Bytes, BytesMut};
 
 use super::{WireError, varint};
 use crate::chunk::{ChunkId, ChunkTag, ReleaseId};
-use crate::limits::{ADDR_PORTS_MAX, FRAME_BYTES_MAX, HAVE_CHUNKS_MAX, PEER_ADDRS_MAX, TOLD_ADDRS_MAX, TOLD_PEERS_MAX};
+use crate::limits::{
+    ADDR_PORTS_MAX, COMING_CHUNKS_MAX, FRAME_BYTES_MAX, HAVE_CHUNKS_MAX, PEER_ADDRS_MAX, TOLD_ADDRS_MAX, TOLD_PEERS_MAX,
+};
 use crate::peer::{Address, PeerAt, PeerId};
 
 /// Version of the protocol this node speaks.
@@ -32,6 +34,8 @@ pub struct Hello {
     pub nonce: u64,
     /// UDP ports of the node's shards on this lane, for further paths.
     pub ports: Vec<u16>,
+    /// Label of the zone that the node is in; empty where it was given none.
+    pub zone: String,
 }
 
 /// How much of a release a peer says it holds.
@@ -52,6 +56,18 @@ pub struct Have {
     pub release: ReleaseId,
     /// The chunks, by their tags. At most `HAVE_CHUNKS_MAX`.
     pub chunks: Vec<ChunkTag>,
+}
+
+/// The sender has asked peers of other zones for the first of these chunks of the release, and does not wait for the others any more. To peers
+/// of its own zone, so that a chunk crosses once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coming {
+    /// The release.
+    pub release: ReleaseId,
+    /// What is to be waited for. At most `COMING_CHUNKS_MAX`.
+    pub coming: Vec<ChunkTag>,
+    /// What is not. At most `COMING_CHUNKS_MAX`.
+    pub not_coming: Vec<ChunkTag>,
 }
 
 /// These take part in the release too. Whether they are there and do is for them to show.
@@ -108,6 +124,10 @@ pub enum Frame {
     Peers(Peers),
     /// Type 8.
     Load(Load),
+    /// Type 9.
+    Coming(Coming),
+    /// Type 10. These of the receiver's zone fetch for it what nobody there has.
+    Gates(Peers),
 }
 
 impl Frame {
@@ -124,6 +144,9 @@ impl Frame {
                 let ports = &hello.ports[..hello.ports.len().min(PORTS_MAX)];
                 varint::put(&mut body, ports.len() as u64);
                 ports.iter().for_each(|port| varint::put(&mut body, (*port).into()));
+                if !hello.zone.is_empty() {
+                    put_text(&mut body, &hello.zone);
+                }
             }
             Self::Claim { release, state } => {
                 body.extend_from_slice(release.0.as_bytes());
@@ -147,7 +170,18 @@ impl Frame {
                 varint::put(&mut body, chunks.len() as u64);
                 chunks.iter().for_each(|chunk| body.extend_from_slice(&chunk.to_bytes()));
             }
-            Self::Peers(Peers { release, peers }) => {
+            Self::Coming(Coming {
+                release,
+                coming,
+                not_coming,
+            }) => {
+                body.extend_from_slice(release.0.as_bytes());
+                for chunks in [coming, not_coming] {
+                    varint::put(&mut body, chunks.len() as u64);
+                    chunks.iter().for_each(|chunk| body.extend_from_slice(&chunk.to_bytes()));
+                }
+            }
+            Self::Peers(Peers { release, peers }) | Self::Gates(Peers { release, peers }) => {
                 body.extend_from_slice(release.0.as_bytes());
                 let peers = &peers[..peers.len().min(TOLD_PEERS_MAX)];
                 varint::put(&mut body, peers.len() as u64);
@@ -184,6 +218,8 @@ impl Frame {
             Self::Have(_) => 6,
             Self::Peers(_) => 7,
             Self::Load(_) => 8,
+            Self::Coming(_) => 9,
+            Self::Gates(_) => 10,
         }
     }
 
@@ -200,6 +236,7 @@ impl Frame {
                 agent: body.text()?,
                 nonce: body.varint()?,
                 ports: body.list(0..=PORTS_MAX, "more than 256 ports", Body::port)?,
+                zone: if body.rest.is_empty() { String::new() } else { body.text()? },
             }),
             1 => Self::Claim {
                 release: ReleaseId(body.id()?),
@@ -215,15 +252,18 @@ impl Frame {
                 release: ReleaseId(body.id()?),
                 chunks: body.list(0..=HAVE_CHUNKS_MAX, "more than 4096 chunks", Body::tag)?,
             }),
-            7 => Self::Peers(Peers {
-                release: ReleaseId(body.id()?),
-                peers: body.list(0..=TOLD_PEERS_MAX, "more than 32 peers", Body::peer)?,
-            }),
+            7 => Self::Peers(body.peers()?),
             8 => Self::Load(Load {
                 queued_bytes: body.varint()?,
                 peers: body.varint()?,
                 bytes_per_s: body.varint()?,
             }),
+            9 => Self::Coming(Coming {
+                release: ReleaseId(body.id()?),
+                coming: body.list(0..=COMING_CHUNKS_MAX, "more than 1024 chunks", Body::tag)?,
+                not_coming: body.list(0..=COMING_CHUNKS_MAX, "more than 1024 chunks", Body::tag)?,
+            }),
+            10 => Self::Gates(body.peers()?),
             _ => return Ok(None),
         };
         // A hello may grow in later versions; the others have their exact shape.
@@ -235,7 +275,7 @@ impl Frame {
 }
 
 /// Names by type, for errors.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 11] = [
     "hello",
     "claim",
     "unknown",
@@ -245,6 +285,8 @@ const NAMES: [&str; 9] = [
     "have",
     "peers",
     "load",
+    "coming",
+    "gates",
 ];
 
 fn put_text(out: &mut BytesMut, text: &str) {
@@ -317,6 +359,13 @@ impl Body<'_> {
         self.rest = rest;
         // Shown to people: control characters could rewrite a terminal.
         Ok(String::from_utf8_lossy(text).replace(char::is_control, "?"))
+    }
+
+    fn peers(&mut self) -> Result<Peers, WireError> {
+        Ok(Peers {
+            release: ReleaseId(self.id()?),
+            peers: self.list(0..=TOLD_PEERS_MAX, "more than 32 peers", Body::peer)?,
+        })
     }
 
     /// So many items, and no other number of them.

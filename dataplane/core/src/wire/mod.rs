@@ -23,4 +23,4 @@ pub use answer::{AnswerEvent, AnswerHead, AnswerReader};
 pub use ask::{ASK_BYTES_MAX, Ask, AskItem, AskReader};
 pub use error::{CloseCode, WireError};
 pub use exchange::{Event, Exchange, ExchangeLimits};
-pub use frame::{ClaimState, Frame, Have, Hello, Load, PROTOCOL_VERSION, Peers};
+pub use frame::{ClaimState, Coming, Frame, Have, Hello, Load, PROTOCOL_VERSION, Peers};

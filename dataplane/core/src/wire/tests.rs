@@ -34,6 +34,7 @@ fn hello() -> Hello {
         agent: "ares/0.1".to_owned(),
         nonce: 0x1234,
         ports: vec![4040, 40_000],
+        zone: String::new(),
     }
 }
 
@@ -117,10 +118,21 @@ fn what_is_held_and_who_takes_part_have_these_bytes() {
         Frame::Have(Have { release, chunks })
     };
     let peers = |peers: Vec<PeerAt>| Frame::Peers(Peers { release, peers });
+    let gates = Frame::Gates(Peers {
+        release,
+        peers: vec![told(0xbb, &["10.0.1.2:63"])],
+    });
+    let coming = Frame::Coming(Coming {
+        release,
+        coming: vec![tag(1), tag(2)],
+        not_coming: vec![tag(3)],
+    });
     for (frame, bytes) in [
         (have(&[]), "22 06 aa*32 00"),
         (have(&[tag(1), tag(2)]), "32 06 aa*32 02 01*8 02*8"),
         (peers(vec![]), "22 07 aa*32 00"),
+        (gates, "4049 0a aa*32 01 bb*32 01 04 0a000102 3f"),
+        (coming, "3b 09 aa*32 02 01*8 02*8 01 03*8"),
         (
             peers(vec![told(0xbb, &["10.0.1.2:63", "[fd00::2]:7411"])]),
             "405c 07 aa*32 01 bb*32 02 04 0a000102 3f 06 fd00 00*13 02 5cf3",
@@ -133,6 +145,8 @@ fn what_is_held_and_who_takes_part_have_these_bytes() {
         let event = match frame {
             Frame::Have(have) => Event::Have(have),
             Frame::Peers(peers) => Event::Peers(peers),
+            Frame::Gates(gates) => Event::Gates(gates),
+            Frame::Coming(coming) => Event::Coming(coming),
             _ => unreachable!("none of these"),
         };
         assert_eq!(events(&mut exchange).pop(), Some(event));
@@ -141,6 +155,9 @@ fn what_is_held_and_who_takes_part_have_these_bytes() {
         "22 06 aa*32 01",
         "24 06 aa*32 50010000",
         "22 07 aa*32 01",
+        "22 09 aa*32 00",
+        "23 09 aa*32 00 01",
+        "23 0a aa*32 00 00",
         "43 07 aa*32 01 bb*32 00",
         "47 07 aa*32 01 bb*32 01 04 0a000102 00",
     ] {
@@ -355,11 +372,11 @@ fn a_broken_control_stream_is_a_violation_and_the_last_event() {
 #[test]
 fn unknown_frames_and_longer_hellos_are_of_a_later_version_and_skipped() {
     let mut exchange = exchange();
-    exchange.on_bytes(Instant::ZERO, &hex("08 00 01 00 00 00 00 ffff"));
+    exchange.on_bytes(Instant::ZERO, &hex("0a 00 01 00 00 00 00 0161 ffff"));
     exchange.on_bytes(Instant::ZERO, &hex("03 3f aabb  02 02 07  04 08 07 00 00"));
     let events = events(&mut exchange);
     assert!(
-        matches!(&events[..], [Event::Ready(_), Event::Load(Load { queued_bytes: 7, .. })]),
+        matches!(&events[..], [Event::Ready(hello), Event::Load(Load { queued_bytes: 7, .. })] if hello.zone == "a"),
         "{events:?}"
     );
 }

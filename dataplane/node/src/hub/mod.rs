@@ -26,7 +26,7 @@ use ares_core::path::health::Pulse;
 use ares_core::path::{Lane, LaneLost, Mode, Pair, Way};
 use ares_core::peer::{PathId, PeerAt, PeerId, Source};
 use ares_core::store::ReleaseState;
-use ares_core::swarm::{self, Class, FetchError, Scheduler, Sharing, Want, WantKey};
+use ares_core::swarm::{self, Class, FetchError, Scheduler, Sharing, Want, WantKey, Zone};
 use ares_core::time::Instant;
 use ares_core::wire::{ClaimState, CloseCode, Frame};
 use bytes::Bytes;
@@ -39,6 +39,7 @@ use self::interest::Interests;
 use self::ledger::Ledger;
 use self::path::Path;
 use self::pulling::Pulling;
+use self::sharing::Told;
 use self::troubles::Purpose;
 pub(crate) use self::waiting::Waiter;
 use self::waiting::Waiting;
@@ -92,6 +93,8 @@ pub(crate) struct Hub {
     interests: Interests,
     waiting: Waiting,
     sharing: Sharing,
+    /// Labels of the zones that peers say they are in, of those that there are paths to.
+    zones: BTreeMap<PeerId, String>,
     ledger: Ledger,
     pulling: Option<Pulling>,
     /// Verified bytes on their way to the disk; bounded by the scheduler's in-flight bytes, which count until they are stored.
@@ -141,13 +144,15 @@ impl Hub {
         let timeout = parts.config.dial_timeout;
         let mut scheduler = Scheduler::new(config, parts.seed);
         scheduler.on_mode(now, None, mode_of(parts.config.settings.get(Knob::PathMode)));
+        scheduler.on_identity(&parts.identity);
         Self {
             scheduler,
             dialer: Dialer::new(parts.identity, parts.shards.len(), timeout, parts.routes.source_for),
             addresses: Addresses::new(parts.listen.clone(), parts.ports.clone(), Vec::new()),
             interests: Interests::default(),
             waiting: Waiting::default(),
-            sharing: Sharing::default(),
+            sharing: Sharing::new(Zone::of(&parts.config.zone)),
+            zones: BTreeMap::new(),
             ledger: Ledger::default(),
             pulling: Pulling::new(now, &parts.config.edge),
             landing: HashMap::new(),
@@ -247,8 +252,14 @@ impl Hub {
                     self.sharing.on_chunks_told(&have.release, &peer, news);
                 }
             }
+            ToHub::Zone { peer, zone } => self.on_zone(now, peer, zone),
+            ToHub::Coming { peer, coming } => {
+                self.scheduler.on_not_coming(now, peer, &coming.not_coming);
+                self.scheduler.on_coming(now, peer, &coming.coming);
+            }
             ToHub::Load { peer, load } => self.scheduler.on_load(now, peer, load),
-            ToHub::Peers { by, told } => self.on_told(now, by, told),
+            ToHub::Peers { by, told } => self.on_told(now, by, told, Told::Others),
+            ToHub::Gates { by, told } => self.on_told(now, by, told, Told::Gates),
             ToHub::PeerSawBad { peer, chunk } => self.check(peer, chunk),
             ToHub::Checked(chunk) => drop(self.checking.remove(&chunk)),
             ToHub::Pull { path, items, class } => self.on_pull(now, path, items, class),
@@ -301,7 +312,7 @@ impl Hub {
                 }
                 self.on_hints(now, release, &hints);
             }
-            ToHub::Neighbours(found) => self.on_others(now, found),
+            ToHub::Neighbours(found) => self.on_others(now, found, Told::Others),
             ToHub::Announce(release) => self.announce(release),
             ToHub::Status(reply) => {
                 // Whoever asked may have gone; that is theirs to know.
@@ -366,6 +377,11 @@ impl Hub {
                     };
                     self.send_path(source.path, |path| ToShard::Ask(ask(path)));
                 }
+                swarm::Action::Crossing {
+                    release,
+                    chunk,
+                    is_coming,
+                } => self.sharing.on_crossing(release, chunk, is_coming),
                 swarm::Action::Cancel { ask, source } => self.send_path(source.path, |path| ToShard::Cancel { path, ask }),
                 swarm::Action::Done { want } => {
                     let id = WantId(want.0);
@@ -498,6 +514,10 @@ impl Hub {
             self.paths.remove(&spare);
         }
         self.tell_addresses(path);
+        if !self.zones.contains_key(&peer) {
+            // Until it says otherwise.
+            self.on_zone(now, peer, String::new());
+        }
         self.scheduler.on_source_up(now, source, rtt);
         let (way, weight) = self.way_of(path, remote);
         self.scheduler.on_way(now, source, way, weight);
@@ -530,7 +550,10 @@ impl Hub {
             self.scheduler.on_source_down(now, Source { peer, path }, why.to_owned());
             self.on_source_gone(now);
             match self.paths_up_of(peer).is_empty() {
-                true => self.sharing.on_peer_gone(&peer),
+                true => {
+                    self.sharing.on_peer_gone(&peer);
+                    self.zones.remove(&peer);
+                }
                 false => self.sharing.on_path_gone(now, &peer),
             }
         } else {

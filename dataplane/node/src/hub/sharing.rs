@@ -7,23 +7,43 @@ use ares_core::chunk::{ChunkId, ReleaseId};
 use ares_core::limits::TOLD_ADDRS_MAX;
 use ares_core::peer::{PathId, PeerAt, PeerId};
 use ares_core::store::ReleaseState;
+use ares_core::swarm::Zone;
 use ares_core::time::Instant;
 use ares_core::wire::{ClaimState, Frame, Peers};
 
 use super::{Hub, wanted};
 use crate::api::Sink;
 
+/// What a list of peers is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Who takes part.
+    Others,
+    /// Who fetches for this zone what nobody there has.
+    Gates,
+}
+
 impl Hub {
     /// A peer says who else takes part in a release.
-    pub(super) fn on_told(&mut self, now: Instant, by: PeerId, told: Peers) {
+    pub(super) fn on_told(&mut self, now: Instant, by: PeerId, told: Peers, which: Told) {
         if self.interests.knows(&told.release) && self.sharing.is_member(&told.release, &by) {
-            self.on_others(now, told);
+            self.on_others(now, told, which);
         }
+    }
+
+    /// A peer says in which zone it is. One that turns up with a path is there already: its other paths say the same.
+    pub(super) fn on_zone(&mut self, now: Instant, peer: PeerId, zone: String) {
+        if self.paths_up_of(peer).is_empty() {
+            return;
+        }
+        let is_far = self.sharing.on_zone(peer, Zone::of(&zone));
+        self.zones.insert(peer, zone);
+        self.scheduler.on_zone(now, peer, is_far);
     }
 
     /// Goes to some of those who are said to take part in a release, while not all of it is here. Whoever says so may lie: one that cannot be
     /// reached is forgotten, unless a link names it.
-    pub(super) fn on_others(&mut self, now: Instant, told: Peers) {
+    pub(super) fn on_others(&mut self, now: Instant, told: Peers, which: Told) {
         let Peers { release, mut peers } = told;
         if self.claim_of(release) == ClaimState::Complete {
             return;
@@ -38,7 +58,11 @@ impl Hub {
                 self.dialer.on_hint(now, peer, &addrs, wanted);
             }
         }
-        let links = self.sharing.on_told(Peers { release, peers });
+        let told = Peers { release, peers };
+        let links = match which {
+            Told::Others => self.sharing.on_told(told),
+            Told::Gates => self.sharing.on_gates_told(told),
+        };
         self.on_hints(now, release, &links);
     }
 
@@ -51,6 +75,11 @@ impl Hub {
 
     /// Tells those who take part in releases what is here and who else is.
     pub(super) fn share(&mut self, now: Instant) {
+        for (peer, coming) in self.sharing.poll_coming() {
+            if let Some(path) = self.told_path(peer, &coming.release) {
+                self.say(path, Frame::Coming(coming));
+            }
+        }
         if self.sharing.deadline().is_none_or(|at| at > now) {
             return;
         }
@@ -70,17 +99,17 @@ impl Hub {
                 None => self.sharing.on_path_gone(now, &peer),
             }
         }
-        for (peer, release, others) in self.sharing.poll_peers(now) {
-            let Some(path) = self.told_path(peer, &release) else {
+        for tell in self.sharing.poll_peers(now) {
+            let Some(path) = self.told_path(tell.peer, &tell.release) else {
                 continue;
             };
-            let is_near = self.paths[&path].remote.ip().is_loopback();
-            let peers: Vec<PeerAt> = others
-                .into_iter()
-                .filter_map(|other| self.where_met(other, is_near))
-                .collect();
-            if !peers.is_empty() {
-                self.say(path, Frame::Peers(Peers { release, peers }));
+            let is_here = self.paths[&path].remote.ip().is_loopback();
+            for (others, frame) in [(tell.gates, Frame::Gates as fn(Peers) -> Frame), (tell.others, Frame::Peers)] {
+                let met = others.into_iter().filter_map(|other| self.where_met(other, is_here));
+                let (release, peers) = (tell.release, met.collect::<Vec<PeerAt>>());
+                if !peers.is_empty() {
+                    self.say(path, frame(Peers { release, peers }));
+                }
             }
         }
     }
@@ -92,12 +121,12 @@ impl Hub {
     }
 
     /// Where a peer is, as its paths have it; loopback is none for a peer on another machine.
-    fn where_met(&self, peer: PeerId, is_near: bool) -> Option<PeerAt> {
+    fn where_met(&self, peer: PeerId, is_here: bool) -> Option<PeerAt> {
         let mut addrs: Vec<SocketAddr> = self
             .paths_up_of(peer)
             .into_iter()
             .map(|path| self.paths[&path].remote)
-            .filter(|at| is_near || !at.ip().is_loopback())
+            .filter(|at| is_here || !at.ip().is_loopback())
             .collect();
         addrs.sort_unstable();
         addrs.dedup_by_key(|at| at.ip());

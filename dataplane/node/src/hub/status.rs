@@ -89,6 +89,7 @@ impl Hub {
         };
         PeerStatus {
             peer: peer.to_string(),
+            zone: self.zones.get(&peer).cloned().unwrap_or_default(),
             paths: path::statuses(now, paths, &self.paths, &self.lanes, &self.parts.config.lanes.caps),
             bytes: self.parts.totals.peers.of(&peer),
             releases: self.scheduler.claims_of(&peer).map(claim).collect(),

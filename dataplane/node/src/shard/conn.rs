@@ -15,7 +15,7 @@ use ares_core::peer::{Address, PathId, PeerId, SocketId};
 use ares_core::swarm::{LoadTeller, SourceStats};
 use ares_core::time;
 use ares_core::wire::{
-    self, AskItem, ClaimState, CloseCode, Exchange, ExchangeLimits, Frame, Have, Hello, Load, Peers, WireError,
+    self, AskItem, ClaimState, CloseCode, Coming, Exchange, ExchangeLimits, Frame, Have, Hello, Load, Peers, WireError,
 };
 use bytes::Bytes;
 use quinn_proto::{
@@ -104,10 +104,16 @@ pub(super) enum Said {
     },
     /// The peer told which chunks it has too.
     Have { peer: PeerId, have: Have },
+    /// The peer told in which zone it is.
+    Zone { peer: PeerId, zone: String },
+    /// The peer told what it has asked of other zones.
+    Coming { peer: PeerId, coming: Coming },
     /// The peer told how busy it is with others.
     Load { peer: PeerId, load: Load },
     /// The peer told who else takes part in a release.
     Peers { by: PeerId, told: Peers },
+    /// The peer told who fetches for this zone.
+    Gates { by: PeerId, told: Peers },
     /// The peer found our bytes wrong.
     SawBad { peer: PeerId, chunk: ChunkId },
     /// The path fares better or worse.
@@ -519,7 +525,10 @@ impl Conn {
             let Some(peer) = self.peer else { return };
             match event {
                 wire::Event::Ready(hello) => {
-                    tracing::debug!(peer = %peer.short(), agent = hello.agent, "hello");
+                    tracing::debug!(peer = %peer.short(), agent = hello.agent, zone = hello.zone, "hello");
+                    if !hello.zone.is_empty() {
+                        said.push(Said::Zone { peer, zone: hello.zone });
+                    }
                     if self.quic.side() == Side::Client {
                         said.push(Said::Ports {
                             peer,
@@ -530,7 +539,9 @@ impl Conn {
                 }
                 wire::Event::Claim { release, state } => said.push(Said::Claim { peer, release, state }),
                 wire::Event::Have(have) => said.push(Said::Have { peer, have }),
+                wire::Event::Coming(coming) => said.push(Said::Coming { peer, coming }),
                 wire::Event::Peers(told) => said.push(Said::Peers { by: peer, told }),
+                wire::Event::Gates(told) => said.push(Said::Gates { by: peer, told }),
                 wire::Event::Load(load) => said.push(Said::Load { peer, load }),
                 wire::Event::Addresses(addresses) => said.push(Said::Addresses { peer, addresses }),
                 wire::Event::Bad { chunk } => said.push(Said::SawBad { peer, chunk }),

@@ -81,6 +81,7 @@ pub(crate) struct Parts {
     pub(crate) backlog: Arc<Backlog>,
     pub(crate) tls: Tls,
     pub(crate) nonce: u64,
+    pub(crate) zone: String,
     /// Lets a restarted node tell peers at once that their connections are gone (RFC 9000 section 10.3).
     pub(crate) reset_secret: [u8; 32],
     pub(crate) path_ids: Arc<PathIds>,
@@ -423,6 +424,7 @@ impl<S: Submit> Shard<S> {
             agent: concat!("ares/", env!("CARGO_PKG_VERSION")).to_owned(),
             nonce: self.parts.nonce,
             ports: self.parts.ports[usize::from(id.0)].clone(),
+            zone: self.parts.zone.clone(),
         };
         let mut conn = Conn::new(path, id, handle, quic, lane, hello, self.parts.clock.at(now));
         conn.pace(self.pacers.of(conn.local_ip()));

@@ -56,8 +56,11 @@ pub(super) fn tell_all(parts: &Parts, conn: &Conn, said: &mut Vec<Said>) {
                 state,
             },
             Said::Have { peer, have } => ToHub::Have { peer, have },
+            Said::Zone { peer, zone } => ToHub::Zone { peer, zone },
+            Said::Coming { peer, coming } => ToHub::Coming { peer, coming },
             Said::Load { peer, load } => ToHub::Load { peer, load },
             Said::Peers { by, told } => ToHub::Peers { by, told },
+            Said::Gates { by, told } => ToHub::Gates { by, told },
             Said::SawBad { peer, chunk } => ToHub::PeerSawBad { peer, chunk },
             Said::Pulse { peer, pulse } => ToHub::Pulse {
                 source: Source { peer, path },

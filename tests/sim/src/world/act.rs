@@ -4,7 +4,7 @@ use ares_core::chunk::ChunkTag;
 use ares_core::limits::HAVE_CHUNKS_MAX;
 use ares_core::peer::PeerAt;
 use ares_core::swarm::{Action, Class, Refusal, Unreached, Want, WantKey};
-use ares_core::wire::{ClaimState, Peers};
+use ares_core::wire::{ClaimState, Coming, Peers};
 
 use super::*;
 use crate::net::ConnState;
@@ -54,6 +54,11 @@ impl World {
                 let latency = self.conn(flow.conn).latency;
                 self.after(latency, Event::Asked(flow, asked));
             }
+            Action::Crossing {
+                release,
+                chunk,
+                is_coming,
+            } => self.node(node).sharing.on_crossing(release, chunk, is_coming),
             Action::Cancel { ask, source } => {
                 self.node(node).incoming.remove(&ask);
                 let flow = self.flow_to(node, ConnId(source.path.0 as u32));
@@ -113,6 +118,9 @@ impl World {
     /// Says what is held here and who else is there.
     fn share(&mut self, node: u32) {
         let now = self.now;
+        for (peer, coming) in self.node(node).sharing.poll_coming() {
+            self.say(node, names::node_of(&peer), |conn, to| Event::Coming { conn, to, coming });
+        }
         let at = &mut self.nodes[node as usize];
         if at.sharing.deadline().is_none_or(|due| due > now) {
             return;
@@ -130,13 +138,20 @@ impl World {
                 self.say(node, names::node_of(&peer), |conn, to| Event::Have { conn, to, chunks });
             }
         }
-        for (peer, _, others) in told {
-            let met = others.iter().map(names::node_of);
-            let peers: Vec<u32> = met
-                .filter(|other| self.nodes[node as usize].conns.contains_key(other))
-                .collect();
-            if !peers.is_empty() {
-                self.say(node, names::node_of(&peer), |conn, to| Event::Told { conn, to, peers });
+        for tell in told {
+            for (peers, are_gates) in [(&tell.gates, true), (&tell.others, false)] {
+                let met = peers.iter().map(names::node_of);
+                let peers: Vec<u32> = met
+                    .filter(|other| self.nodes[node as usize].conns.contains_key(other))
+                    .collect();
+                if !peers.is_empty() {
+                    self.say(node, names::node_of(&tell.peer), |conn, to| Event::Told {
+                        conn,
+                        to,
+                        peers,
+                        are_gates,
+                    });
+                }
             }
         }
     }
@@ -198,7 +213,18 @@ impl World {
         }
     }
 
-    pub(super) fn on_told(&mut self, conn: ConnId, to: usize, peers: Vec<u32>) {
+    pub(super) fn on_coming(&mut self, conn: ConnId, to: usize, coming: &Coming) {
+        if let Some((node, by)) = self.ends_of(conn, to) {
+            let peer = names::peer(by);
+            self.schedule(node, |scheduler, now| {
+                scheduler.on_not_coming(now, peer, &coming.not_coming);
+                scheduler.on_coming(now, peer, &coming.coming);
+            });
+            self.act(node);
+        }
+    }
+
+    pub(super) fn on_told(&mut self, conn: ConnId, to: usize, peers: Vec<u32>, are_gates: bool) {
         let Some((node, by)) = self.ends_of(conn, to) else { return };
         let release = names::release();
         let at = &mut self.nodes[node as usize];
@@ -208,7 +234,12 @@ impl World {
         let others = peers.into_iter().filter(|other| *other != node).map(names::peer);
         let others = others.filter(|other| !at.scheduler.is_dropped(other));
         let peers = others.map(|peer| PeerAt { peer, addrs: Vec::new() }).collect();
-        for link in at.sharing.on_told(Peers { release, peers }) {
+        let told = Peers { release, peers };
+        let links = match are_gates {
+            true => at.sharing.on_gates_told(told),
+            false => at.sharing.on_told(told),
+        };
+        for link in links {
             self.hint(node, names::node_of(&link.peer));
         }
         self.act(node);

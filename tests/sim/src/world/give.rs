@@ -120,7 +120,7 @@ impl World {
         }
         flow.is_in_turn = true;
         let has_crossed = flow.has_crossed;
-        let zone = self.node(sender).zone();
+        let zone = self.node(sender).zone;
         match &mut self.crossing {
             Some(crossing) if is_crossing && !has_crossed => {
                 crossing[zone].queue.push_back(id);

@@ -50,7 +50,7 @@ impl World {
         let conn = Conn {
             ends: [node, peer],
             latency,
-            is_crossing: at.zone() != other.zone(),
+            is_crossing: at.zone != other.zone,
             state: ConnState::Dialing,
             flows: [flow(at, other), flow(other, at)],
             told: [None; 2],
@@ -72,9 +72,13 @@ impl World {
         }
         self.conn(id).state = ConnState::Up;
         for (node, peer) in [(node, peer), (peer, node)] {
-            self.node(node).dialing.remove(&peer);
-            self.node(node).conns.insert(peer, id);
+            let zone = self.node(peer).told_zone;
+            let at = self.node(node);
+            at.dialing.remove(&peer);
+            at.conns.insert(peer, id);
+            let is_far = at.sharing.on_zone(names::peer(peer), zone);
             self.schedule(node, |scheduler, now| {
+                scheduler.on_zone(now, names::peer(peer), is_far);
                 scheduler.on_source_up(now, source(peer, id), latency * 2)
             });
         }

@@ -115,6 +115,8 @@ impl Scheduler {
         let source = state.source;
         self.tally.came_bytes[state.class as usize] += u64::from(bytes);
         self.end_switch(now, ask);
+        self.crossing.on_bytes(now, &source.peer);
+        self.tell_near(now, ask);
         self.on_life(now, source, |state| state.on_bytes(now, bytes));
     }
 
@@ -171,6 +173,10 @@ impl Scheduler {
             return;
         };
         chunk.asks.retain(|known| *known != ask);
+        self.tell_near_of_end(&state);
+        let Some(chunk) = self.chunks.get_mut(&state.chunk) else {
+            return;
+        };
         let line = match &lost {
             Lost::Trouble(Trouble::Elsewhere) => Line::Fresh,
             Lost::Trouble(_) | Lost::Elsewhere => Line::Again,

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{ASKS_PER_CHUNK_MAX, AskState, Scheduler, Spot};
 use crate::chunk::{ChunkRef, LEN_UNKNOWN, ReleaseId};
 use crate::limits::CHUNK_BYTES_MAX;
-use crate::peer::Source;
+use crate::peer::{PeerId, Source};
+use crate::swarm::backoff::Trouble;
 use crate::swarm::peers::Likely;
 use crate::swarm::queue::Line;
 use crate::swarm::source::Room;
@@ -56,6 +57,8 @@ pub(super) struct Candidate {
     room: Room,
     /// Its bit among those who hold a chunk, if it has said what it holds.
     bit: Option<u64>,
+    /// It is in another zone.
+    is_far: bool,
 }
 
 /// Whom to ask for a chunk now.
@@ -138,7 +141,14 @@ impl Scheduler {
             .map(|(source, _)| (self.estimated_finish(now, &source, 0), source))
             .collect();
         open.sort_unstable();
+        let near = candidates.iter().filter(|c| !c.is_far && c.room != Room::Mute);
+        let (mut near_mask, mut has_all_near) = (0, false);
+        for candidate in near {
+            near_mask |= candidate.bit.unwrap_or(0);
+            has_all_near |= candidate.likely == Likely::Complete;
+        }
         for (_, source) in open {
+            let is_far = self.crossing.is_far(&source.peer);
             let chunks = &self.chunks;
             let waits = |chunk: &ChunkRef| matches!(chunks.get(chunk), Some(state) if matches!(state.spot, Spot::Queued(_)));
             let sample = self.haves.sample(&source.peer, PICK_WINDOW, &mut self.rng, waits);
@@ -148,6 +158,10 @@ impl Scheduler {
                     && state.releases.contains(&release)
                     && state.backoffs.blocked_until(now, &source.peer).is_none()
                     && state.asks.iter().all(|ask| self.asks[ask].source.peer != source.peer)
+                    && !(is_far && {
+                        let has_near = has_all_near || self.haves.mask(chunk.id.into()) & near_mask != 0;
+                        self.kept_near(now, *chunk, has_near).is_some()
+                    })
             };
             if let Some(chunk) = sample.into_iter().find(fits) {
                 self.ask(now, chunk, source);
@@ -221,16 +235,22 @@ impl Scheduler {
     /// The sources that may have a chunk of these releases: those that claim some of it or that a link names, no strangers.
     pub(super) fn candidates(&self, now: Instant, class: Class, releases: &[ReleaseId]) -> Vec<Candidate> {
         let mut candidates = Vec::new();
+        let has_far_room = class == Class::Deadline || self.has_far_room();
         for (peer, likely) in self.peers.all_likely(releases) {
             let bit = self.haves.bit(&peer);
+            let is_far = self.crossing.is_far(&peer);
             let used = self
                 .sources_of(peer)
                 .filter(|(_, state)| self.ways.uses(releases, peer, state));
             candidates.extend(used.map(|(source, state)| Candidate {
                 source: *source,
                 likely,
-                room: state.room(now, class, &self.config),
+                room: match state.room(now, class, &self.config) {
+                    Room::Open if is_far && !has_far_room => Room::Full,
+                    room => room,
+                },
                 bit,
+                is_far,
             }));
         }
         candidates
@@ -258,12 +278,26 @@ impl Scheduler {
         };
         let candidates: Vec<(Having, &Candidate)> = candidates.iter().map(|candidate| (having(candidate), candidate)).collect();
         let has_better = candidates.iter().any(|(having, _)| *having < Having::Hardly);
+        let lacks = |peer: &PeerId| {
+            let has_said_so = matches!(state.backoffs.last(peer), Some((trouble, _)) if *trouble != Trouble::Elsewhere);
+            has_said_so && state.backoffs.blocked_until(now, peer).is_some()
+        };
+        let gives = |(having, candidate): &(Having, &Candidate)| {
+            let is_near = !candidate.is_far && candidate.room != Room::Mute;
+            is_near && *having < Having::Perhaps && !lacks(&candidate.source.peer)
+        };
         let mut wake: Option<Instant> = None;
+        let has_far = class != Class::Deadline && candidates.iter().any(|(_, candidate)| candidate.is_far);
+        let is_kept = has_far && {
+            let kept = self.kept_near(now, chunk, candidates.iter().any(gives));
+            wake = kept.flatten();
+            kept.is_some()
+        };
         let mut must_wait = false;
         let mut open = Vec::new();
         for (having, candidate) in candidates {
             let source = candidate.source;
-            if has_better && having == Having::Hardly {
+            if (has_better && having == Having::Hardly) || (is_kept && candidate.is_far) {
                 continue;
             }
             if candidate.room == Room::Mute || state.asks.iter().any(|ask| self.asks[ask].source == source) {
@@ -279,16 +313,18 @@ impl Scheduler {
                 let rank = (
                     at.is_doubtful(),
                     state.asks.iter().any(|ask| owes(&self.asks[ask])),
+                    having >= Having::Perhaps,
+                    candidate.is_far,
                     having,
                     self.estimated_finish(now, &source, chunk.len.into()),
                 );
                 open.push((rank, source));
             }
         }
-        let Some(((doubtful, owes, having, finish), _)) = open.iter().min().copied() else {
+        let Some((mut worst, _)) = open.iter().min().copied() else {
             return if must_wait { Choice::Wait } else { Choice::Park(wake) };
         };
-        let worst = (doubtful, owes, having, finish + finish / 8);
+        worst.5 += worst.5 / 8;
         open.retain(|(rank, _)| *rank <= worst);
         let tie = if open.len() > 1 { self.rng.below(open.len()) } else { 0 };
         Choice::Ask(open[tie].1)
@@ -356,6 +392,7 @@ impl Scheduler {
             is_arrived: false,
             is_doubted: false,
             is_on_word: false,
+            told_at: None,
         };
         self.asks.insert(ask, new);
         self.actions.push_back(Action::Ask {
@@ -366,5 +403,6 @@ impl Scheduler {
             class,
             is_of_anyone,
         });
+        self.tell_near(now, ask);
     }
 }

@@ -1,5 +1,6 @@
 //! What must hold whatever the network does, in virtual time. `net` checks the limits after every action.
 
+mod crossing;
 mod loads;
 mod net;
 mod paths;

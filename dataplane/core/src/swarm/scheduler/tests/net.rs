@@ -381,6 +381,7 @@ impl Net {
 
     fn on_action(&mut self, action: Action) {
         match action {
+            Action::Crossing { .. } => panic!("all are in one zone"),
             Action::Ask { ask, source, chunk, .. } => {
                 let index = source.path.0 as usize;
                 assert!(self.servers[index].is_up, "only what is up is asked");

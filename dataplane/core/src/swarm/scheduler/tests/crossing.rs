@@ -1,0 +1,189 @@
+//! Peers in other zones: what is asked of them, and what is waited for because somebody near has asked for it.
+
+use super::*;
+use crate::swarm::Want;
+use crate::swarm::zone::{GATES, rank};
+
+const LEN: u32 = 256 << 10;
+
+fn peer(n: usize) -> PeerId {
+    source(n).peer
+}
+
+fn want(n: u32, class: Class) -> Want {
+    Want {
+        chunk: chunk(n, LEN),
+        place: None,
+        class,
+        release: release(),
+        patience: ms(600_000),
+        unreached: Unreached::Wait,
+    }
+}
+
+fn tag(n: u32) -> ChunkTag {
+    chunk(n, LEN).id.into()
+}
+
+/// A node that knows one peer of another zone with all of the release, and so many of its own with nothing yet.
+fn scheduler(near: usize) -> Scheduler {
+    let mut scheduler = Scheduler::new(SchedulerConfig::default(), 1);
+    for index in 0..=near {
+        scheduler.on_source_up(ms_at(0), source(index), ms(1));
+        scheduler.on_zone(ms_at(0), peer(index), index == 0);
+        let (state, is_far) = (
+            if index == 0 {
+                ClaimState::Complete
+            } else {
+                ClaimState::Partial
+            },
+            index == 0,
+        );
+        scheduler.on_claim(ms_at(0), release(), peer(index), state);
+        if !is_far {
+            scheduler.on_have(ms_at(0), peer(index), &[]);
+        }
+    }
+    scheduler
+}
+
+fn ms_at(at: u64) -> Instant {
+    Instant::ZERO + ms(at)
+}
+
+/// An ask, of whom, and for what.
+type Asked = (AskId, usize, ChunkTag);
+
+/// What is asked now, and what near peers are told of it.
+fn act(scheduler: &mut Scheduler, now: Instant) -> (Vec<Asked>, Vec<(ChunkTag, bool)>) {
+    let (mut asks, mut told) = (Vec::new(), Vec::new());
+    while let Some(action) = scheduler.poll(now) {
+        match action {
+            Action::Ask { ask, source, chunk, .. } => asks.push((ask, source.path.0 as usize, chunk.id.into())),
+            Action::Crossing { chunk, is_coming, .. } => told.push((chunk, is_coming)),
+            _ => {}
+        }
+    }
+    (asks, told)
+}
+
+fn asked(scheduler: &mut Scheduler, now: Instant) -> Vec<(usize, ChunkTag)> {
+    act(scheduler, now)
+        .0
+        .into_iter()
+        .map(|(_, source, chunk)| (source, chunk))
+        .collect()
+}
+
+#[test]
+fn what_somebody_near_holds_is_not_asked_of_who_is_far() {
+    let mut near = scheduler(1);
+    near.on_have(ms_at(0), peer(1), &[tag(1)]);
+    near.on_want(ms_at(0), WantKey(1), want(1, Class::Bulk));
+    assert_eq!(asked(&mut near, ms_at(0)), [(1, tag(1))]);
+    let mut alone = scheduler(1);
+    alone.on_want(ms_at(0), WantKey(1), want(1, Class::Bulk));
+    let (asks, told) = act(&mut alone, ms_at(0));
+    assert_eq!((asks[0].1, told), (0, vec![(tag(1), true)]), "those near are to know");
+    alone.on_refused(ms_at(1), asks[0].0, Refusal::Elsewhere);
+    assert_eq!(act(&mut alone, ms_at(1)).1, [(tag(1), false)], "and that it does not come");
+}
+
+#[test]
+fn what_somebody_near_has_asked_for_is_waited_for_unless_a_reader_waits() {
+    let setup = || {
+        let mut scheduler = scheduler(1);
+        scheduler.on_coming(ms_at(0), peer(1), &[tag(1)]);
+        scheduler.on_want(ms_at(0), WantKey(1), want(1, Class::Bulk));
+        assert_eq!(asked(&mut scheduler, ms_at(0)), []);
+        scheduler
+    };
+    let mut it_comes = setup();
+    it_comes.on_have(ms_at(50), peer(1), &[tag(1)]);
+    assert_eq!(asked(&mut it_comes, ms_at(50)), [(1, tag(1))]);
+    let mut it_does_not = setup();
+    it_does_not.on_not_coming(ms_at(50), peer(1), &[tag(1)]);
+    assert_eq!(asked(&mut it_does_not, ms_at(50)), [(0, tag(1))]);
+    let mut it_went = setup();
+    it_went.on_source_down(ms_at(50), source(1), "gone".to_owned());
+    assert_eq!(asked(&mut it_went, ms_at(50)), [(0, tag(1))]);
+    let mut urgent = setup();
+    urgent.on_want(ms_at(50), WantKey(2), want(1, Class::Deadline));
+    assert_eq!(asked(&mut urgent, ms_at(50)), [(0, tag(1))]);
+    let mut silent = setup();
+    let due = silent.deadline().expect("it is looked at again");
+    assert_eq!(asked(&mut silent, due), [(0, tag(1))]);
+    let mut promised = setup();
+    for second in 0..600 {
+        promised.on_coming(ms_at(second * 1000), peer(1), &[tag(1)]);
+        if !asked(&mut promised, ms_at(second * 1000)).is_empty() {
+            assert!((60..=180).contains(&second), "after {second} s");
+            return;
+        }
+    }
+    panic!("promises alone are not waited for without end");
+}
+
+#[test]
+fn as_long_as_there_are_gates_that_bring_something_the_others_leave_it_to_them() {
+    let near = GATES + 3;
+    let mut peers: Vec<usize> = (1..=near).collect();
+    peers.sort_by_key(|n| rank(&peer(*n)));
+    let setup = |place: usize| {
+        let mut scheduler = scheduler(near);
+        scheduler.on_identity(&peer(peers[place]));
+        scheduler.on_want(ms_at(0), WantKey(0), want(0, Class::Bulk));
+        for (n, gate) in peers.iter().enumerate().filter(|(n, _)| *n != place) {
+            scheduler.on_coming(ms_at(0), peer(*gate), &[tag(100 + n as u32)]);
+        }
+        scheduler
+    };
+    assert_eq!(asked(&mut setup(GATES - 1), ms_at(0)), [(0, tag(0))], "a gate");
+    let mut other = setup(GATES);
+    assert_eq!(asked(&mut other, ms_at(0)), []);
+    let due = other.deadline().expect("it is looked at again");
+    assert_eq!(asked(&mut other, due), [(0, tag(0))], "nothing has come from near");
+    let mut gone = setup(GATES);
+    assert_eq!(asked(&mut gone, ms_at(0)), []);
+    gone.on_source_down(ms_at(1), source(peers[0]), "gone".to_owned());
+    assert_eq!(asked(&mut gone, ms_at(1)), [(0, tag(0))], "now it is one");
+}
+
+#[test]
+fn what_is_asked_of_who_is_far_does_not_pile_up_and_is_asked_of_one() {
+    let mut scheduler = scheduler(0);
+    scheduler.on_source_up(ms_at(0), source(1), ms(1));
+    scheduler.on_zone(ms_at(0), peer(1), true);
+    scheduler.on_claim(ms_at(0), release(), peer(1), ClaimState::Complete);
+    for n in 0..64 {
+        scheduler.on_want(ms_at(0), WantKey(n.into()), want(n, Class::Bulk));
+    }
+    let (asks, _) = act(&mut scheduler, ms_at(0));
+    assert_eq!(asks.len(), 1, "what the way carries is not known");
+    let mut now = 0;
+    let mut outstanding = asks;
+    for _ in 0..20 {
+        // A thin link: a chunk takes two seconds, and is told of once more on its way.
+        let (ask, _, chunk) = outstanding.remove(0);
+        let mut again = 0;
+        for _ in 0..64 {
+            now += 100;
+            scheduler.on_progress(ms_at(now), ask, LEN / 64);
+            let (asks, told) = act(&mut scheduler, ms_at(now));
+            again += told.iter().filter(|told| **told == (chunk, true)).count();
+            outstanding.extend(asks);
+        }
+        assert_eq!(again, 1);
+        scheduler.on_arrived(ms_at(now), ask);
+        scheduler.on_verified(ms_at(now), chunk_of(chunk));
+        outstanding.extend(act(&mut scheduler, ms_at(now)).0);
+        let chunks: BTreeSet<ChunkTag> = outstanding.iter().map(|(.., chunk)| *chunk).collect();
+        assert_eq!(chunks.len(), outstanding.len(), "none is asked of two");
+        assert!(outstanding.len() <= 2, "{outstanding:?}");
+    }
+}
+
+fn chunk_of(tag: ChunkTag) -> ChunkId {
+    let found = (0..1000).map(|n| chunk(n, LEN).id).find(|id| ChunkTag::from(*id) == tag);
+    found.expect("one of ours")
+}

@@ -2,6 +2,8 @@
 //! order. What commands do with them is in `jobs`, how fs and export get their chunks in `daemon/source.rs`.
 
 mod guests;
+mod held;
+mod offline;
 mod source;
 
 use std::net::SocketAddr;
@@ -15,7 +17,6 @@ use ares_node::store::StoreError;
 use ares_node::{Handle, Node, StartError};
 
 use self::guests::Guests;
-pub(crate) use self::source::NodeSource;
 use crate::admin::proto::{Outcome, Request, SharedSink};
 use crate::admin::server::Server;
 use crate::admin::socket::Caller;
@@ -24,8 +25,10 @@ use crate::config::{Config, Seed};
 use crate::error::Failure;
 use crate::http;
 use crate::keeper::Keeper;
+use crate::kept::KeptFile;
 use crate::mounts::Mounts;
 use crate::pins::Pins;
+use crate::remounter::Remounter;
 
 /// What a daemon in this process is for: decides where it listens, whether it may outlive the command and whether it keeps what it fetches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +53,11 @@ pub(crate) enum StartFailure {
 
 /// A running daemon.
 pub(crate) struct Daemon {
-    // Dropped in this order: no new requests, no new commands, then nothing fetched in the background, then no mounts, then no node.
+    // Ended in this order: no new requests, no new commands, then nothing fetched in the background, then no mounts, then no node.
     http: Option<http::Server>,
     server: Server,
     keeper: Keeper,
+    remounter: Remounter,
     shared: Arc<Shared>,
     node: Node,
 }
@@ -130,7 +134,10 @@ impl Daemon {
             config: Arc::clone(config),
             role,
             handle: node.handle(),
-            mounts: Mounts::default(),
+            mounts: match role {
+                Role::Serve => Mounts::remembered(KeptFile::of(&config.state)),
+                Role::Mount | Role::Passing | Role::Discarding => Mounts::default(),
+            },
             fuse: Arc::default(),
             pins: Pins::open(node.handle().store(), &config.pins),
             http: OnceLock::new(),
@@ -147,6 +154,7 @@ impl Daemon {
                 http,
                 server,
                 keeper: Keeper::start(&shared),
+                remounter: Remounter::start(&shared),
                 shared,
                 node,
             }),
@@ -189,7 +197,9 @@ impl Daemon {
         drop(self.http.take());
         self.server.stop();
         self.keeper.stop();
+        self.remounter.cancel();
         self.shared.mounts.end_all();
+        self.remounter.join();
         self.node.stop();
     }
 }

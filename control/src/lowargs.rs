@@ -106,6 +106,8 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Copy what a link names to DEST
     Get(GetArgs),
+    /// Bring what a link names into the store, so that mounts read it without waiting
+    Warm(WarmArgs),
     /// Show what a link names as a directory; bytes come when they are read
     Mount(MountArgs),
     /// Take a mount away, also a dead one
@@ -196,6 +198,23 @@ pub(crate) struct GetArgs {
     pub(crate) discard: bool,
 }
 
+/// `ares warm`
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Bring a release, a directory or a file of one into the store, without writing it anywhere else: mounts and other commands on the \
+        same state directory then read it from there, also offline.\n\n\
+        It is fetched behind whatever somebody waits for. What is held already is not fetched again, so a command that was interrupted goes on \
+        where it was. `ares pin` does the same in the background, and again whenever something is missing.",
+    after_long_help = "Examples:\n  ares warm ares:...\n  ares warm ares:.../models/large\n  ares warm ares:... models/large\n  \
+        ares warm ares:... --json | jq .fetched_bytes"
+)]
+pub(crate) struct WarmArgs {
+    /// A link, with an optional /path inside the release
+    pub(crate) link: OsString,
+    /// A file or directory below what the link names
+    pub(crate) path: Option<PathBuf>,
+}
+
 /// `ares mount`
 #[derive(Debug, Args)]
 pub(crate) struct MountArgs {
@@ -209,6 +228,24 @@ pub(crate) struct MountArgs {
     /// Let other users in (needs root, or user_allow_other in /etc/fuse.conf)
     #[arg(long)]
     pub(crate) allow_other: bool,
+    /// Read what is held and nothing else: no peer is asked, and what is not held fails with EIO at once
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// Whose everything in it is shown to be, as a number; without it yours
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) uid: Option<u32>,
+    /// The same for the group
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) gid: Option<u32>,
+    /// Permission bits, octal, that are taken away from all files and directories
+    #[arg(long, value_name = "OCTAL", value_parser = parse_mode)]
+    pub(crate) umask: Option<u16>,
+    /// Permission bits of all files in place of the release's
+    #[arg(long, value_name = "OCTAL", value_parser = parse_mode)]
+    pub(crate) fmode: Option<u16>,
+    /// Permission bits of all directories in place of the release's
+    #[arg(long, value_name = "OCTAL", value_parser = parse_mode)]
+    pub(crate) dmode: Option<u16>,
     /// How long a read may wait for a source before it fails with EIO [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = crate::config::parse_duration)]
     pub(crate) patience: Option<std::time::Duration>,
@@ -224,6 +261,13 @@ pub(crate) struct MountArgs {
     /// Set by --detach on the process it starts; not for people.
     #[arg(long, hide = true)]
     pub(crate) detached_child: bool,
+}
+
+/// Permission bits as chmod(1) has them: `022`, `0755`.
+fn parse_mode(text: &str) -> Result<u16, String> {
+    let is_octal = !text.is_empty() && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+    let mode = u16::from_str_radix(text, 8).ok().filter(|mode| is_octal && *mode <= 0o777);
+    mode.ok_or_else(|| format!("`{text}` is no mode: write octal digits up to 777, such as 022"))
 }
 
 /// When a means is used.
@@ -363,7 +407,10 @@ mod tests {
             "ares get ares:abc --discard --json",
             "ares mount ares:abc /mnt --detach --allow-other --patience 500ms --passthrough never",
             "ares mount ares:abc /mnt --transport fuser",
+            "ares mount ares:abc /mnt --offline --uid 1000 --gid 0 --umask 022 --fmode 0444 --dmode=555",
             "ares umount -z /mnt",
+            "ares warm ares:abc --json",
+            "ares warm ares:abc/dir some/file --progress",
             "ares ls -l ares:abc/dir",
             "ares cat ares:abc/file -vv",
             "ares status --json",
@@ -404,12 +451,18 @@ mod tests {
         check("ares serve --seed 76634e1668@10.0.0.1:4227", E::ValueValidation);
         check("ares mount a b --patience 5", E::ValueValidation);
         check("ares mount a b --patience=-5s", E::ValueValidation);
+        check("ares mount a b --uid root", E::ValueValidation);
+        check("ares mount a b --umask 888", E::ValueValidation);
+        check("ares mount a b --fmode +7", E::ValueValidation);
+        check("ares mount a b --dmode 1777", E::ValueValidation);
         check("ares status --quiet -v", E::ArgumentConflict);
         check("ares get ares:abc", E::MissingRequiredArgument);
         check("ares get a b c", E::UnknownArgument);
         check("ares set a b c", E::UnknownArgument);
         check("ares pin a b", E::UnknownArgument);
         check("ares unpin", E::MissingRequiredArgument);
+        check("ares warm", E::MissingRequiredArgument);
+        check("ares warm a b c", E::UnknownArgument);
         check("ares peers a", E::UnknownArgument);
         check("ares content a b", E::UnknownArgument);
         check("ares set get-window -1", E::UnknownArgument);

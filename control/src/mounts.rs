@@ -1,12 +1,18 @@
-//! The mounts of a daemon: by mount point, each with what it shows. Mounting itself is fs's work.
+//! The mounts of a daemon: by mount point, each with what it shows, and those that are to be made again as soon as that works. Mounting itself is
+//! fs's work.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::admin::proto::Force;
 use crate::error::Failure;
+use crate::kept::{Kept, KeptFile};
+
+/// Pauses before one that could not be made is tried again: each is twice the one before.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// What the table needs of a mount.
 pub(crate) trait Mounted: Send + Sync {
@@ -29,52 +35,221 @@ pub(crate) struct MountEntry {
     pub(crate) name: String,
     /// The mount itself.
     pub(crate) mount: Arc<dyn Mounted>,
+    /// How it is made again by the next daemon; `None` where it ends with this one.
+    pub(crate) kept: Option<Kept>,
+}
+
+/// A mount that is to be there and is not.
+#[derive(Clone)]
+pub(crate) struct Absent {
+    pub(crate) kept: Kept,
+    /// Why the last try failed; `None` before the first.
+    pub(crate) why: Option<String>,
+    tries: u32,
+    /// `None` while it is being made.
+    next_at: Option<Instant>,
 }
 
 /// The table.
 #[derive(Default)]
-pub(crate) struct Mounts(Mutex<BTreeMap<PathBuf, MountEntry>>);
+pub(crate) struct Mounts {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// `None` for a daemon that keeps none for the next.
+    file: Option<KeptFile>,
+}
+
+#[derive(Default)]
+struct State {
+    there: BTreeMap<PathBuf, MountEntry>,
+    absent: BTreeMap<PathBuf, Absent>,
+    is_over: bool,
+}
 
 impl Mounts {
-    fn table(&self) -> MutexGuard<'_, BTreeMap<PathBuf, MountEntry>> {
+    /// Those that the file names are to be made, and it is kept true from now on.
+    pub(crate) fn remembered(file: KeptFile) -> Self {
+        let kept = file.read().unwrap_or_else(|failure| {
+            tracing::error!("no mounts are made again: {failure}");
+            Vec::new()
+        });
+        let absent = kept.into_iter().map(|kept| (kept.dir.to_path(), Absent::new(kept)));
+        Self {
+            state: Mutex::new(State {
+                absent: absent.collect(),
+                ..State::default()
+            }),
+            changed: Condvar::new(),
+            file: Some(file),
+        }
+    }
+
+    /// Whether this daemon keeps mounts for the next.
+    pub(crate) fn are_kept(&self) -> bool {
+        self.file.is_some()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
         // Entries are inserted and removed whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes down what is to be there. Not at the end, which is not the end of what is kept.
+    fn write(&self, state: &State) {
+        let Some(file) = self.file.as_ref().filter(|_| !state.is_over) else {
+            return;
+        };
+        let there = state.there.values().filter_map(|entry| entry.kept.clone());
+        let absent = state.absent.values().map(|absent| absent.kept.clone());
+        if let Err(failure) = file.write(there.chain(absent).collect()) {
+            tracing::error!("the next daemon will not make the same mounts again: {failure}");
+        }
     }
 
     /// Adds a mount at `dir`.
     pub(crate) fn add(&self, dir: PathBuf, entry: MountEntry) {
-        self.table().insert(dir, entry);
+        let mut state = self.state();
+        let was_absent = state.absent.remove(&dir).is_some();
+        let is_news = was_absent || entry.kept.is_some();
+        state.there.insert(dir, entry);
+        if is_news {
+            self.write(&state);
+        }
+    }
+
+    /// One that was to be made is. `false`, and not added, where nobody wants it any more.
+    pub(crate) fn on_made(&self, dir: &Path, entry: MountEntry) -> bool {
+        let mut state = self.state();
+        let is_wanted = !state.is_over && state.absent.remove(dir).is_some();
+        if is_wanted {
+            state.there.insert(dir.to_owned(), entry);
+        }
+        is_wanted
     }
 
     /// The mount at `dir`, removed from the table.
     pub(crate) fn take(&self, dir: &Path) -> Option<MountEntry> {
-        self.table().remove(dir)
+        let mut state = self.state();
+        let entry = state.there.remove(dir)?;
+        if entry.kept.is_some() {
+            self.write(&state);
+        }
+        Some(entry)
     }
 
     /// The mount at `dir`.
     pub(crate) fn get(&self, dir: &Path) -> Option<MountEntry> {
-        self.table().get(dir).cloned()
+        self.state().there.get(dir).cloned()
     }
 
-    /// Forgets those that others unmounted, then says how many there are.
+    /// A mount that was to be made at `dir` need not be any more. `false` where none was.
+    pub(crate) fn forget(&self, dir: &Path) -> bool {
+        let mut state = self.state();
+        let is_news = state.absent.remove(dir).is_some();
+        if is_news {
+            self.write(&state);
+        }
+        is_news
+    }
+
+    /// That mount has ended. `is_lost`: by nobody's wish, so that it is to be made again.
+    pub(crate) fn on_ended(&self, dir: &Path, mount: &Arc<dyn Mounted>, is_lost: bool) {
+        let mut state = self.state();
+        // Another may be there by now.
+        if !state.there.get(dir).is_some_and(|entry| Arc::ptr_eq(&entry.mount, mount)) {
+            return;
+        }
+        let kept = state.there.remove(dir).and_then(|entry| entry.kept);
+        if let Some(kept) = kept.filter(|_| is_lost) {
+            state.absent.insert(dir.to_owned(), Absent::new(kept));
+            self.changed.notify_all();
+        }
+        self.write(&state);
+    }
+
+    /// Waits for the next one that is to be made. `None` when the daemon stops.
+    pub(crate) fn next_absent(&self) -> Option<Kept> {
+        let mut state = self.state();
+        loop {
+            if state.is_over {
+                return None;
+            }
+            let now = Instant::now();
+            let next = state
+                .absent
+                .values_mut()
+                .filter(|absent| absent.next_at.is_some())
+                .min_by_key(|absent| absent.next_at);
+            let sleep = match next {
+                Some(next) if next.next_at.is_some_and(|at| at <= now) => {
+                    next.next_at = None;
+                    return Some(next.kept.clone());
+                }
+                Some(next) => next.next_at.map_or(PAUSE_MAX, |at| at.saturating_duration_since(now)),
+                None => PAUSE_MAX,
+            };
+            let waited = self.changed.wait_timeout(state, sleep);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// It could not be made.
+    pub(crate) fn on_failed(&self, kept: &Kept, why: &str) {
+        let dir = kept.dir.to_path();
+        if let Some(absent) = self.state().absent.get_mut(&dir) {
+            if absent.why.as_deref() != Some(why) {
+                tracing::warn!("{} is not mounted again yet: {why}", dir.display());
+            }
+            let pause = PAUSE_MIN.saturating_mul(1 << absent.tries.min(16)).min(PAUSE_MAX);
+            absent.tries += 1;
+            absent.why = Some(why.to_owned());
+            absent.next_at = Some(Instant::now() + pause);
+        }
+    }
+
+    /// How many there are that others have not unmounted.
     pub(crate) fn count(&self) -> usize {
-        let mut table = self.table();
-        table.retain(|_, entry| !entry.mount.is_over());
-        table.len()
+        self.list().len()
     }
 
     /// All, for `status`.
     pub(crate) fn list(&self) -> Vec<(PathBuf, MountEntry)> {
-        self.count();
-        self.table().iter().map(|(dir, entry)| (dir.clone(), entry.clone())).collect()
+        let state = self.state();
+        let there = state.there.iter().filter(|(_, entry)| !entry.mount.is_over());
+        there.map(|(dir, entry)| (dir.clone(), entry.clone())).collect()
     }
 
-    /// Takes all of them away.
+    /// Those that are to be made.
+    pub(crate) fn absent(&self) -> Vec<(PathBuf, Absent)> {
+        self.state()
+            .absent
+            .iter()
+            .map(|(dir, absent)| (dir.clone(), absent.clone()))
+            .collect()
+    }
+
+    /// Takes all of them away, and makes none any more.
     pub(crate) fn end_all(&self) {
-        let all = std::mem::take(&mut *self.table());
+        let all = {
+            let mut state = self.state();
+            state.is_over = true;
+            std::mem::take(&mut state.there)
+        };
+        self.changed.notify_all();
         for (dir, entry) in all {
             tracing::info!("unmounting {}", dir.display());
             entry.mount.end();
+        }
+    }
+}
+
+impl Absent {
+    fn new(kept: Kept) -> Self {
+        Self {
+            kept,
+            why: None,
+            tries: 0,
+            next_at: Some(Instant::now()),
         }
     }
 }

@@ -27,29 +27,16 @@ pub(crate) struct Survey {
 
 /// Looks through all of `release`. Reads its manifest from the disk; of its content it asks the index alone.
 pub(crate) fn survey(store: &Store, release: ReleaseId, cancel: &Cancel) -> Result<Survey, Failure> {
-    let mut walk = Surveyor {
-        store,
-        seen: BTreeSet::new(),
-        todo: Vec::new(),
-        survey: Survey::default(),
-    };
-    let root = release.root();
-    if let Some(root) = walk.node(root) {
-        match Root::parse(&root)?.top {
-            Top::Dir { node, .. } => walk.todo.push(Todo::Dir(node.claim())),
-            Top::File { file, .. } => walk.file(file),
-        }
+    let mut walk = Surveyor::new(store);
+    match walk.node(release.root()) {
+        Some(root) => walk.all(&Root::parse(&root)?, cancel),
+        None => Ok(walk.survey),
     }
-    while let Some(next) = walk.todo.pop() {
-        if cancel.is_cancelled() {
-            return Err(Failure::interrupted());
-        }
-        match next {
-            Todo::Dir(claim) => walk.dir(&claim)?,
-            Todo::List(list) => walk.list(list)?,
-        }
-    }
-    Ok(walk.survey)
+}
+
+/// The same of a tree whose root is at hand, and is not counted.
+pub(crate) fn survey_root(store: &Store, root: &Root, cancel: &Cancel) -> Result<Survey, Failure> {
+    Surveyor::new(store).all(root, cancel)
 }
 
 struct Surveyor<'a> {
@@ -66,7 +53,33 @@ enum Todo {
     List(ListRef),
 }
 
-impl Surveyor<'_> {
+impl<'a> Surveyor<'a> {
+    fn new(store: &'a Store) -> Self {
+        Self {
+            store,
+            seen: BTreeSet::new(),
+            todo: Vec::new(),
+            survey: Survey::default(),
+        }
+    }
+
+    fn all(mut self, root: &Root, cancel: &Cancel) -> Result<Survey, Failure> {
+        match &root.top {
+            Top::Dir { node, .. } => self.todo.push(Todo::Dir(node.claim())),
+            Top::File { file, .. } => self.file(file.clone()),
+        }
+        while let Some(next) = self.todo.pop() {
+            if cancel.is_cancelled() {
+                return Err(Failure::interrupted());
+            }
+            match next {
+                Todo::Dir(claim) => self.dir(&claim)?,
+                Todo::List(list) => self.list(list)?,
+            }
+        }
+        Ok(self.survey)
+    }
+
     fn dir(&mut self, claim: &DirClaim) -> Result<(), Failure> {
         let Some(node) = self.node(claim.node.node) else {
             return Ok(());

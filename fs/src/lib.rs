@@ -26,5 +26,5 @@ mod view;
 
 pub use figures::{Figures, Op};
 pub use mount::{Ended, FSTYPE, Mount, MountError, UnmountError, Unmounted, stale};
-pub use options::{Access, Cover, MountOptions, Passthrough, Transport};
+pub use options::{Access, Cover, MountOptions, Passthrough, Permissions, Transport};
 pub use source::{Backing, Fetching, Reply, Source};

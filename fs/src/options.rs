@@ -14,6 +14,8 @@ pub struct MountOptions {
     pub source: String,
     /// Who may look into the mount.
     pub access: Access,
+    /// Whose everything in it is, and with which permission bits.
+    pub permissions: Permissions,
     /// What to do with a mount point that has something in it.
     pub cover: Cover,
     /// How long a request may wait for bytes before it ends with EIO. Every read, lookup and listing is bounded by it.
@@ -71,12 +73,29 @@ pub enum Cover {
     Allow,
 }
 
+/// Owner and permission bits that everything in a mount is shown with, where they are not the mounter and those of the release. Links have
+/// all bits, as ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Permissions {
+    /// User number; `None`: the mounter's.
+    pub user: Option<u32>,
+    /// Group number; `None`: the mounter's.
+    pub group: Option<u32>,
+    /// Bits of all files in place of the release's.
+    pub file_mode: Option<u16>,
+    /// Bits of all directories in place of the release's.
+    pub dir_mode: Option<u16>,
+    /// Bits taken away from all, at last.
+    pub umask: u16,
+}
+
 impl Default for MountOptions {
     fn default() -> Self {
         Self {
             name: String::from("release"),
             source: String::from("ares"),
             access: Access::Mounter,
+            permissions: Permissions::default(),
             cover: Cover::Refuse,
             patience: Duration::from_secs(30),
             threads: 2,

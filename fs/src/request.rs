@@ -1,6 +1,6 @@
 //! What the kernel asks and what it is answered, apart from how FUSE writes either.
 
-use ares_core::manifest::{Entry, Totals};
+use ares_core::manifest::Entry;
 use ares_core::swarm::Want;
 use bytes::Bytes;
 
@@ -89,9 +89,27 @@ impl Listing {
     }
 }
 
-/// Figures of the release for statfs(2).
-pub(crate) fn blocks(totals: &Totals) -> u64 {
-    totals.bytes.div_ceil(BLOCK_BYTES.into())
+/// Figures of what is shown for statfs(2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Space {
+    /// Files, directories and links.
+    pub(crate) entries: u64,
+    /// Bytes of all files.
+    pub(crate) bytes: u64,
+    /// Of these, bytes that are here as far as is known.
+    pub(crate) held_bytes: u64,
+}
+
+impl Space {
+    /// How large it is, in blocks.
+    pub(crate) fn blocks(&self) -> u64 {
+        self.bytes.div_ceil(BLOCK_BYTES.into())
+    }
+
+    /// How much of it is not here.
+    pub(crate) fn blocks_lacking(&self) -> u64 {
+        self.blocks().saturating_sub(self.held_bytes.div_ceil(BLOCK_BYTES.into()))
+    }
 }
 
 /// Block size that statfs(2) and stat(2) show.

@@ -25,6 +25,9 @@ pub trait Source: Send + Sync + 'static {
     /// Whether the chunk can be had without the network.
     fn is_held(&self, want: &Want) -> bool;
 
+    /// File bytes of the release that are here, as far as that is known now. Must not wait.
+    fn held_bytes(&self) -> u64;
+
     /// The file that has all of a blob of `bytes` bytes, verified, for the kernel to read by itself. `None` where there is none that
     /// nobody else can change: the reader is then served by chunks. Must not wait.
     fn backing(&self, blob: ChunkId, bytes: u64) -> Option<Backing>;

@@ -280,6 +280,12 @@ impl Source for MemorySource {
         !self.stuck.lock().expect("no panic").contains(&want.chunk.id)
     }
 
+    fn held_bytes(&self) -> u64 {
+        let stuck = self.stuck.lock().expect("no panic");
+        let held = self.chunks.iter().filter(|(id, _)| !stuck.contains(id));
+        held.map(|(_, bytes)| bytes.len() as u64).sum()
+    }
+
     fn backing(&self, blob: ChunkId, _bytes: u64) -> Option<Backing> {
         let file = self.whole.lock().expect("no panic").get(&blob)?.clone();
         let lease = Box::new(self.lent.clone());

@@ -3,6 +3,7 @@
 
 pub(crate) mod client;
 pub(crate) mod codec;
+mod mounting;
 pub(crate) mod proto;
 pub(crate) mod server;
 pub(crate) mod socket;

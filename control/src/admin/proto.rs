@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use super::mounting::{Audience, Force, Modes, MountHow, Passthrough, Reach, Stay, Transport};
 use crate::error::Failure;
 
 /// Version of the protocol. A daemon answers another version with an error that says which one it speaks.
@@ -91,60 +92,6 @@ pub(crate) enum Overwrite {
     Replace,
 }
 
-/// What becomes of a mount when the command that asked for it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Stay {
-    /// The mount ends with the command.
-    Attached,
-    /// The mount stays until `umount` or the daemon's end.
-    Detached,
-}
-
-/// Who may enter a mount.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Audience {
-    /// The user that mounts.
-    Owner,
-    /// Everybody, by the modes of the files.
-    Everyone,
-}
-
-/// Whether the kernel reads whole files by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Passthrough {
-    /// Where it pays.
-    Auto,
-    /// Wherever it can.
-    Always,
-    /// Not at all.
-    Never,
-}
-
-/// How a mount speaks with the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Transport {
-    /// Over /dev/fuse.
-    Dev,
-    /// By io_uring, where the kernel offers it.
-    Uring,
-    /// The same, by the crate `fuser`.
-    Fuser,
-}
-
-/// How hard a mount is taken away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Force {
-    /// Only if nobody uses it.
-    IfIdle,
-    /// At once; open files go on until closed.
-    Lazy,
-}
-
 /// Where the bytes of large published files are served from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -205,16 +152,14 @@ pub(crate) enum Request {
         dest: Raw,
         overwrite: Overwrite,
     },
+    /// Bring what a link names into the store.
+    Warm { link: WireLink },
     /// Mount a release at `dir`, which is absolute.
     Mount {
         link: WireLink,
         dir: Raw,
         stay: Stay,
-        audience: Audience,
-        passthrough: Passthrough,
-        transport: Transport,
-        patience_ms: u64,
-        name: Option<String>,
+        how: MountHow,
     },
     /// Take the mount at `dir`, which is absolute, away.
     Umount { dir: Raw, force: Force },
@@ -245,6 +190,7 @@ impl Request {
             Request::Content { .. } => "content",
             Request::Publish { .. } => "publish",
             Request::Get { .. } => "get",
+            Request::Warm { .. } => "warm",
             Request::Mount { .. } => "mount",
             Request::Umount { .. } => "umount",
             Request::Pin { .. } => "pin",
@@ -387,6 +333,18 @@ pub(crate) enum Outcome {
         reused_bytes: u64,
         /// Files that were at the destination already, equal.
         unchanged: u64,
+        elapsed_s: f64,
+    },
+    /// All of it is in the store.
+    Warmed {
+        release: String,
+        /// Bytes of the files.
+        bytes: u64,
+        entries: u64,
+        /// Chunk bytes that came from peers.
+        fetched_bytes: u64,
+        /// Chunk bytes that the store held already.
+        reused_bytes: u64,
         elapsed_s: f64,
     },
     /// The mount has ended, or stays without this command.

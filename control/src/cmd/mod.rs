@@ -17,6 +17,7 @@ mod serve;
 mod set;
 mod status;
 mod umount;
+mod warm;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -135,7 +136,8 @@ fn run(args: LowArgs) -> Result<(), End> {
         Command::Publish(args) => publish::run(&context, args),
         Command::Serve(args) => serve::run(context, args),
         Command::Get(args) => get::run(&context, args),
-        Command::Mount(args) => mount::run(&context, args),
+        Command::Warm(args) => warm::run(&context, args),
+        Command::Mount(args) => mount::run(context, args),
         Command::Umount(args) => umount::run(&context, args),
         Command::Ls(args) => ls::run(&context, args),
         Command::Cat(args) => cat::run(&context, args),

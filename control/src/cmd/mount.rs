@@ -12,15 +12,27 @@ use serde_json::json;
 use super::{Context, mount_point, parse_link, unexpected};
 use crate::admin::client::Client;
 use crate::admin::proto::{
-    Audience, Event, Force, Gone, Outcome, Passthrough, Raw, Request, SharedSink, Sink, Stay, Transport, WireLink,
+    Audience, Event, Force, Gone, Modes, MountHow, Outcome, Passthrough, Raw, Reach, Request, SharedSink, Sink, Stay, Transport,
+    WireLink,
 };
+use crate::config::Config;
 use crate::daemon::Role;
 use crate::error::{Failure, Kind};
 use crate::lowargs::{MountArgs, Way, When};
 use crate::render;
 use crate::unmount::{MOUNTINFO, fstype_at};
 
-pub(super) fn run(context: &Context, args: MountArgs) -> Result<(), Failure> {
+pub(super) fn run(mut context: Context, args: MountArgs) -> Result<(), Failure> {
+    if args.offline {
+        // Of a node that is started for this mount, which then has nobody to look for.
+        context.config = Arc::new(Config {
+            seeds: Vec::new(),
+            mdns: false,
+            dht: false,
+            ..Config::clone(&context.config)
+        });
+    }
+    let context = &context;
     let (_, link) = parse_link(&args.link)?;
     let dir = mount_point(&args.dir)?;
     if args.detached_child {
@@ -47,19 +59,29 @@ fn request(context: &Context, args: &MountArgs, link: WireLink, dir: &Path, stay
         link,
         dir: Raw::from(dir),
         stay,
-        audience: if is_open { Audience::Everyone } else { Audience::Owner },
-        passthrough: match args.passthrough {
-            When::Auto => Passthrough::Auto,
-            When::Always => Passthrough::Always,
-            When::Never => Passthrough::Never,
+        how: MountHow {
+            audience: if is_open { Audience::Everyone } else { Audience::Owner },
+            passthrough: match args.passthrough {
+                When::Auto => Passthrough::Auto,
+                When::Always => Passthrough::Always,
+                When::Never => Passthrough::Never,
+            },
+            transport: match args.transport {
+                Way::Dev => Transport::Dev,
+                Way::Uring => Transport::Uring,
+                Way::Fuser => Transport::Fuser,
+            },
+            patience_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
+            name: args.name.clone(),
+            reach: if args.offline { Reach::Store } else { Reach::Swarm },
+            modes: Modes {
+                uid: args.uid,
+                gid: args.gid,
+                file: args.fmode,
+                dir: args.dmode,
+                umask: args.umask.unwrap_or(0),
+            },
         },
-        transport: match args.transport {
-            Way::Dev => Transport::Dev,
-            Way::Uring => Transport::Uring,
-            Way::Fuser => Transport::Fuser,
-        },
-        patience_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
-        name: args.name.clone(),
     }
 }
 
@@ -148,8 +170,19 @@ fn in_background(context: &Context, args: &MountArgs, dir: &Path) -> Result<(), 
     }
     child.args(std::iter::repeat_n("-v", usize::from(context.global.verbose)));
     child.args(["mount", "--detached-child"]);
-    if args.allow_other {
-        child.arg("--allow-other");
+    for (flag, is_given) in [("--allow-other", args.allow_other), ("--offline", args.offline)] {
+        if is_given {
+            child.arg(flag);
+        }
+    }
+    let numbers = [("--uid", args.uid), ("--gid", args.gid)];
+    let numbers = numbers.map(|(flag, number)| (flag, number.map(|number| number.to_string())));
+    let modes = [("--umask", args.umask), ("--fmode", args.fmode), ("--dmode", args.dmode)];
+    let modes = modes.map(|(flag, mode)| (flag, mode.map(|mode| format!("{mode:o}"))));
+    for (flag, value) in numbers.into_iter().chain(modes) {
+        if let Some(value) = value {
+            child.arg(format!("{flag}={value}"));
+        }
     }
     if let Some(when) = args.passthrough.to_possible_value() {
         child.arg(format!("--passthrough={}", when.get_name()));

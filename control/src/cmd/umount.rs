@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{Context, mount_point};
 use crate::admin::proto::{Force, Outcome, Raw, Request};
 use crate::error::{Failure, Kind};
+use crate::kept::KeptFile;
 use crate::lowargs::UmountArgs;
 use crate::session::Session;
 use crate::unmount::{MOUNTINFO, fstype_at, unmount};
@@ -50,6 +51,9 @@ pub(super) fn run(context: &Context, args: UmountArgs) -> Result<(), Failure> {
     let is_dead = std::fs::metadata(&dir).is_err_and(|e| e.raw_os_error() == Some(rustix::io::Errno::NOTCONN.raw_os_error()));
     let force = if is_dead { Force::Lazy } else { force };
     unmount(&dir, force)?;
+    if Session::attach(&context.config).is_err() {
+        KeptFile::of(&context.config.state).forget(&dir)?;
+    }
     done(context, &dir)
 }
 

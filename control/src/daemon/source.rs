@@ -2,18 +2,23 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId, VerifiedChunk};
+use ares_core::manifest::Root;
 use ares_core::swarm::{BlobPlace, Class, FetchError, Unreached, Want};
 use ares_fs::{Backing, Fetching, Reply, Source};
 use ares_node::Handle;
 use ares_node::api::WantId;
-use ares_node::store::{Dest, Lent, Taken};
+use ares_node::store::{Dest, Lent, Store, Taken};
 use bytes::Bytes;
 
 use super::Shared;
+use super::held::Held;
+use super::offline::{self, OfflineSource};
+use crate::admin::proto::Reach;
 use crate::cancel::Cancel;
 use crate::error::{Failure, Kind};
 use crate::export::room::Stock;
@@ -26,11 +31,30 @@ const CANCEL_LOOK: Duration = Duration::from_millis(50);
 impl Shared {
     /// Chunks of `release`, from the store or the swarm.
     pub(crate) fn chunks(&self, release: ReleaseId, cancel: &Cancel) -> NodeChunks<'_> {
+        self.chunks_within(Reach::Swarm, release, cancel)
+    }
+
+    /// Chunks of `release`, from as far as `reach` says.
+    pub(crate) fn chunks_within(&self, reach: Reach, release: ReleaseId, cancel: &Cancel) -> NodeChunks<'_> {
         NodeChunks {
             handle: &self.handle,
+            reach,
             release,
             patience: self.config.patience,
             cancel: cancel.clone(),
+        }
+    }
+
+    /// Chunks of `root`, which is that of `release` or of a part of it, for a mount.
+    pub(crate) fn source(&self, reach: Reach, release: ReleaseId, root: &Root) -> Arc<dyn Source> {
+        let held = Held::new(self.handle.store(), release, root);
+        match reach {
+            Reach::Swarm => Arc::new(NodeSource {
+                handle: self.handle.clone(),
+                release,
+                held,
+            }),
+            Reach::Store => Arc::new(OfflineSource::new(self.handle.store(), held)),
         }
     }
 }
@@ -38,6 +62,7 @@ impl Shared {
 /// Chunks of one release, for a thread that waits.
 pub(crate) struct NodeChunks<'a> {
     handle: &'a Handle,
+    reach: Reach,
     release: ReleaseId,
     patience: Duration,
     cancel: Cancel,
@@ -58,6 +83,13 @@ impl NodeChunks<'_> {
 
     /// As `Handle::fetch_blocking`, but a signal or a client that leaves ends it at once.
     fn wait(&self, want: Want) -> Result<Bytes, Failure> {
+        if self.reach == Reach::Store {
+            let read = self.handle.store().read(want.chunk);
+            return match read {
+                Ok(chunk) => Ok(chunk.bytes().clone()),
+                Err(e) => Err(offline::refusal(want.chunk.id, &format!("{}: {e}", offline::REFUSED)).into()),
+            };
+        }
         let (answered, answer) = sync_channel(1);
         // Whoever has given up takes no answer.
         let id = self
@@ -119,17 +151,11 @@ impl Stock for Shared {
 }
 
 /// Chunks of one release, for a mount.
-pub(crate) struct NodeSource {
+struct NodeSource {
     handle: Handle,
     /// What peers know it by: a mounted subdirectory has a root of its own that nobody else has heard of.
     release: ReleaseId,
-}
-
-impl NodeSource {
-    /// Of `release`, whatever the wants say.
-    pub(crate) fn new(handle: Handle, release: ReleaseId) -> Self {
-        Self { handle, release }
-    }
+    held: Held,
 }
 
 impl Source for NodeSource {
@@ -147,9 +173,18 @@ impl Source for NodeSource {
         self.handle.store().has(&want.chunk.id)
     }
 
-    fn backing(&self, blob: ChunkId, bytes: u64) -> Option<Backing> {
-        let Lent { file, lease, .. } = self.handle.store().lend(&blob).filter(|lent| lent.bytes == bytes)?;
-        let lease = Box::new(lease);
-        Some(Backing { file, lease })
+    fn held_bytes(&self) -> u64 {
+        self.held.bytes()
     }
+
+    fn backing(&self, blob: ChunkId, bytes: u64) -> Option<Backing> {
+        lend(self.handle.store(), blob, bytes)
+    }
+}
+
+/// The store's file of a blob of so many bytes, where it has all of it.
+pub(super) fn lend(store: &Arc<Store>, blob: ChunkId, bytes: u64) -> Option<Backing> {
+    let Lent { file, lease, .. } = store.lend(&blob).filter(|lent| lent.bytes == bytes)?;
+    let lease = Box::new(lease);
+    Some(Backing { file, lease })
 }

@@ -15,6 +15,7 @@ mod publish;
 mod set;
 mod status;
 mod umount;
+mod warm;
 
 use std::sync::Arc;
 
@@ -22,11 +23,13 @@ use ares_core::link::Link;
 
 pub(crate) use self::discard::{Discarded, run as discard};
 pub(crate) use self::get::{fetch, sound};
+pub(crate) use self::mount::again as mount_again;
 use crate::admin::proto::{Outcome, Request, SharedSink, WireLink};
 use crate::admin::socket::Caller;
 use crate::cancel::Cancel;
 use crate::daemon::Shared;
 use crate::error::Failure;
+use crate::kept::Kept;
 
 /// Carries `request` of `caller` out. Blocks until it is done, failed or cancelled.
 pub(crate) fn run(
@@ -46,28 +49,8 @@ pub(crate) fn run(
             publish::run(daemon, publish::Ask { path, name, options }, &sink, cancel)
         }
         Request::Get { link, dest, overwrite } => get::run(daemon, &read_link(&link)?, &dest.to_path(), overwrite, &sink, cancel),
-        Request::Mount {
-            link,
-            dir,
-            stay,
-            audience,
-            passthrough,
-            transport,
-            patience_ms,
-            name,
-        } => {
-            let ask = mount::Ask {
-                link: read_link(&link)?,
-                dir: dir.to_path(),
-                stay,
-                audience,
-                passthrough,
-                transport,
-                patience: std::time::Duration::from_millis(patience_ms),
-                name,
-            };
-            mount::run(daemon, ask, &sink, cancel)
-        }
+        Request::Warm { link } => warm::run(daemon, &read_link(&link)?, &sink, cancel),
+        Request::Mount { link, dir, stay, how } => mount::run(daemon, Kept { dir, link, how }, stay, &sink, cancel),
         Request::Umount { dir, force } => umount::run(daemon, &dir.to_path(), force),
         Request::Pin { link } => pin::run(daemon, &read_link(&link)?),
         Request::Unpin { release } => pin::undo(daemon, &release),

@@ -1,37 +1,27 @@
 //! Mounts a release and keeps it for as long as was asked.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ares_core::link::Link;
 use ares_core::manifest::EntryKind;
-use ares_fs::{Access, Ended, Mount, MountOptions};
+use ares_fs::stale::{self, Cleaned};
+use ares_fs::{Access, Ended, Mount, MountOptions, Permissions};
 
-use crate::admin::proto::{Audience, Event, Force, Outcome, Passthrough, Raw, SharedSink, Stay, Transport};
+use super::read_link;
+use crate::admin::proto::{Audience, Event, Force, MountHow, Outcome, Passthrough, Raw, Reach, SharedSink, Stay, Transport};
 use crate::cancel::Cancel;
-use crate::daemon::{NodeSource, Role, Shared};
+use crate::daemon::{Role, Shared};
 use crate::error::{Failure, Kind};
+use crate::kept::Kept;
 use crate::mounts::{MountEntry, Mounted};
 use crate::tree;
 
 /// How often a mount that is waited for is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// A mount as it was asked for.
-pub(super) struct Ask {
-    pub(super) link: Link,
-    pub(super) dir: PathBuf,
-    pub(super) stay: Stay,
-    pub(super) audience: Audience,
-    pub(super) passthrough: Passthrough,
-    pub(super) transport: Transport,
-    pub(super) patience: Duration,
-    pub(super) name: Option<String>,
-}
-
-pub(super) fn run(daemon: &Shared, ask: Ask, sink: &SharedSink, cancel: &Cancel) -> Result<Outcome, Failure> {
-    if ask.stay == Stay::Detached && matches!(daemon.role, Role::Passing | Role::Discarding) {
+pub(super) fn run(daemon: &Arc<Shared>, ask: Kept, stay: Stay, sink: &SharedSink, cancel: &Cancel) -> Result<Outcome, Failure> {
+    if stay == Stay::Detached && matches!(daemon.role, Role::Passing | Role::Discarding) {
         let pid = std::process::id();
         return Err(Failure::new(
             Kind::Disk,
@@ -42,14 +32,13 @@ pub(super) fn run(daemon: &Shared, ask: Ask, sink: &SharedSink, cancel: &Cancel)
         )
         .help("try again when it has ended, or name another --state"));
     }
-    let release = ask.link.release.to_string();
-    let mount = Arc::new(start(daemon, &ask, cancel)?);
+    let (mount, mut entry) = start(daemon, &ask, cancel)?;
     let dir = mount.dir().to_owned();
-    let entry = MountEntry {
-        release: release.clone(),
-        name: ask.name.unwrap_or(ask.link.name),
-        mount: Arc::clone(&mount) as Arc<dyn Mounted>,
-    };
+    let release = entry.release.clone();
+    if stay == Stay::Detached && daemon.mounts.are_kept() {
+        let dir = Raw::from(dir.as_path());
+        entry.kept = Some(Kept { dir, ..ask });
+    }
     daemon.mounts.add(dir.clone(), entry);
     let said = sink.event(Event::Mounted {
         dir: Raw::from(dir.as_path()),
@@ -58,9 +47,10 @@ pub(super) fn run(daemon: &Shared, ask: Ask, sink: &SharedSink, cancel: &Cancel)
     let done = Outcome::Mounted {
         release,
         dir: Raw::from(dir.as_path()),
-        stay: ask.stay,
+        stay,
     };
-    if ask.stay == Stay::Detached {
+    if stay == Stay::Detached {
+        watch(daemon, &mount);
         return Ok(done);
     }
     let result = match said {
@@ -78,14 +68,43 @@ pub(super) fn run(daemon: &Shared, ask: Ask, sink: &SharedSink, cancel: &Cancel)
     }
 }
 
-fn start(daemon: &Shared, ask: &Ask, cancel: &Cancel) -> Result<Mount, Failure> {
-    daemon.hint(&ask.link);
-    let chunks = daemon.chunks(ask.link.release, cancel);
-    let found = tree::find(&chunks, ask.link.release, &ask.link.inside)?;
-    daemon.adopt(&ask.link, &found.root)?;
+/// Makes a mount that is to be there.
+pub(crate) fn again(daemon: &Arc<Shared>, kept: &Kept, cancel: &Cancel) -> Result<(), Failure> {
+    let (mount, mut entry) = start(daemon, kept, cancel)?;
+    entry.kept = Some(kept.clone());
+    if daemon.mounts.on_made(mount.dir(), entry) {
+        watch(daemon, &mount);
+    }
+    Ok(())
+}
+
+/// Waits for the end of a mount that no command waits for.
+fn watch(daemon: &Arc<Shared>, mount: &Arc<Mount>) {
+    let (daemon, mount) = (Arc::clone(daemon), Arc::clone(mount));
+    let wait = move || {
+        mount.wait();
+        // Who breaks the connection off (/sys/fs/fuse/connections) leaves it mounted and dead.
+        let is_lost = matches!(stale::clean(mount.dir()), Ok(Cleaned::Detached(_)));
+        let dir = mount.dir().to_owned();
+        let mount: Arc<dyn Mounted> = mount;
+        daemon.mounts.on_ended(&dir, &mount, is_lost);
+    };
+    if let Err(e) = std::thread::Builder::new().name("ares-watch".into()).spawn(wait) {
+        tracing::error!("no thread to watch a mount: {e}; is the process limit (ulimit -u) too low?");
+    }
+}
+
+fn start(daemon: &Shared, ask: &Kept, cancel: &Cancel) -> Result<(Arc<Mount>, MountEntry), Failure> {
+    let (link, how) = (read_link(&ask.link)?, &ask.how);
+    if how.reach == Reach::Swarm {
+        daemon.hint(&link);
+    }
+    let chunks = daemon.chunks_within(how.reach, link.release, cancel);
+    let found = tree::find(&chunks, link.release, &link.inside)?;
+    daemon.adopt(&link, &found.root)?;
     let name = found.name.as_ref().map(ToString::to_string);
     let root = match (&found.kind, found.as_root()) {
-        (EntryKind::Dir(_) | EntryKind::File(_), Some(root)) => root.encode(),
+        (EntryKind::Dir(_) | EntryKind::File(_), Some(root)) => root,
         (kind, _) => {
             let target = if let EntryKind::Symlink(target) = kind {
                 tree::show(target)
@@ -98,28 +117,49 @@ fn start(daemon: &Shared, ask: &Ask, cancel: &Cancel) -> Result<Mount, Failure> 
         }
     };
     let options = MountOptions {
-        name: ask.name.clone().or(name).unwrap_or_else(|| ask.link.name.clone()),
+        name: how.name.clone().or(name).unwrap_or_else(|| link.name.clone()),
+        ..options(daemon, how)
+    };
+    let source = daemon.source(how.reach, link.release, &root);
+    let mount = Arc::new(Mount::start(&root.encode(), source, &ask.dir.to_path(), &options)?);
+    let entry = MountEntry {
+        release: link.release.to_string(),
+        name: how.name.clone().unwrap_or(link.name),
+        mount: Arc::clone(&mount) as Arc<dyn Mounted>,
+        kept: None,
+    };
+    Ok((mount, entry))
+}
+
+/// As fs has it, but for the name.
+fn options(daemon: &Shared, how: &MountHow) -> MountOptions {
+    MountOptions {
         source: daemon.mount_source(),
-        access: match ask.audience {
+        access: match how.audience {
             Audience::Owner => Access::Mounter,
             Audience::Everyone => Access::Everyone,
         },
-        passthrough: match ask.passthrough {
+        permissions: Permissions {
+            user: how.modes.uid,
+            group: how.modes.gid,
+            file_mode: how.modes.file,
+            dir_mode: how.modes.dir,
+            umask: how.modes.umask,
+        },
+        passthrough: match how.passthrough {
             Passthrough::Auto => ares_fs::Passthrough::WherePays,
             Passthrough::Always => ares_fs::Passthrough::Always,
             Passthrough::Never => ares_fs::Passthrough::Never,
         },
-        transport: match ask.transport {
+        transport: match how.transport {
             Transport::Dev => ares_fs::Transport::Device,
             Transport::Uring => ares_fs::Transport::Ring,
             Transport::Fuser => ares_fs::Transport::Fuser,
         },
-        patience: ask.patience,
+        patience: Duration::from_millis(how.patience_ms),
         figures: Arc::clone(&daemon.fuse),
         ..MountOptions::default()
-    };
-    let source = Arc::new(NodeSource::new(daemon.handle.clone(), ask.link.release));
-    Ok(Mount::start(&root, source, &ask.dir, &options)?)
+    }
 }
 
 /// Waits until it is unmounted, or nobody wants it any more.

@@ -8,6 +8,9 @@ use crate::error::{Failure, Kind};
 
 pub(super) fn run(daemon: &Shared, dir: &Path, force: Force) -> Result<Outcome, Failure> {
     let Some(entry) = daemon.mounts.get(dir) else {
+        if daemon.mounts.forget(dir) {
+            return Ok(Outcome::Unmounted { dir: Raw::from(dir) });
+        }
         return Err(Failure::new(
             Kind::NotFound,
             format!("this daemon has no mount at {}", dir.display()),

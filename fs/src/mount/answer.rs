@@ -4,13 +4,13 @@ use std::cell::RefCell;
 use std::io;
 use std::os::fd::AsFd;
 
-use ares_core::manifest::Totals;
 use bytes::Bytes;
 
 use super::wire::{self, Line, Owner};
 use super::{device, fallback, ring};
 use crate::errno::Failure;
 use crate::inode::Attr;
+use crate::request::Space;
 
 /// Where the answer to one request goes.
 pub(super) enum To {
@@ -35,7 +35,7 @@ pub(super) enum Answer<'a> {
     Data(&'a [Bytes]),
     /// Read by the page cache, or by the kernel itself from a backing file.
     Opened(Option<&'a Backing>),
-    Statfs(Totals),
+    Statfs(Space),
     /// How long an attribute is.
     Length(u32),
 }
@@ -118,7 +118,7 @@ impl To {
                 }
                 // One mount has one transport.
                 Answer::Opened(Some(Backing::Fuser(_))) => return to.send(libc::EIO, &[]),
-                Answer::Statfs(totals) => wire::put_statfs(scratch, totals),
+                Answer::Statfs(space) => wire::put_statfs(scratch, space),
                 Answer::Length(bytes) => wire::put_length(scratch, *bytes),
             }
             to.send(0, &[scratch]);

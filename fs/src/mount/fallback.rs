@@ -23,7 +23,7 @@ use super::session::Shared;
 use super::wire::{self, Ask, Forgets, Line, Owner};
 use crate::errno::Failure;
 use crate::inode::{Attr, AttrKind};
-use crate::request::{self, BLOCK_BYTES};
+use crate::request::BLOCK_BYTES;
 
 /// An inode number means the same for ever.
 const GENERATION: Generation = Generation(0);
@@ -75,9 +75,9 @@ impl Ticket {
             (Self::Open(to), Answer::Opened(None)) => {
                 to.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH);
             }
-            (Self::Statfs(to), Answer::Statfs(totals)) => {
-                let (blocks, entries) = (request::blocks(totals), totals.entries);
-                to.statfs(blocks, 0, 0, entries, 0, BLOCK_BYTES, wire::NAME_BYTES_MAX, BLOCK_BYTES);
+            (Self::Statfs(to), Answer::Statfs(space)) => {
+                let (blocks, free, entries) = (space.blocks(), space.blocks_lacking(), space.entries);
+                to.statfs(blocks, free, 0, entries, 0, BLOCK_BYTES, wire::NAME_BYTES_MAX, BLOCK_BYTES);
             }
             (Self::Xattr(to), Answer::Bytes(bytes)) => to.data(bytes),
             (Self::Xattr(to), Answer::Length(bytes)) => to.size(*bytes),
@@ -147,7 +147,7 @@ fn shown(attr: &Attr, owner: Owner) -> FileAttr {
         ctime: mtime,
         crtime: mtime,
         kind: file_type(attr.kind),
-        perm: attr.mode,
+        perm: owner.mode(attr),
         nlink: 1,
         uid: owner.user,
         gid: owner.group,

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ares_core::chunk::ChunkRef;
-use ares_core::manifest::{Name, Root};
+use ares_core::manifest::{Name, Root, Totals};
 use ares_core::swarm::FetchError;
 use ares_core::time::Instant;
 use bytes::Bytes;
@@ -22,7 +22,7 @@ use crate::figures::{Figures, Op};
 use crate::inode::Attr;
 use crate::machine::{Action, CallId, Machine, Settings};
 use crate::opens::{How, Opens};
-use crate::request::{self, Listing, Reply, Request};
+use crate::request::{self, Listing, Reply, Request, Space};
 use crate::{MountOptions, Passthrough, Source};
 
 /// Bytes that the files of a release must have on average for opens to be told to us. Being told of one costs 50 to 70 us at every open. A
@@ -130,10 +130,11 @@ impl Shared {
             opens: Mutex::default(),
             told_of_opens: told_of_opens.into(),
             started: std::time::Instant::now(),
-            owner: Owner {
-                user: rustix::process::getuid().as_raw(),
-                group: rustix::process::getgid().as_raw(),
-            },
+            owner: Owner::new(
+                rustix::process::getuid().as_raw(),
+                rustix::process::getgid().as_raw(),
+                options.permissions,
+            ),
         }
     }
 
@@ -282,7 +283,7 @@ impl Shared {
             }
             Ask::Statfs => {
                 self.figures.on_request(Op::Statfs);
-                Ok(Answer::Statfs(self.lock().machine.totals()))
+                Ok(Answer::Statfs(self.space()))
             }
             Ask::Xattrs { ino, room } => {
                 self.figures.on_request(Op::Xattr);
@@ -302,6 +303,16 @@ impl Shared {
             Ask::Lookup { .. } | Ask::Read { .. } | Ask::List { .. } | Ask::Xattr { .. } => Err(Failure::Unreadable),
         };
         to.send(self.owner, &answer.unwrap_or_else(Answer::Failed));
+    }
+
+    fn space(&self) -> Space {
+        let Totals { bytes, entries, .. } = self.lock().machine.totals();
+        let held_bytes = self.source.held_bytes().min(bytes);
+        Space {
+            entries,
+            bytes,
+            held_bytes,
+        }
     }
 
     /// The kernel forgot entries.

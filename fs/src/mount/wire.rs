@@ -9,10 +9,9 @@
 
 use std::time::Duration;
 
-use ares_core::manifest::Totals;
-
 use crate::inode::{Attr, AttrKind};
-use crate::request::{self, BLOCK_BYTES};
+use crate::options::Permissions;
+use crate::request::{BLOCK_BYTES, Space};
 
 /// Protocol that we speak. The kernel puts up with older and newer minors.
 pub(super) const MAJOR: u32 = 7;
@@ -376,11 +375,37 @@ pub(super) fn put_init(out: &mut impl Put, max_readahead: u32, flags: u64) {
     out.put(&[0; 24]);
 }
 
-/// Whose everything in the mount is.
+/// Whose everything in the mount is, and with which permission bits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Owner {
     pub(super) user: u32,
     pub(super) group: u32,
+    file_mode: Option<u16>,
+    dir_mode: Option<u16>,
+    umask: u16,
+}
+
+impl Owner {
+    /// As the mount is told; where it is not, this is `user` and `group`.
+    pub(super) fn new(user: u32, group: u32, told: Permissions) -> Self {
+        Self {
+            user: told.user.unwrap_or(user),
+            group: told.group.unwrap_or(group),
+            file_mode: told.file_mode,
+            dir_mode: told.dir_mode,
+            umask: told.umask,
+        }
+    }
+
+    /// Permission bits that an entry is shown with.
+    pub(super) fn mode(&self, attr: &Attr) -> u16 {
+        let told = match attr.kind {
+            AttrKind::Symlink => return attr.mode,
+            AttrKind::File => self.file_mode,
+            AttrKind::Dir => self.dir_mode,
+        };
+        told.unwrap_or(attr.mode) & !self.umask
+    }
 }
 
 /// `struct fuse_entry_out`. Number 0 tells the kernel that there is no such entry, for as long as it may keep that.
@@ -413,7 +438,7 @@ fn put_stat(out: &mut impl Put, attr: &Attr, owner: Owner) {
     for _ in 0..3 {
         out.u32(attr.mtime.nanos);
     }
-    out.u32(kind(attr.kind) | u32::from(attr.mode));
+    out.u32(kind(attr.kind) | u32::from(owner.mode(attr)));
     // 1 for directories too: it says that subdirectories are not counted, as on btrfs; find(1) knows.
     out.u32(1);
     out.u32(owner.user);
@@ -470,12 +495,12 @@ pub(super) fn put_open(out: &mut impl Put, flags: u32, backing: u32) {
 }
 
 /// `struct fuse_statfs_out`
-pub(super) fn put_statfs(out: &mut impl Put, totals: &Totals) {
-    out.u64(request::blocks(totals));
-    // Free, and free for everybody.
+pub(super) fn put_statfs(out: &mut impl Put, space: &Space) {
+    out.u64(space.blocks());
+    // Not used, which is what is not here; and to be had by writers, which is nothing.
+    out.u64(space.blocks_lacking());
     out.u64(0);
-    out.u64(0);
-    out.u64(totals.entries);
+    out.u64(space.entries);
     out.u64(0);
     out.u32(BLOCK_BYTES);
     out.u32(NAME_BYTES_MAX);

@@ -26,15 +26,24 @@ fn requests() -> Vec<Request> {
             dest: Raw(b"/out".to_vec()),
             overwrite: Overwrite::Replace,
         },
+        Request::Warm { link: link.clone() },
         Request::Mount {
             link: link.clone(),
             dir: Raw(b"/mnt".to_vec()),
             stay: Stay::Detached,
-            audience: Audience::Owner,
-            passthrough: Passthrough::Auto,
-            transport: Transport::Dev,
-            patience_ms: 30_000,
-            name: Some("n".into()),
+            how: MountHow {
+                audience: Audience::Owner,
+                passthrough: Passthrough::Auto,
+                transport: Transport::Dev,
+                patience_ms: 30_000,
+                name: Some("n".into()),
+                reach: Reach::Store,
+                modes: Modes {
+                    uid: Some(7),
+                    umask: 0o022,
+                    ..Modes::default()
+                },
+            },
         },
         Request::Umount {
             dir: Raw(b"/mnt".to_vec()),

@@ -240,7 +240,13 @@ fn attr() -> Attr {
     }
 }
 
-const OWNER: Owner = Owner { user: 1000, group: 100 };
+const OWNER: Owner = Owner {
+    user: 1000,
+    group: 100,
+    file_mode: None,
+    dir_mode: None,
+    umask: 0,
+};
 
 /// `struct fuse_attr` of them.
 const STAT: [u8; 88] = *b"\x0b\x0a\0\0\0\0\0\0\x01\x04\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\
@@ -290,17 +296,42 @@ fn answers_are_written_as_the_kernel_reads_them() {
 
 #[test]
 fn figures_of_the_release_fill_the_kernels_struct() {
-    let totals = Totals {
-        bytes: 4097,
-        entries: 3,
-        chunks: 9,
+    let space = Space {
+        entries: 9,
+        bytes: 10 * 4096 + 1,
+        held_bytes: 3 * 4096,
     };
     let mut out = Vec::new();
-    put_statfs(&mut out, &totals);
-    let mut expect = words(&[2, 0, 0, 3, 0]);
+    put_statfs(&mut out, &space);
+    let mut expect = words(&[11, 8, 0, 9, 0]);
     for word in [4096_u32, 255, 4096] {
         expect.u32(word);
     }
     expect.extend([0; 28]);
     assert_eq!(out, expect);
+}
+
+#[test]
+fn modes_are_the_releases_unless_the_mount_says_otherwise_and_links_have_all() {
+    let check = |told: Permissions, kind: AttrKind, expect: u16| {
+        let attr = Attr { kind, ..attr() };
+        assert_eq!(Owner::new(1, 2, told).mode(&attr), expect, "{told:?} {kind:?}");
+    };
+    let none = Permissions::default();
+    check(none, AttrKind::File, 0o640);
+    check(none, AttrKind::Dir, 0o640);
+    let umask = Permissions { umask: 0o077, ..none };
+    check(umask, AttrKind::File, 0o600);
+    check(umask, AttrKind::Symlink, 0o640);
+    let told = Permissions {
+        file_mode: Some(0o444),
+        dir_mode: Some(0o555),
+        umask: 0o007,
+        ..none
+    };
+    check(told, AttrKind::File, 0o440);
+    check(told, AttrKind::Dir, 0o550);
+    check(told, AttrKind::Symlink, 0o640);
+    let owner = Owner::new(1, 2, Permissions { group: Some(9), ..none });
+    assert_eq!((owner.user, owner.group), (1, 9));
 }

@@ -41,6 +41,11 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         Some(&slot.value)
     }
 
+    /// Keeps nothing any more.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::new(self.bytes_max);
+    }
+
     /// Whether it is here; does not count as a use.
     pub(crate) fn contains(&self, key: &K) -> bool {
         self.slots.contains_key(key)

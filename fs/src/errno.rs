@@ -5,6 +5,8 @@
 pub(crate) enum Failure {
     /// A directory operation on something else.
     NotDirectory,
+    /// There is no such name now. The kernel does not keep that.
+    Absent,
     /// A file operation on a directory.
     IsDirectory,
     /// A link operation on something else.
@@ -30,6 +32,7 @@ impl Failure {
     pub(crate) const fn errno(self) -> i32 {
         match self {
             Self::NotDirectory => libc::ENOTDIR,
+            Self::Absent => libc::ENOENT,
             Self::IsDirectory => libc::EISDIR,
             Self::NotLink => libc::EINVAL,
             Self::Stale => libc::ESTALE,

@@ -131,6 +131,11 @@ impl Inodes {
         gone
     }
 
+    /// Whether the kernel knows nothing but the top.
+    pub(crate) fn are_forgotten(&self) -> bool {
+        self.known.len() == 1
+    }
+
     /// The entry as a person would name it, for log lines.
     pub(crate) fn describe(&self, ino: u64) -> String {
         let mut names = Vec::new();

@@ -19,12 +19,13 @@ mod options;
 mod read;
 mod request;
 mod shelf;
+mod shown;
 mod source;
 #[cfg(test)]
 mod testing;
 mod view;
 
 pub use figures::{Figures, Op};
-pub use mount::{Ended, FSTYPE, Mount, MountError, UnmountError, Unmounted, stale};
+pub use mount::{Ended, FSTYPE, Mount, MountError, ShowError, UnmountError, Unmounted, stale};
 pub use options::{Access, Cover, MountOptions, Passthrough, Permissions, Transport};
 pub use source::{Backing, Fetching, Reply, Source};

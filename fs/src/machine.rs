@@ -254,6 +254,17 @@ impl<T> Machine<T> {
         }
     }
 
+    /// Whether the kernel knows nothing but the top, and nobody waits for anything.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        self.inodes.are_forgotten() && self.jobs.is_empty() && self.actions.is_empty()
+    }
+
+    /// Others are read now: keeps no bytes for readers to come.
+    pub(crate) fn rest(&mut self) {
+        self.chunks.clear();
+        self.nodes.clear();
+    }
+
     /// What to do next.
     pub(crate) fn poll(&mut self) -> Option<Action<T>> {
         self.actions.pop_front()

@@ -112,6 +112,43 @@ pub enum MountError {
     },
 }
 
+/// Why a release is not shown under a name.
+#[derive(Debug, thiserror::Error)]
+pub enum ShowError {
+    /// The release cannot be shown.
+    #[error(transparent)]
+    Release(#[from] ManifestError),
+    /// No file can be called that.
+    #[error("{name:?} cannot be a name in a directory")]
+    BadName {
+        /// What was asked for.
+        name: String,
+    },
+    /// It is a mount of one release.
+    #[error("{} shows one release and has no names", dir.display())]
+    NoNames {
+        /// The mount point.
+        dir: PathBuf,
+    },
+    /// Another release has the name.
+    #[error("{} has something called {name} already", dir.display())]
+    Taken {
+        /// The mount point.
+        dir: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// All numbers are taken.
+    #[error("{} has been given millions of releases and takes no more: unmount it, and mount it again", dir.display())]
+    Full {
+        /// The mount point.
+        dir: PathBuf,
+    },
+    /// More entries than a mount of many can number.
+    #[error("the release has too many entries to be shown beside others: mount it by itself")]
+    TooLarge,
+}
+
 /// Why a mount is still there.
 #[derive(Debug, thiserror::Error)]
 pub enum UnmountError {

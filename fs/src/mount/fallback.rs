@@ -63,8 +63,8 @@ impl Ticket {
         match (self, answer) {
             (to, Answer::Failed(failure)) => to.fail(*failure),
             (Self::Empty(to), Answer::Done) => to.ok(),
-            (Self::Entry(to), Answer::Entry(attr)) => to.entry(&wire::TTL, &shown(attr, owner), GENERATION),
-            (Self::Attr(to), Answer::Attr(attr)) => to.attr(&wire::TTL, &shown(attr, owner)),
+            (Self::Entry(to), Answer::Entry(attr)) => to.entry(&owner.name_ttl(attr), &shown(attr, owner), GENERATION),
+            (Self::Attr(to), Answer::Attr(attr)) => to.attr(&owner.ttl(attr), &shown(attr, owner)),
             (Self::Data(to), Answer::Bytes(bytes)) => to.data(bytes),
             (Self::Data(to), Answer::Data([part])) => to.data(part),
             // It takes one piece.
@@ -122,7 +122,14 @@ impl Page {
         let ino = INodeNo(line.attr.ino);
         !match self {
             Self::Plain(page) => page.add(ino, line.next, file_type(line.attr.kind), name),
-            Self::Plus(page) => page.add(ino, line.next, name, &wire::TTL, &shown(&line.attr, owner), GENERATION),
+            Self::Plus(page) => page.add(
+                ino,
+                line.next,
+                name,
+                &owner.name_ttl(&line.attr),
+                &shown(&line.attr, owner),
+                GENERATION,
+            ),
             Self::No(_) => true,
         }
     }
@@ -265,8 +272,8 @@ impl Filesystem for Session {
         self.serve(listing(ino, offset, true), Ticket::DirectoryPlus(reply));
     }
 
-    fn statfs(&self, _req: &fuser::Request, _ino: INodeNo, reply: ReplyStatfs) {
-        self.serve(Ask::Statfs, Ticket::Statfs(reply));
+    fn statfs(&self, _req: &fuser::Request, ino: INodeNo, reply: ReplyStatfs) {
+        self.serve(Ask::Statfs { ino: ino.0 }, Ticket::Statfs(reply));
     }
 
     fn getxattr(&self, _req: &fuser::Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {

@@ -23,13 +23,16 @@ use std::time::Duration;
 use ares_core::chunk::{ReleaseId, VerifiedChunk};
 use ares_core::manifest::{Name, Root};
 
-pub use self::error::{MountError, UnmountError};
+pub use self::error::{MountError, ShowError, UnmountError};
 pub use self::place::{FSTYPE, stale};
 use crate::machine::Settings;
+use crate::shown::Refusal;
 use crate::{MountOptions, Source, Transport};
 
 /// How far the kernel reads ahead of a sequential reader, in KiB, where we may say so.
 const READAHEAD_KIB: u32 = 4096;
+/// Bytes of content chunks kept in memory of each release that is shown beside others; `shown` bounds how many have any.
+const SHOWN_CACHE_BYTES: u64 = 32 << 20;
 /// How long an unmount waits for the kernel to let go of the connection. It is out of sight before that.
 const PARTING: Duration = Duration::from_secs(2);
 
@@ -39,6 +42,7 @@ pub struct Mount {
     /// Device number of the mount; `None` where /proc does not tell.
     device: Option<(u32, u32)>,
     transport: Transport,
+    patience: Duration,
     shared: Arc<session::Shared>,
     life: Arc<Life>,
     /// Unmounting is done by one thread at a time.
@@ -73,6 +77,12 @@ struct Life {
 }
 
 impl Mount {
+    /// Mounts a directory of names on `dir` that has none yet: `show` gives it some.
+    pub fn start_empty(dir: &Path, options: &MountOptions) -> Result<Self, MountError> {
+        let dir = place::prepare(dir, options.cover)?;
+        Self::start_shared(&dir, options, Arc::new(session::Shared::many(options)))
+    }
+
     /// Mounts the release whose root chunk this is on `dir`. Chunks are taken from `source` as they are needed.
     pub fn start(root: &VerifiedChunk, source: Arc<dyn Source>, dir: &Path, options: &MountOptions) -> Result<Self, MountError> {
         let release = ReleaseId(root.id());
@@ -84,11 +94,15 @@ impl Mount {
             cache_bytes: options.cache_bytes,
         };
         let name = file_name(options, release);
-        let shared = Arc::new(session::Shared::new(settings, &root, name, source, options));
-        let connection = attach::attach(&dir, &options.source, options.access)?;
-        let started = Self::serve(&dir, options, connection, shared);
+        let shared = session::Shared::new(settings, &root, name, source, options);
+        Self::start_shared(&dir, options, Arc::new(shared))
+    }
+
+    fn start_shared(dir: &Path, options: &MountOptions, shared: Arc<session::Shared>) -> Result<Self, MountError> {
+        let connection = attach::attach(dir, &options.source, options.access)?;
+        let started = Self::serve(dir, options, connection, shared);
         if started.is_err()
-            && let Err(error) = attach::detach(&dir)
+            && let Err(error) = attach::detach(dir)
         {
             tracing::warn!(dir = %dir.display(), %error, "the failed mount cannot be detached");
         }
@@ -128,11 +142,40 @@ impl Mount {
         Ok(Self {
             dir: dir.into(),
             transport,
+            patience: options.patience,
             device,
             shared,
             life,
             unmounting: Mutex::default(),
         })
+    }
+
+    /// Shows the release whose root chunk this is under `name`, with the mount's patience. Where something else has the name, it is given to this
+    /// one if `replaces`, for whoever opens anything from now on; what is open stays what it is.
+    pub fn show(&self, name: &[u8], root: &VerifiedChunk, source: Arc<dyn Source>, replaces: bool) -> Result<(), ShowError> {
+        let named = || String::from_utf8_lossy(name).into_owned();
+        let settings = Settings {
+            release: ReleaseId(root.id()),
+            patience: self.patience,
+            cache_bytes: SHOWN_CACHE_BYTES,
+        };
+        let name = Name::new(name.to_vec()).map_err(|_| ShowError::BadName { name: named() })?;
+        let root = Root::parse(root)?;
+        let shown = self.shared.show(settings, &root, &name, source, replaces);
+        shown.map_err(|refusal| match refusal {
+            Refusal::One => ShowError::NoNames { dir: self.dir.clone() },
+            Refusal::Taken => ShowError::Taken {
+                dir: self.dir.clone(),
+                name: name.to_string(),
+            },
+            Refusal::Full => ShowError::Full { dir: self.dir.clone() },
+            Refusal::TooLarge => ShowError::TooLarge,
+        })
+    }
+
+    /// Shows `name` no more; what is open of it stays. `false` where there is none.
+    pub fn hide(&self, name: &[u8]) -> bool {
+        self.shared.hide(name)
     }
 
     /// Where it is mounted: absolute and without links.

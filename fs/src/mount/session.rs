@@ -10,8 +10,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ares_core::chunk::ChunkRef;
-use ares_core::manifest::{Name, Root, Totals};
-use ares_core::swarm::FetchError;
+use ares_core::manifest::{Mtime, Name, Root};
+use ares_core::swarm::{FetchError, Want};
 use ares_core::time::Instant;
 use bytes::Bytes;
 
@@ -19,10 +19,11 @@ use super::answer::{Answer, Backing, Page, To};
 use super::wire::{Ask, Forgets, Line, Owner};
 use crate::errno::Failure;
 use crate::figures::{Figures, Op};
-use crate::inode::Attr;
+use crate::inode::{Attr, ROOT};
 use crate::machine::{Action, CallId, Machine, Settings};
 use crate::opens::{How, Opens};
-use crate::request::{self, Listing, Reply, Request, Space};
+use crate::request::{self, Listing, Reply, Request};
+use crate::shown::{NameLine, Place, Refusal, Shown, Tree, number};
 use crate::{MountOptions, Passthrough, Source};
 
 /// Bytes that the files of a release must have on average for opens to be told to us. Being told of one costs 50 to 70 us at every open. A
@@ -38,7 +39,6 @@ pub(super) struct Shared {
     inbox: Mutex<Inbox>,
     /// Wakes the worker: something is in the inbox.
     wake: Condvar,
-    source: Arc<dyn Source>,
     figures: Arc<Figures>,
     /// Who has what open, where the kernel tells us.
     opens: Mutex<Opens<Passed>>,
@@ -49,7 +49,7 @@ pub(super) struct Shared {
 }
 
 struct State {
-    machine: Machine<Call>,
+    shown: Shown<Call>,
     /// Requests that were interrupted and are not known, the latest last.
     early: VecDeque<u64>,
     /// The worker sleeps without a deadline and must be woken for the next one.
@@ -67,6 +67,7 @@ struct Inbox {
 
 /// The end of a fetch.
 struct Arrival {
+    slot: u64,
     call: CallId,
     chunk: ChunkRef,
     result: Result<Bytes, FetchError>,
@@ -76,6 +77,8 @@ struct Arrival {
 struct Call {
     to: To,
     kind: Kind,
+    /// Of the release that was asked about.
+    slot: u64,
     since: Instant,
 }
 
@@ -111,13 +114,24 @@ impl Shared {
     /// A view of `root`, whose single file, if it is one, is called `name`.
     pub(super) fn new(settings: Settings, root: &Root, name: Name, source: Arc<dyn Source>, options: &MountOptions) -> Self {
         let totals = root.totals();
+        let pays = totals.bytes / totals.entries.max(1) >= PASSTHROUGH_MEAN_BYTES_MIN;
+        Self::of(Shown::one(Machine::new(settings, root, name), source), pays, options)
+    }
+
+    /// A view of releases that are yet to be shown: what their files are like nobody knows.
+    pub(super) fn many(options: &MountOptions) -> Self {
+        Self::of(Shown::many(wall_clock()), true, options)
+    }
+
+    fn of(shown: Shown<Call>, passthrough_pays: bool, options: &MountOptions) -> Self {
         let told_of_opens = match options.passthrough {
             Passthrough::Always => true,
             Passthrough::Never => false,
-            Passthrough::WherePays => totals.bytes / totals.entries.max(1) >= PASSTHROUGH_MEAN_BYTES_MIN,
+            Passthrough::WherePays => passthrough_pays,
         };
+        let has_names = shown.is_many();
         let state = State {
-            machine: Machine::new(settings, root, name),
+            shown,
             early: VecDeque::new(),
             idle: false,
         };
@@ -125,7 +139,6 @@ impl Shared {
             state: Mutex::new(state),
             inbox: Mutex::default(),
             wake: Condvar::new(),
-            source,
             figures: options.figures.clone(),
             opens: Mutex::default(),
             told_of_opens: told_of_opens.into(),
@@ -134,6 +147,7 @@ impl Shared {
                 rustix::process::getuid().as_raw(),
                 rustix::process::getgid().as_raw(),
                 options.permissions,
+                has_names,
             ),
         }
     }
@@ -144,14 +158,14 @@ impl Shared {
         loop {
             let now = self.now();
             let mut state = self.lock();
-            for Arrival { call, chunk, result } in arrived {
-                state.machine.on_fetched(now, call, chunk, result);
+            for arrival in arrived {
+                state.on_arrival(now, arrival);
             }
-            state.machine.on_time(now);
+            state.shown.on_time(now);
             drop(state);
             self.drive();
             let mut state = self.lock();
-            let deadline = state.machine.deadline();
+            let deadline = state.shown.deadline();
             state.idle = deadline.is_none();
             drop(state);
             let Some(next) = self.next_arrivals(deadline) else { return };
@@ -177,9 +191,8 @@ impl Shared {
     /// source answers from within our own call.
     fn on_arrival(self: &Arc<Self>, arrival: Arrival) {
         if DRIVING.get() {
-            let Arrival { call, chunk, result } = arrival;
             let now = self.now();
-            self.lock().machine.on_fetched(now, call, chunk, result);
+            self.lock().on_arrival(now, arrival);
             return;
         }
         let mut inbox = self.inbox();
@@ -190,12 +203,12 @@ impl Shared {
     }
 
     pub(super) fn longest_wait(&self) -> Duration {
-        self.lock().machine.longest_wait(self.now())
+        self.lock().shown.longest_wait(self.now())
     }
 
     /// Answers everything that waits, with EIO, and from now on everything that would have to wait.
     pub(super) fn close(self: &Arc<Self>) {
-        self.lock().machine.close();
+        self.lock().shown.close();
         self.drive();
     }
 
@@ -225,31 +238,53 @@ impl Shared {
 
     /// Answers a request, now or later.
     pub(super) fn serve(self: &Arc<Self>, ask: Ask<'_>, to: To) {
-        let (request, kind) = match ask {
-            Ask::Lookup { parent, name } => {
-                let name = name.to_vec();
-                (Request::Lookup { parent, name }, Kind::Entry)
-            }
-            Ask::Read { ino, offset, len } => (Request::Read { ino, offset, len }, Kind::Data),
-            Ask::List { ino, offset, room, plus } => (Request::List { ino, offset }, Kind::List { room, plus }),
-            Ask::Xattr { ino, name, room } => {
-                let name = name.to_vec();
-                (Request::Xattr { ino, name }, Kind::Xattr { room })
-            }
+        let (at, kind) = match ask {
+            Ask::Lookup { parent, .. } => (parent, Kind::Entry),
+            Ask::Read { ino, .. } => (ino, Kind::Data),
+            Ask::List { ino, room, plus, .. } => (ino, Kind::List { room, plus }),
+            Ask::Xattr { ino, room, .. } => (ino, Kind::Xattr { room }),
             ask => return self.serve_at_once(ask, to),
         };
         self.figures.on_request(kind.op());
         let now = self.now();
         let unique = to.unique();
         let mut state = self.lock();
-        state.machine.on_request(now, Call { to, kind, since: now }, request);
+        let Place::In(slot, ino) = state.shown.place(at) else {
+            drop(state);
+            return self.serve_names(ask, to);
+        };
+        let request = match ask {
+            Ask::Read { offset, len, .. } => Request::Read { ino, offset, len },
+            Ask::List { offset, .. } => Request::List { ino, offset },
+            Ask::Xattr { name, .. } => Request::Xattr {
+                ino,
+                name: name.to_vec(),
+            },
+            Ask::Lookup { name, .. } => Request::Lookup {
+                parent: ino,
+                name: name.to_vec(),
+            },
+            _ => return,
+        };
+        let Some(tree) = state.shown.tree(slot) else {
+            drop(state);
+            return to.send(self.owner, &Answer::Failed(Failure::Stale));
+        };
+        let call = Call {
+            to,
+            kind,
+            slot,
+            since: now,
+        };
+        tree.machine.on_request(now, call, request);
+        let waits = tree.machine.deadline().is_some();
         if let Some(unique) = unique
             && state.early.contains(&unique)
         {
             state.interrupt(unique);
         }
         // All requests have the same patience: only the first of those waiting can be news to the worker.
-        let news = state.idle && state.machine.deadline().is_some();
+        let news = state.idle && waits;
         state.idle &= !news;
         drop(state);
         if news {
@@ -263,11 +298,11 @@ impl Shared {
         let answer = match ask {
             Ask::Attr { ino } => {
                 self.figures.on_request(Op::Attr);
-                self.lock().machine.attr(ino).map(Answer::Attr)
+                self.lock().attr(ino).map(Answer::Attr)
             }
             Ask::Link { ino } => {
                 self.figures.on_request(Op::Link);
-                let target = self.lock().machine.target(ino);
+                let target = self.lock().of(ino).and_then(|(own, tree)| tree.machine.target(own));
                 return match target {
                     Ok(target) => to.send(self.owner, &Answer::Bytes(&target)),
                     Err(failure) => to.send(self.owner, &Answer::Failed(failure)),
@@ -281,13 +316,13 @@ impl Shared {
                 let _passed = self.opens().on_release(ino);
                 Ok(Answer::Done)
             }
-            Ask::Statfs => {
+            Ask::Statfs { ino } => {
                 self.figures.on_request(Op::Statfs);
-                Ok(Answer::Statfs(self.space()))
+                Ok(Answer::Statfs(self.lock().shown.space(ino)))
             }
             Ask::Xattrs { ino, room } => {
                 self.figures.on_request(Op::Xattr);
-                let keys = self.lock().machine.xattrs(ino);
+                let keys = self.lock().xattrs(ino);
                 match keys {
                     Ok(keys) => {
                         let list = keys.iter().flat_map(|key| [&key[..], b"\0"]).collect::<Vec<_>>().concat();
@@ -305,20 +340,61 @@ impl Shared {
         to.send(self.owner, &answer.unwrap_or_else(Answer::Failed));
     }
 
-    fn space(&self) -> Space {
-        let Totals { bytes, entries, .. } = self.lock().machine.totals();
-        let held_bytes = self.source.held_bytes().min(bytes);
-        Space {
-            entries,
-            bytes,
-            held_bytes,
+    /// What is asked of the directory of names.
+    fn serve_names(&self, ask: Ask<'_>, to: To) {
+        match ask {
+            Ask::Lookup { name, .. } => {
+                let found = self.lock().shown.lookup(name);
+                to.send(self.owner, &found.map_or(Answer::Failed(Failure::Absent), Answer::Entry));
+            }
+            Ask::List { offset, room, plus, .. } => {
+                let lines = self.lock().shown.list(offset);
+                self.list_names(to.page(room, plus), offset, &lines, plus);
+            }
+            Ask::Xattr { .. } => to.send(self.owner, &Answer::Failed(Failure::NoAttribute)),
+            _ => to.send(self.owner, &Answer::Failed(Failure::IsDirectory)),
         }
+    }
+
+    fn list_names(&self, mut page: Page, offset: u64, lines: &[NameLine], plus: bool) {
+        if !dots(ROOT, ROOT, offset).all(|line| page.add(&line, self.owner)) {
+            return page.send();
+        }
+        let add = |line: &&NameLine| {
+            let NameLine { next, attr, name, .. } = line;
+            let (next, attr) = (*next, *attr);
+            page.add(&Line { next, attr, name }, self.owner)
+        };
+        let count = lines.iter().take_while(add).count();
+        if plus {
+            // Before the kernel can know of them, and so forget them.
+            self.lock().shown.on_listed(&lines[..count]);
+        }
+        page.send();
+    }
+
+    /// Shows a release under a name, in place of another only if `replaces`.
+    pub(super) fn show(
+        &self,
+        settings: Settings,
+        root: &Root,
+        name: &Name,
+        source: Arc<dyn Source>,
+        replaces: bool,
+    ) -> Result<(), Refusal> {
+        let machine = Machine::new(settings, root, name.clone());
+        self.lock().shown.show(wall_clock(), name, machine, source, replaces)
+    }
+
+    /// Shows a name no more.
+    pub(super) fn hide(&self, name: &[u8]) -> bool {
+        self.lock().shown.hide(wall_clock(), name)
     }
 
     /// The kernel forgot entries.
     pub(super) fn forget(&self, forgets: Forgets<'_>) {
         let mut state = self.lock();
-        forgets.for_each(|ino, count| state.machine.on_forget(ino, count));
+        forgets.for_each(|ino, count| state.shown.on_forget(ino, count));
     }
 
     /// Whoever waits for that request has been sent a signal.
@@ -341,32 +417,45 @@ impl Shared {
         }
         loop {
             let mut state = self.lock();
-            let actions: Vec<Action<Call>> = std::iter::from_fn(|| state.machine.poll()).collect();
+            let actions = state.shown.poll();
             drop(state);
             if actions.is_empty() {
                 break;
             }
-            for action in actions {
-                self.carry_out(action);
+            for (slot, action) in actions {
+                self.carry_out(slot, action);
             }
         }
         DRIVING.set(false);
     }
 
-    fn carry_out(self: &Arc<Self>, action: Action<Call>) {
+    fn carry_out(self: &Arc<Self>, slot: u64, action: Action<Call>) {
         match action {
             Action::Answer { to, reply } => {
                 self.count(&to, &reply);
                 self.answer(to, reply);
             }
             Action::Fetch { call, want } => {
+                // Gone with all that waited for it.
+                let Some(source) = self.lock().source(slot) else { return };
                 let shared = self.clone();
                 let chunk = want.chunk;
-                let reply = move |result| shared.on_arrival(Arrival { call, chunk, result });
-                let fetching = self.source.chunk(want, Box::new(reply));
-                self.lock().machine.on_fetching(call, chunk.id, fetching);
+                let arrival = move |result| Arrival {
+                    slot,
+                    call,
+                    chunk,
+                    result,
+                };
+                let fetching = source.chunk(want, Box::new(move |result| shared.on_arrival(arrival(result))));
+                if let Some(tree) = self.lock().shown.tree(slot) {
+                    tree.machine.on_fetching(call, chunk.id, fetching);
+                }
             }
-            Action::LetGo(fetching) => self.source.let_go(fetching),
+            Action::LetGo(fetching) => {
+                if let Some(source) = self.lock().source(slot) {
+                    source.let_go(fetching);
+                }
+            }
         }
     }
 
@@ -384,18 +473,20 @@ impl Shared {
         }
     }
 
-    fn answer(&self, Call { to, kind, .. }: Call, reply: Reply) {
+    fn answer(&self, Call { to, kind, slot, .. }: Call, reply: Reply) {
         let owner = self.owner;
         match (kind, reply) {
             (_, Reply::Failed(failure)) => to.send(owner, &Answer::Failed(failure)),
-            (Kind::Entry, Reply::Entry(attr)) => to.send(owner, &Answer::Entry(attr)),
+            (Kind::Entry, Reply::Entry(attr)) => to.send(owner, &Answer::Entry(attr.at(slot))),
             // Number 0 tells the kernel that there is no such entry, for as long as it likes.
             (Kind::Entry, Reply::Absent) => to.send(owner, &Answer::Entry(Attr::absent())),
             (Kind::Data, Reply::Data(parts)) => to.send(owner, &Answer::Data(&parts)),
-            (Kind::List { room, plus }, Reply::Listing(listing)) => self.list(to.page(room, plus), &listing, plus),
+            (Kind::List { room, plus }, Reply::Listing(listing)) => self.list(to.page(room, plus), slot, &listing, plus),
             (Kind::Xattr { room }, Reply::Xattr(value)) => self.answer_xattr(to, room, &value),
             (Kind::Xattr { room }, Reply::Held { wants, bytes }) => {
-                let held = wants.iter().filter(|want| self.source.is_held(want));
+                let source = self.lock().source(slot);
+                let is_held = |want: &&Want| source.as_ref().is_some_and(|source| source.is_held(want));
+                let held = wants.iter().filter(is_held);
                 let held: u64 = held.map(|want| u64::from(want.chunk.len)).sum();
                 // A pack is larger than the file in it.
                 self.answer_xattr(to, room, held.min(bytes).to_string().as_bytes());
@@ -417,17 +508,16 @@ impl Shared {
         to.send(self.owner, &answer);
     }
 
-    fn list(&self, mut page: Page, listing: &Listing, plus: bool) {
-        for line in dots(listing) {
-            if !page.add(&line, self.owner) {
-                return page.send();
-            }
+    fn list(&self, mut page: Page, slot: u64, listing: &Listing, plus: bool) {
+        let [dir, parent] = [listing.dir, listing.parent].map(|own| number(slot, own));
+        if !dots(dir, parent, listing.offset).all(|line| page.add(&line, self.owner)) {
+            return page.send();
         }
         let mut count = 0;
         for listed in listing.entries() {
             let line = Line {
                 next: listed.next,
-                attr: listed.attr,
+                attr: listed.attr.at(slot),
                 name: listed.entry.name.as_bytes(),
             };
             if !page.add(&line, self.owner) {
@@ -437,7 +527,9 @@ impl Shared {
         }
         if plus {
             // Before the kernel can know of them, and so forget them.
-            self.lock().machine.on_listed(listing, count);
+            if let Some(tree) = self.lock().shown.tree(slot) {
+                tree.machine.on_listed(listing, count);
+            }
         }
         page.send();
     }
@@ -452,11 +544,18 @@ impl Shared {
 
     /// Opens a file: passed to the kernel where it is held whole and nobody has it open otherwise.
     fn open(&self, ino: u64, to: To) {
-        let blob = self.lock().machine.blob(ino);
+        let found = self
+            .lock()
+            .of(ino)
+            .map(|(own, tree)| (tree.machine.blob(own), tree.source.clone()));
+        let (blob, source) = match found {
+            Ok(found) => found,
+            Err(failure) => return to.send(self.owner, &Answer::Failed(failure)),
+        };
         let mut opens = self.opens();
         let how = opens.on_open(ino, || {
             let (blob, bytes) = blob?;
-            let whole = self.source.backing(blob, bytes)?;
+            let whole = source.backing(blob, bytes)?;
             match to.back(&*whole.file) {
                 Ok(backing) => Some(Passed {
                     backing,
@@ -488,7 +587,48 @@ impl Shared {
 impl State {
     /// Ends the wait for a request; `false` where nothing waits for it.
     fn interrupt(&mut self, unique: u64) -> bool {
-        self.machine.on_interrupt(|call| call.to.unique() == Some(unique))
+        self.shown.on_interrupt(|call| call.to.unique() == Some(unique))
+    }
+
+    fn on_arrival(&mut self, now: Instant, arrival: Arrival) {
+        let Arrival {
+            slot,
+            call,
+            chunk,
+            result,
+        } = arrival;
+        if let Some(tree) = self.shown.tree(slot) {
+            tree.machine.on_fetched(now, call, chunk, result);
+        }
+    }
+
+    /// The release that `ino` is in, and its number there.
+    fn of(&mut self, ino: u64) -> Result<(u64, &mut Tree<Call>), Failure> {
+        match self.shown.place(ino) {
+            Place::In(slot, own) => self.shown.tree(slot).map(|tree| (own, tree)).ok_or(Failure::Stale),
+            Place::Names => Err(Failure::NotLink),
+        }
+    }
+
+    fn source(&mut self, slot: u64) -> Option<Arc<dyn Source>> {
+        self.shown.tree(slot).map(|tree| tree.source.clone())
+    }
+
+    fn attr(&mut self, ino: u64) -> Result<Attr, Failure> {
+        match self.shown.place(ino) {
+            Place::Names => Ok(self.shown.names_attr()),
+            Place::In(slot, own) => {
+                let tree = self.shown.tree(slot).ok_or(Failure::Stale)?;
+                Ok(tree.machine.attr(own)?.at(slot))
+            }
+        }
+    }
+
+    fn xattrs(&mut self, ino: u64) -> Result<Vec<Bytes>, Failure> {
+        match self.shown.place(ino) {
+            Place::Names => Ok(Vec::new()),
+            Place::In(slot, own) => self.shown.tree(slot).ok_or(Failure::Stale)?.machine.xattrs(own),
+        }
     }
 }
 
@@ -503,10 +643,19 @@ impl Kind {
     }
 }
 
-/// `.` and `..` where a listing begins with them.
-fn dots(listing: &Listing) -> impl Iterator<Item = Line<'static>> {
-    let dots: [(u64, u64, &[u8]); 2] = [(1, listing.dir, b"."), (request::OFFSET_ENTRIES, listing.parent, b"..")];
-    let from = listing.offset;
+/// The time of day, for what changes of the mount itself.
+fn wall_clock() -> Mtime {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let since_1970 = since_1970.unwrap_or_default();
+    Mtime {
+        secs: since_1970.as_secs() as i64,
+        nanos: since_1970.subsec_nanos(),
+    }
+}
+
+/// `.` and `..` of the directory `dir` in `parent` where a listing from `from` on begins with them.
+fn dots(dir: u64, parent: u64, from: u64) -> impl Iterator<Item = Line<'static>> {
+    let dots: [(u64, u64, &[u8]); 2] = [(1, dir, b"."), (request::OFFSET_ENTRIES, parent, b"..")];
     let dots = dots.into_iter().filter(move |(next, ..)| *next > from);
     dots.map(|(next, ino, name)| Line {
         next,

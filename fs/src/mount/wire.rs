@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use crate::inode::{Attr, AttrKind};
+use crate::inode::{Attr, AttrKind, ROOT};
 use crate::options::Permissions;
 use crate::request::{BLOCK_BYTES, Space};
 
@@ -138,7 +138,9 @@ pub(super) enum Ask<'a> {
         room: u32,
         plus: bool,
     },
-    Statfs,
+    Statfs {
+        ino: u64,
+    },
     /// `room` in bytes; 0 asks for the length.
     Xattr {
         ino: u64,
@@ -241,7 +243,7 @@ impl Header {
                     let (offset, len) = fields.extent()?;
                     Ask::Read { ino, offset, len }
                 }
-                17 => Ask::Statfs,
+                17 => Ask::Statfs { ino },
                 18 => Ask::Release { ino },
                 // fsync, releasedir, fsyncdir, access: the last is never asked while the kernel checks permissions itself; destroy
                 20 | 29 | 30 | 34 | 38 => Ask::Grant,
@@ -375,7 +377,7 @@ pub(super) fn put_init(out: &mut impl Put, max_readahead: u32, flags: u64) {
     out.put(&[0; 24]);
 }
 
-/// Whose everything in the mount is, and with which permission bits.
+/// Whose everything in the mount is, with which permission bits, and how long the kernel may keep that.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Owner {
     pub(super) user: u32,
@@ -383,17 +385,38 @@ pub(super) struct Owner {
     file_mode: Option<u16>,
     dir_mode: Option<u16>,
     umask: u16,
+    /// Whether the top is a directory of names, which come and go.
+    has_names: bool,
 }
 
 impl Owner {
     /// As the mount is told; where it is not, this is `user` and `group`.
-    pub(super) fn new(user: u32, group: u32, told: Permissions) -> Self {
+    pub(super) fn new(user: u32, group: u32, told: Permissions, has_names: bool) -> Self {
         Self {
             user: told.user.unwrap_or(user),
             group: told.group.unwrap_or(group),
             file_mode: told.file_mode,
             dir_mode: told.dir_mode,
             umask: told.umask,
+            has_names,
+        }
+    }
+
+    /// How long the kernel may keep that a name leads to this.
+    pub(super) fn name_ttl(&self, attr: &Attr) -> Duration {
+        if self.has_names && attr.is_named_top() {
+            Duration::ZERO
+        } else {
+            TTL
+        }
+    }
+
+    /// How long it may keep its attributes.
+    pub(super) fn ttl(&self, attr: &Attr) -> Duration {
+        if self.has_names && attr.ino == ROOT {
+            Duration::ZERO
+        } else {
+            TTL
         }
     }
 
@@ -413,15 +436,15 @@ pub(super) fn put_entry(out: &mut impl Put, attr: &Attr, owner: Owner) {
     out.u64(attr.ino);
     // Generation: an inode number means the same for ever.
     out.u64(0);
-    out.u64(TTL.as_secs());
-    out.u64(TTL.as_secs());
+    out.u64(owner.name_ttl(attr).as_secs());
+    out.u64(owner.ttl(attr).as_secs());
     out.u64(0);
     put_stat(out, attr, owner);
 }
 
 /// `struct fuse_attr_out`
 pub(super) fn put_attr(out: &mut impl Put, attr: &Attr, owner: Owner) {
-    out.u64(TTL.as_secs());
+    out.u64(owner.ttl(attr).as_secs());
     out.u64(0);
     put_stat(out, attr, owner);
 }

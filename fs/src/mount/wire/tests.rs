@@ -73,7 +73,7 @@ fn requests_are_read_as_the_kernel_writes_them() {
             plus: true,
         },
     );
-    check(17, &[], Ask::Statfs);
+    check(17, &[], Ask::Statfs { ino });
     check(18, &[0; 24], Ask::Release { ino });
     check(
         22,
@@ -246,6 +246,7 @@ const OWNER: Owner = Owner {
     file_mode: None,
     dir_mode: None,
     umask: 0,
+    has_names: false,
 };
 
 /// `struct fuse_attr` of them.
@@ -315,7 +316,7 @@ fn figures_of_the_release_fill_the_kernels_struct() {
 fn modes_are_the_releases_unless_the_mount_says_otherwise_and_links_have_all() {
     let check = |told: Permissions, kind: AttrKind, expect: u16| {
         let attr = Attr { kind, ..attr() };
-        assert_eq!(Owner::new(1, 2, told).mode(&attr), expect, "{told:?} {kind:?}");
+        assert_eq!(Owner::new(1, 2, told, false).mode(&attr), expect, "{told:?} {kind:?}");
     };
     let none = Permissions::default();
     check(none, AttrKind::File, 0o640);
@@ -332,6 +333,6 @@ fn modes_are_the_releases_unless_the_mount_says_otherwise_and_links_have_all() {
     check(told, AttrKind::File, 0o440);
     check(told, AttrKind::Dir, 0o550);
     check(told, AttrKind::Symlink, 0o640);
-    let owner = Owner::new(1, 2, Permissions { group: Some(9), ..none });
+    let owner = Owner::new(1, 2, Permissions { group: Some(9), ..none }, false);
     assert_eq!((owner.user, owner.group), (1, 9));
 }

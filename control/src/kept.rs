@@ -1,7 +1,7 @@
 //! The mounts that a daemon makes again when it starts: a file of the state directory that says what is to be mounted where. Decides no mount.
 //!
 //! ```text
-//! mounts.json: {"version":1,"mounts":[{"dir":"/mnt/x","link":{..},"how":{..}}, ..]}
+//! mounts.json: {"version":1,"mounts":[{"dir":"/mnt/x","link":{..},"how":{..},"names":[]}, ..]}
 //! ```
 //! It is replaced whole, so that a power cut leaves the old one or the new one.
 
@@ -23,8 +23,19 @@ const VERSION: u32 = 1;
 pub(crate) struct Kept {
     /// Absolute and without links.
     pub(crate) dir: Raw,
-    pub(crate) link: WireLink,
+    /// What it shows; `None` where it is a directory of names.
+    pub(crate) link: Option<WireLink>,
     pub(crate) how: MountHow,
+    /// What it shows then.
+    #[serde(default)]
+    pub(crate) names: Vec<Named>,
+}
+
+/// A release under a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Named {
+    pub(crate) name: Raw,
+    pub(crate) link: WireLink,
 }
 
 /// Where they are written down.
@@ -100,8 +111,11 @@ mod tests {
         std::fs::write(&path, WRITTEN).expect("writable");
         let kept = file.read().expect("well-formed");
         assert_eq!(
-            (kept[0].dir.lossy(), kept[0].link.inside.0.as_slice()),
-            ("/mnt/a".to_owned(), &b"\xff"[..])
+            (
+                kept[0].dir.lossy(),
+                kept[0].link.as_ref().map(|link| link.inside.0.as_slice())
+            ),
+            ("/mnt/a".to_owned(), Some(&b"\xff"[..]))
         );
         let again = vec![
             kept[0].clone(),

@@ -217,11 +217,32 @@ pub(crate) struct WarmArgs {
 
 /// `ares mount`
 #[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    subcommand_value_name = "add|remove",
+    long_about = "Show what a link names as a directory, read-only; bytes come when they are read. It stays in the foreground until it is \
+        unmounted, or with --detach in the running daemon, else in the background.\n\n\
+        With --root it is a directory of names that has none at first: `ares mount add` shows a release under one, `ares mount remove` takes it \
+        away, `ares mount add --replace` gives it to another release at once. Files and directories that are open stay on the release that they \
+        were opened in.",
+    after_long_help = "Examples:\n  ares mount ares:... /mnt/release\n  ares mount ares:.../models /mnt/models --detach --allow-other --umask 022\n  \
+        ares mount ares:... /mnt/release --offline\n  ares mount --root /mnt/all --detach\n  ares mount add ares:... /mnt/all/v1\n  \
+        ares mount add --replace ares:... /mnt/all/current\n  ares mount remove /mnt/all/v1"
+)]
 pub(crate) struct MountArgs {
+    /// What to do to a mount that was made with --root
+    #[command(subcommand)]
+    pub(crate) action: Option<MountAction>,
     /// A link, with an optional /path to a directory inside the release
-    pub(crate) link: OsString,
+    #[arg(required_unless_present = "root")]
+    pub(crate) link: Option<OsString>,
     /// An empty directory
-    pub(crate) dir: PathBuf,
+    #[arg(required_unless_present = "root")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Make a mount of names at DIR, an empty directory, for `ares mount add` to fill
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["link", "dir"])]
+    pub(crate) root: Option<PathBuf>,
     /// Return once the mount answers, and leave it to the background
     #[arg(long)]
     pub(crate) detach: bool,
@@ -268,6 +289,29 @@ fn parse_mode(text: &str) -> Result<u16, String> {
     let is_octal = !text.is_empty() && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
     let mode = u16::from_str_radix(text, 8).ok().filter(|mode| is_octal && *mode <= 0o777);
     mode.ok_or_else(|| format!("`{text}` is no mode: write octal digits up to 777, such as 022"))
+}
+
+/// What is done to a mount of names.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MountAction {
+    /// Show a release under a name
+    Add {
+        /// A link, with an optional /path to a directory inside the release
+        link: OsString,
+        /// A mount that was made with --root, and the name in it
+        #[arg(value_name = "DIR/NAME")]
+        at: PathBuf,
+        /// Give the name to this release where another has it: what is open stays on that
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Show a name no more: what is open of it stays readable
+    #[command(visible_alias = "rm")]
+    Remove {
+        /// The mount and the name in it
+        #[arg(value_name = "DIR/NAME")]
+        at: PathBuf,
+    },
 }
 
 /// When a means is used.
@@ -407,6 +451,10 @@ mod tests {
             "ares get ares:abc --discard --json",
             "ares mount ares:abc /mnt --detach --allow-other --patience 500ms --passthrough never",
             "ares mount ares:abc /mnt --transport fuser",
+            "ares mount --root /mnt --detach --allow-other",
+            "ares mount add ares:abc /mnt/v1 --json",
+            "ares mount add --replace ares:abc /mnt/v1",
+            "ares mount remove /mnt/v1",
             "ares mount ares:abc /mnt --offline --uid 1000 --gid 0 --umask 022 --fmode 0444 --dmode=555",
             "ares umount -z /mnt",
             "ares warm ares:abc --json",
@@ -452,6 +500,11 @@ mod tests {
         check("ares mount a b --patience 5", E::ValueValidation);
         check("ares mount a b --patience=-5s", E::ValueValidation);
         check("ares mount a b --uid root", E::ValueValidation);
+        check("ares mount a", E::MissingRequiredArgument);
+        check("ares mount --root /m a b", E::ArgumentConflict);
+        check("ares mount add ares:abc", E::MissingRequiredArgument);
+        check("ares mount remove", E::MissingRequiredArgument);
+        check("ares mount remove a --replace", E::UnknownArgument);
         check("ares mount a b --umask 888", E::ValueValidation);
         check("ares mount a b --fmode +7", E::ValueValidation);
         check("ares mount a b --dmode 1777", E::ValueValidation);

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::admin::proto::Force;
+use ares_core::chunk::VerifiedChunk;
+use ares_fs::Source;
+
+use crate::admin::proto::{Force, Overwrite, Reach};
 use crate::error::Failure;
 use crate::kept::{Kept, KeptFile};
 
@@ -24,15 +27,31 @@ pub(crate) trait Mounted: Send + Sync {
     fn is_over(&self) -> bool;
     /// How long the request has waited that has waited longest.
     fn longest_wait(&self) -> Duration;
+    /// Shows a release under a name.
+    fn show(&self, name: &[u8], release: Showable, overwrite: Overwrite) -> Result<(), Failure>;
+    /// Shows a name no more; `false` where there is none.
+    fn hide(&self, name: &[u8]) -> bool;
+}
+
+/// A release that can be shown under a name.
+pub(crate) struct Showable {
+    pub(crate) root: VerifiedChunk,
+    /// What its file is called where it is a single one.
+    pub(crate) file: String,
+    pub(crate) source: Arc<dyn Source>,
 }
 
 /// One mount.
 #[derive(Clone)]
 pub(crate) struct MountEntry {
-    /// 64 hex digits.
-    pub(crate) release: String,
+    /// 64 hex digits; `None` where it is a directory of names.
+    pub(crate) release: Option<String>,
     /// As `df` shows it.
     pub(crate) name: String,
+    /// Where its bytes come from.
+    pub(crate) reach: Reach,
+    /// What is shown under which name, in 64 hex digits.
+    pub(crate) names: BTreeMap<Vec<u8>, String>,
     /// The mount itself.
     pub(crate) mount: Arc<dyn Mounted>,
     /// How it is made again by the next daemon; `None` where it ends with this one.
@@ -140,6 +159,20 @@ impl Mounts {
     /// The mount at `dir`.
     pub(crate) fn get(&self, dir: &Path) -> Option<MountEntry> {
         self.state().there.get(dir).cloned()
+    }
+
+    /// Changes what the mount at `dir` shows, and writes down what it is then. `None` where there is none.
+    pub(crate) fn change<R>(
+        &self,
+        dir: &Path,
+        change: impl FnOnce(&mut MountEntry) -> Result<R, Failure>,
+    ) -> Option<Result<R, Failure>> {
+        let mut state = self.state();
+        let changed = change(state.there.get_mut(dir)?);
+        if changed.is_ok() {
+            self.write(&state);
+        }
+        Some(changed)
     }
 
     /// A mount that was to be made at `dir` need not be any more. `false` where none was.

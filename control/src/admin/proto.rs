@@ -154,13 +154,22 @@ pub(crate) enum Request {
     },
     /// Bring what a link names into the store.
     Warm { link: WireLink },
-    /// Mount a release at `dir`, which is absolute.
+    /// Mount a release, or without one a directory of names, at `dir`, which is absolute.
     Mount {
-        link: WireLink,
+        link: Option<WireLink>,
         dir: Raw,
         stay: Stay,
         how: MountHow,
     },
+    /// Show a release under a name in the directory of names that is mounted at `dir`.
+    Show {
+        dir: Raw,
+        name: Raw,
+        link: WireLink,
+        overwrite: Overwrite,
+    },
+    /// Show that name no more.
+    Hide { dir: Raw, name: Raw },
     /// Take the mount at `dir`, which is absolute, away.
     Umount { dir: Raw, force: Force },
     /// Keep a release whole, and fetch what is missing.
@@ -192,6 +201,8 @@ impl Request {
             Request::Get { .. } => "get",
             Request::Warm { .. } => "warm",
             Request::Mount { .. } => "mount",
+            Request::Show { .. } => "show",
+            Request::Hide { .. } => "hide",
             Request::Umount { .. } => "umount",
             Request::Pin { .. } => "pin",
             Request::Unpin { .. } => "unpin",
@@ -275,8 +286,8 @@ pub(crate) enum Event {
     Note { text: String },
     /// A line of `ls`.
     Entry(Listed),
-    /// The mount at `dir` answers.
-    Mounted { dir: Raw, release: String },
+    /// The mount at `dir` answers; without a release where it is a directory of names.
+    Mounted { dir: Raw, release: Option<String> },
     /// A piece of a file. On the socket the line carries the number of bytes, and they follow it raw.
     Data {
         #[serde(with = "data_length", rename = "bytes")]
@@ -349,9 +360,17 @@ pub(crate) enum Outcome {
     },
     /// The mount has ended, or stays without this command.
     Mounted {
-        release: String,
+        release: Option<String>,
         dir: Raw,
         stay: Stay,
+    },
+    Shown {
+        release: String,
+        /// What had the name before.
+        former: Option<String>,
+    },
+    Hidden {
+        release: String,
     },
     Unmounted {
         dir: Raw,

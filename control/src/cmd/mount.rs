@@ -1,7 +1,10 @@
 //! `ares mount`: shows a release as a directory, in the foreground until it is unmounted or interrupted, or in the background.
 
+mod names;
+
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,8 +36,14 @@ pub(super) fn run(mut context: Context, args: MountArgs) -> Result<(), Failure> 
         });
     }
     let context = &context;
-    let (_, link) = parse_link(&args.link)?;
-    let dir = mount_point(&args.dir)?;
+    if let Some(action) = &args.action {
+        return names::run(context, action);
+    }
+    let link = args.link.as_deref().map(parse_link).transpose()?.map(|(_, wire)| wire);
+    let Some(dir) = args.root.as_deref().or(args.dir.as_deref()) else {
+        return Err(Failure::new(Kind::Usage, "no directory to mount on").help("`ares mount --help` has examples"));
+    };
+    let dir = mount_point(dir)?;
     if args.detached_child {
         // Out of the terminal's session: its end must not be ours. Fails only where we lead one already.
         let _ = rustix::process::setsid();
@@ -52,7 +61,7 @@ pub(super) fn run(mut context: Context, args: MountArgs) -> Result<(), Failure> 
     )
 }
 
-fn request(context: &Context, args: &MountArgs, link: WireLink, dir: &Path, stay: Stay) -> Request {
+fn request(context: &Context, args: &MountArgs, link: Option<WireLink>, dir: &Path, stay: Stay) -> Request {
     let patience = args.patience.unwrap_or(context.config.patience);
     let is_open = args.allow_other || context.config.allow_other;
     Request::Mount {
@@ -143,7 +152,8 @@ fn in_background(context: &Context, args: &MountArgs, dir: &Path) -> Result<(), 
         .map_err(|e| Failure::io("opening the log", &log_path, &e))?;
     let program = std::env::current_exe().map_err(|e| Failure::io("finding", Path::new("/proc/self/exe"), &e))?;
     let mut child = Command::new(program);
-    child.arg("--state").arg(state).args(["--json", "--no-progress"]);
+    // Whatever the file is called: under one name it is mount(8)'s helper.
+    child.arg0("ares").arg("--state").arg(state).args(["--json", "--no-progress"]);
     if let Some(config) = &context.global.config {
         child.arg("--config").arg(config);
     }
@@ -196,7 +206,10 @@ fn in_background(context: &Context, args: &MountArgs, dir: &Path) -> Result<(), 
     if let Some(name) = &args.name {
         child.arg(format!("--name={name}"));
     }
-    child.arg("--").arg(&args.link).arg(dir);
+    match &args.link {
+        Some(link) => child.arg("--").arg(link).arg(dir),
+        None => child.arg("--root").arg(dir),
+    };
     // The background must not hold the directory that this command was run in.
     child.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
     let mut child = child

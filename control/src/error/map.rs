@@ -3,7 +3,7 @@
 use ares_core::link::LinkError;
 use ares_core::manifest::ManifestError;
 use ares_core::swarm::FetchError;
-use ares_fs::{MountError, UnmountError};
+use ares_fs::{MountError, ShowError, UnmountError};
 use ares_node::StartError;
 use ares_node::download::DownloadError;
 use ares_node::identity::IdentityError;
@@ -122,6 +122,21 @@ impl From<MountError> for Failure {
         match error {
             MountError::Release(error) => error.into(),
             error => Failure::told(Kind::Mount, &error.to_string()),
+        }
+    }
+}
+
+impl From<ShowError> for Failure {
+    fn from(error: ShowError) -> Self {
+        let text = error.to_string();
+        match error {
+            ShowError::Release(error) => error.into(),
+            ShowError::Taken { .. } => {
+                Failure::new(Kind::Mount, text).help("give it to this release with --replace, or take it away first")
+            }
+            ShowError::NoNames { .. } => Failure::new(Kind::Mount, text).help("`ares mount --root DIR` makes a mount that has"),
+            ShowError::BadName { .. } => Failure::new(Kind::Usage, text),
+            ShowError::Full { .. } | ShowError::TooLarge => Failure::told(Kind::Mount, &text),
         }
     }
 }

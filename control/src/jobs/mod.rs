@@ -13,6 +13,7 @@ mod pin;
 mod progress;
 mod publish;
 mod set;
+mod show;
 mod status;
 mod umount;
 mod warm;
@@ -29,7 +30,7 @@ use crate::admin::socket::Caller;
 use crate::cancel::Cancel;
 use crate::daemon::Shared;
 use crate::error::Failure;
-use crate::kept::Kept;
+use crate::kept::{Kept, Named};
 
 /// Carries `request` of `caller` out. Blocks until it is done, failed or cancelled.
 pub(crate) fn run(
@@ -50,7 +51,17 @@ pub(crate) fn run(
         }
         Request::Get { link, dest, overwrite } => get::run(daemon, &read_link(&link)?, &dest.to_path(), overwrite, &sink, cancel),
         Request::Warm { link } => warm::run(daemon, &read_link(&link)?, &sink, cancel),
-        Request::Mount { link, dir, stay, how } => mount::run(daemon, Kept { dir, link, how }, stay, &sink, cancel),
+        Request::Mount { link, dir, stay, how } => {
+            let names = Vec::new();
+            mount::run(daemon, Kept { dir, link, how, names }, stay, &sink, cancel)
+        }
+        Request::Show {
+            dir,
+            name,
+            link,
+            overwrite,
+        } => show::run(daemon, &dir.to_path(), Named { name, link }, overwrite, cancel),
+        Request::Hide { dir, name } => show::undo(daemon, &dir.to_path(), &name),
         Request::Umount { dir, force } => umount::run(daemon, &dir.to_path(), force),
         Request::Pin { link } => pin::run(daemon, &read_link(&link)?),
         Request::Unpin { release } => pin::undo(daemon, &release),

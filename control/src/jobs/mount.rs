@@ -1,20 +1,24 @@
 //! Mounts a release and keeps it for as long as was asked.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ares_core::manifest::EntryKind;
+use ares_core::link::Link;
+use ares_core::manifest::{EntryKind, Root};
 use ares_fs::stale::{self, Cleaned};
 use ares_fs::{Access, Ended, Mount, MountOptions, Permissions};
 
-use super::read_link;
-use crate::admin::proto::{Audience, Event, Force, MountHow, Outcome, Passthrough, Raw, Reach, SharedSink, Stay, Transport};
+use super::{read_link, show};
+use crate::admin::proto::{
+    Audience, Event, Force, MountHow, Outcome, Overwrite, Passthrough, Raw, Reach, SharedSink, Stay, Transport,
+};
 use crate::cancel::Cancel;
 use crate::daemon::{Role, Shared};
 use crate::error::{Failure, Kind};
 use crate::kept::Kept;
-use crate::mounts::{MountEntry, Mounted};
+use crate::mounts::{MountEntry, Mounted, Showable};
 use crate::tree;
 
 /// How often a mount that is waited for is looked at.
@@ -95,40 +99,56 @@ fn watch(daemon: &Arc<Shared>, mount: &Arc<Mount>) {
 }
 
 fn start(daemon: &Shared, ask: &Kept, cancel: &Cancel) -> Result<(Arc<Mount>, MountEntry), Failure> {
-    let (link, how) = (read_link(&ask.link)?, &ask.how);
-    if how.reach == Reach::Swarm {
-        daemon.hint(&link);
-    }
-    let chunks = daemon.chunks_within(how.reach, link.release, cancel);
-    let found = tree::find(&chunks, link.release, &link.inside)?;
-    daemon.adopt(&link, &found.root)?;
-    let name = found.name.as_ref().map(ToString::to_string);
-    let root = match (&found.kind, found.as_root()) {
-        (EntryKind::Dir(_) | EntryKind::File(_), Some(root)) => root,
-        (kind, _) => {
-            let target = if let EntryKind::Symlink(target) = kind {
-                tree::show(target)
-            } else {
-                String::new()
+    let how = &ask.how;
+    let options = options(daemon, how);
+    let dir = ask.dir.to_path();
+    let (mount, release, name) = match &ask.link {
+        Some(link) => {
+            let link = read_link(link)?;
+            let (root, name) = find(daemon, &link, how.reach, cancel)?;
+            let options = MountOptions {
+                name: how.name.clone().unwrap_or(name),
+                ..options
             };
-            return Err(
-                Failure::new(Kind::NotFound, "a symlink cannot be mounted").help(format!("it leads to {target}: mount that"))
-            );
+            let source = daemon.source(how.reach, link.release, &root);
+            let mount = Mount::start(&root.encode(), source, &dir, &options)?;
+            (mount, Some(link.release.to_string()), link.name)
         }
+        None => (Mount::start_empty(&dir, &options)?, None, "releases".to_owned()),
     };
-    let options = MountOptions {
-        name: how.name.clone().or(name).unwrap_or_else(|| link.name.clone()),
-        ..options(daemon, how)
-    };
-    let source = daemon.source(how.reach, link.release, &root);
-    let mount = Arc::new(Mount::start(&root.encode(), source, &ask.dir.to_path(), &options)?);
-    let entry = MountEntry {
-        release: link.release.to_string(),
-        name: how.name.clone().unwrap_or(link.name),
+    let mount = Arc::new(mount);
+    let mut entry = MountEntry {
+        release,
+        name: how.name.clone().unwrap_or(name),
+        reach: how.reach,
+        names: BTreeMap::new(),
         mount: Arc::clone(&mount) as Arc<dyn Mounted>,
         kept: None,
     };
+    for named in &ask.names {
+        // One that cannot be shown now does not keep the others from it, and is tried again by the next daemon.
+        let ready = show::Ready::new(daemon, named, how.reach, cancel);
+        if let Err(failure) = ready.and_then(|ready| ready.show(&mut entry, &named.name, Overwrite::Refuse)) {
+            tracing::warn!("{} is not shown in {}: {failure}", named.name.lossy(), dir.display());
+        }
+    }
     Ok((mount, entry))
+}
+
+/// The root of what a link names, and its name.
+pub(super) fn find(daemon: &Shared, link: &Link, reach: Reach, cancel: &Cancel) -> Result<(Root, String), Failure> {
+    if reach == Reach::Swarm {
+        daemon.hint(link);
+    }
+    let chunks = daemon.chunks_within(reach, link.release, cancel);
+    let found = tree::find(&chunks, link.release, &link.inside)?;
+    daemon.adopt(link, &found.root)?;
+    if let EntryKind::Symlink(target) = &found.kind {
+        let help = format!("it leads to {}: mount that", tree::show(target));
+        return Err(Failure::new(Kind::NotFound, "a symlink cannot be mounted").help(help));
+    }
+    let root = found.as_root().expect("what is no symlink has a root");
+    Ok((root, found.name.map_or_else(|| link.name.clone(), |name| name.to_string())))
 }
 
 /// As fs has it, but for the name.
@@ -201,5 +221,21 @@ impl Mounted for Mount {
 
     fn longest_wait(&self) -> Duration {
         Mount::longest_wait(self)
+    }
+
+    fn show(&self, name: &[u8], release: Showable, overwrite: Overwrite) -> Result<(), Failure> {
+        let Showable { root, file, source } = release;
+        Ok(Mount::show(
+            self,
+            name,
+            &root,
+            &file,
+            source,
+            overwrite == Overwrite::Replace,
+        )?)
+    }
+
+    fn hide(&self, name: &[u8]) -> bool {
+        Mount::hide(self, name)
     }
 }

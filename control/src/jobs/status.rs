@@ -31,13 +31,18 @@ pub(super) fn run(daemon: &Shared) -> Result<Outcome, Failure> {
     let failed = |e: serde_json::Error| Failure::new(Kind::Failed, format!("the status cannot be written as JSON: {e}"));
     let mut status = serde_json::to_value(look(daemon)?).map_err(failed)?;
     let mounts = daemon.mounts.list();
-    let mounts = mounts
-        .iter()
-        .map(|(dir, entry)| json!({"dir": Raw::from(dir.as_path()), "release": entry.release, "name": entry.name, "why": null}));
+    let mounts = mounts.iter().map(|(dir, entry)| {
+        let names = entry
+            .names
+            .iter()
+            .map(|(name, release)| json!({"name": Raw(name.clone()), "release": release}));
+        let names: Vec<Value> = names.collect();
+        json!({"dir": Raw::from(dir.as_path()), "release": entry.release, "name": entry.name, "names": names, "why": null})
+    });
     // What is to be mounted again, and why it is not yet.
     let absent = daemon.mounts.absent().into_iter().map(|(dir, absent)| {
         let why = absent.why.unwrap_or_else(|| "it is being mounted".to_owned());
-        json!({"dir": Raw::from(dir.as_path()), "release": null, "name": absent.kept.how.name, "why": why})
+        json!({"dir": Raw::from(dir.as_path()), "release": null, "name": absent.kept.how.name, "names": [], "why": why})
     });
     let mounts: Vec<Value> = mounts.chain(absent).collect();
     if let Value::Object(fields) = &mut status {

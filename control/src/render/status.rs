@@ -70,8 +70,15 @@ pub(crate) fn status(status: &Value) -> String {
         let dir = mount["dir"].as_str().unwrap_or("(not UTF-8)");
         lines.push(match mount["why"].as_str() {
             Some(why) => super::cut(format!("  mount   not there: {dir}: {why}")),
+            None if mount["release"].is_null() => {
+                format!("  mount   {} {dir}", count(list(&mount["names"]).len() as u64, "name"))
+            }
             None => format!("  mount   {} {dir}", short(&mount["release"])),
         });
+        for shown in list(&mount["names"]) {
+            let name = shown["name"].as_str().unwrap_or("(not UTF-8)");
+            lines.push(super::cut(format!("    {} {name}", short(&shown["release"]))));
+        }
     }
     for peer in list(&status["peers"]) {
         lines.push(format!("  peer    {}", short(&peer["peer"])));
@@ -123,7 +130,8 @@ mod tests {
             "counters": {"fetched_bytes": 1, "served_bytes": 2, "bad_chunks": 0, "failed_wants": 1, "refused_connections": 3},
             "releases": [{"release": "0123456789abcdef", "name": "n", "complete": true}],
             "pins": [{"release": "0123456789abcdef", "name": "n", "state": "whole"}],
-            "mounts": [{"dir": "/mnt", "release": "0123456789abcdef"}, {"dir": "/gone", "release": null, "why": "no such directory"}],
+            "mounts": [{"dir": "/mnt", "release": "0123456789abcdef"},
+                {"dir": "/many", "release": null, "names": [{"name": "v1", "release": "fedcba9876543210"}]}, {"dir": "/gone", "release": null, "why": "no such directory"}],
             "peers": [{"peer": "fedcba987654", "paths": [
                 {"path": 1, "remote": "127.0.0.1:1", "rtt_ms": 0.5, "mtu": 1452, "local": null, "interface": null},
                 {"path": 2, "remote": "10.0.1.1:1", "local": "10.0.1.2", "interface": "eth0"},
@@ -140,6 +148,8 @@ mod tests {
             "pin     0123456789 whole n",
             "0123456789 /mnt",
             "not there: /gone: no such directory",
+            "1 name /many",
+            "fedcba9876 v1",
             "127.0.0.1:1 rtt 0.50 ms",
             "10.0.1.1:1 from 10.0.1.2 by eth0 rtt",
             "fedcba9876",

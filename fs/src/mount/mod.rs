@@ -25,7 +25,7 @@ use ares_core::manifest::{Name, Root};
 
 pub use self::error::{MountError, ShowError, UnmountError};
 pub use self::place::{FSTYPE, stale};
-use crate::machine::Settings;
+use crate::machine::{Machine, Settings};
 use crate::shown::Refusal;
 use crate::{MountOptions, Source, Transport};
 
@@ -93,7 +93,7 @@ impl Mount {
             patience: options.patience,
             cache_bytes: options.cache_bytes,
         };
-        let name = file_name(options, release);
+        let name = file_name(&options.name, release);
         let shared = session::Shared::new(settings, &root, name, source, options);
         Self::start_shared(&dir, options, Arc::new(shared))
     }
@@ -151,17 +151,27 @@ impl Mount {
     }
 
     /// Shows the release whose root chunk this is under `name`, with the mount's patience. Where something else has the name, it is given to this
-    /// one if `replaces`, for whoever opens anything from now on; what is open stays what it is.
-    pub fn show(&self, name: &[u8], root: &VerifiedChunk, source: Arc<dyn Source>, replaces: bool) -> Result<(), ShowError> {
+    /// one if `replaces`, for whoever opens anything from now on; what is open stays what it is. A release of a single file is a directory
+    /// with one file that is called `file`.
+    pub fn show(
+        &self,
+        name: &[u8],
+        root: &VerifiedChunk,
+        file: &str,
+        source: Arc<dyn Source>,
+        replaces: bool,
+    ) -> Result<(), ShowError> {
         let named = || String::from_utf8_lossy(name).into_owned();
+        let release = ReleaseId(root.id());
         let settings = Settings {
-            release: ReleaseId(root.id()),
+            release,
             patience: self.patience,
             cache_bytes: SHOWN_CACHE_BYTES,
         };
         let name = Name::new(name.to_vec()).map_err(|_| ShowError::BadName { name: named() })?;
         let root = Root::parse(root)?;
-        let shown = self.shared.show(settings, &root, &name, source, replaces);
+        let machine = Machine::new(settings, &root, file_name(file, release));
+        let shown = self.shared.show(&name, machine, source, replaces);
         shown.map_err(|refusal| match refusal {
             Refusal::One => ShowError::NoNames { dir: self.dir.clone() },
             Refusal::Taken => ShowError::Taken {
@@ -338,8 +348,8 @@ impl Life {
 }
 
 /// What the file of a single-file release is called: as the link says, where that can be a name.
-fn file_name(options: &MountOptions, release: ReleaseId) -> Name {
-    let named = Name::new(options.name.clone().into_bytes());
+fn file_name(called: &str, release: ReleaseId) -> Name {
+    let named = Name::new(called.as_bytes().to_vec());
     // 64 hex digits are always a name.
     named.unwrap_or_else(|_| Name::new(release.to_string().into_bytes()).expect("hex digits are a name"))
 }

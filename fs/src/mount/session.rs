@@ -74,7 +74,7 @@ struct Arrival {
 }
 
 /// A request that takes time.
-struct Call {
+pub(super) struct Call {
     to: To,
     kind: Kind,
     /// Of the release that was asked about.
@@ -376,13 +376,11 @@ impl Shared {
     /// Shows a release under a name, in place of another only if `replaces`.
     pub(super) fn show(
         &self,
-        settings: Settings,
-        root: &Root,
         name: &Name,
+        machine: Machine<Call>,
         source: Arc<dyn Source>,
         replaces: bool,
     ) -> Result<(), Refusal> {
-        let machine = Machine::new(settings, root, name.clone());
         self.lock().shown.show(wall_clock(), name, machine, source, replaces)
     }
 

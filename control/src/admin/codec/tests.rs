@@ -28,7 +28,7 @@ fn requests() -> Vec<Request> {
         },
         Request::Warm { link: link.clone() },
         Request::Mount {
-            link: link.clone(),
+            link: Some(link.clone()),
             dir: Raw(b"/mnt".to_vec()),
             stay: Stay::Detached,
             how: MountHow {
@@ -44,6 +44,16 @@ fn requests() -> Vec<Request> {
                     ..Modes::default()
                 },
             },
+        },
+        Request::Show {
+            dir: Raw(b"/mnt".to_vec()),
+            name: Raw(b"\xff".to_vec()),
+            link: link.clone(),
+            overwrite: Overwrite::Replace,
+        },
+        Request::Hide {
+            dir: Raw(b"/mnt".to_vec()),
+            name: Raw(b"v1".to_vec()),
         },
         Request::Umount {
             dir: Raw(b"/mnt".to_vec()),
@@ -73,7 +83,7 @@ fn replies() -> Vec<Reply> {
         Reply::Event(Event::Data { data: Bytes::new() }),
         Reply::Event(Event::Mounted {
             dir: Raw(b"/mnt".to_vec()),
-            release: "ab".into(),
+            release: Some("ab".into()),
         }),
         Reply::Done {
             ok: Outcome::Listed { entries: 3 },

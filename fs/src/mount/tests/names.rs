@@ -16,6 +16,7 @@ fn show(mount: &Mount, name: &str, text: &str, replaces: bool) -> Result<(), Sho
     mount.show(
         name.as_bytes(),
         &release.root,
+        "file",
         MemorySource::slow(&release, Duration::ZERO),
         replaces,
     )

@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod get;
 mod help;
+mod helper;
 mod ls;
 mod mount;
 mod paths;
@@ -19,7 +20,7 @@ mod status;
 mod umount;
 mod warm;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -48,7 +49,30 @@ struct Context {
 
 /// The whole program.
 pub(crate) fn main() -> ExitCode {
-    let args = match LowArgs::try_parse() {
+    let mut typed = std::env::args_os();
+    if helper::is_called(typed.next().as_deref()) {
+        return as_helper(typed);
+    }
+    run_typed(std::env::args_os())
+}
+
+/// For mount(8), which knows fewer ways to fail.
+fn as_helper(typed: impl Iterator<Item = OsString>) -> ExitCode {
+    match helper::parse(typed) {
+        Ok(helper::Asked::Nothing) => ExitCode::SUCCESS,
+        Ok(helper::Asked::Run(command)) => match run_typed([OsString::from("ares")].into_iter().chain(command)) {
+            ExitCode::SUCCESS => ExitCode::SUCCESS,
+            _ => ExitCode::from(helper::FAILED),
+        },
+        Err(why) => {
+            render::note_line(&format!("mount.ares: {why}"));
+            ExitCode::from(helper::MISCALLED)
+        }
+    }
+}
+
+fn run_typed(typed: impl Iterator<Item = OsString>) -> ExitCode {
+    let args = match LowArgs::try_parse_from(typed) {
         Ok(args) => args,
         Err(e) => return refuse(&e),
     };

@@ -121,6 +121,7 @@ impl Daemon {
                 Role::Serve => config.edge.for_node(&config.seeds),
                 Role::Mount | Role::Passing | Role::Discarding => EdgeConfig::default(),
             },
+            pins: config.pins.iter().map(|link| (link.release, link.to_string())).collect(),
             sink,
             settings: config.settings.clone(),
         })
@@ -139,7 +140,7 @@ impl Daemon {
                 Role::Mount | Role::Passing | Role::Discarding => Mounts::default(),
             },
             fuse: Arc::default(),
-            pins: Pins::open(node.handle().store(), &config.pins),
+            pins: Pins::open(node.handle().store()),
             http: OnceLock::new(),
             guests: Guests::default(),
         });
@@ -257,10 +258,10 @@ impl Shared {
         Ok(())
     }
 
-    /// All of a release is held.
-    pub(crate) fn complete(&self, link: &Link) -> Result<(), StoreError> {
-        self.handle.store().mark_complete(link.release)?;
+    /// All of a release is held. False where some of it has had to make room meanwhile.
+    pub(crate) fn complete(&self, link: &Link) -> Result<bool, StoreError> {
+        let is_complete = self.handle.store().mark_complete(link.release)?;
         self.handle.announce(link.release);
-        Ok(())
+        Ok(is_complete)
     }
 }

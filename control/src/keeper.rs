@@ -8,7 +8,7 @@ use ares_core::manifest::Root;
 use ares_core::swarm::Class;
 
 use crate::daemon::{Role, Shared};
-use crate::error::Failure;
+use crate::error::{Failure, Kind};
 use crate::jobs;
 use crate::pins::Turn;
 use crate::tree::Chunks as _;
@@ -79,5 +79,11 @@ fn fetch(daemon: &Shared, turn: &Turn) -> Result<(), Failure> {
     daemon.adopt(link, &root)?;
     let stop = turn.stop.flag();
     jobs::fetch(daemon, link, &root, Class::Bulk, &turn.progress, &stop)?;
-    Ok(daemon.complete(link)?)
+    match daemon.complete(link)? {
+        true => Ok(()),
+        false => Err(Failure::new(
+            Kind::Disk,
+            "some of it has had to make room before it was known to be a part of it",
+        )),
+    }
 }

@@ -78,10 +78,8 @@ pub(crate) struct PinState {
 }
 
 impl Pins {
-    /// Those that the store remembers, and these of the config file.
-    pub(crate) fn open(store: &Store, configured: &[Link]) -> Self {
-        let links = configured.iter().map(|link| (link.release, link.to_string()));
-        store.pin_configured(links.collect());
+    /// Those that the store remembers, and those of the config file that it was told.
+    pub(crate) fn open(store: &Store) -> Self {
         let mut schedule = Schedule::default();
         for pin in store.pins() {
             match pin.link.parse() {

@@ -6,6 +6,7 @@ mod text;
 
 use std::time::Duration;
 
+use ares_core::knobs::Knob;
 use ares_core::swarm::{Class, FetchError, SwitchCause};
 use ares_fs::Op;
 use ares_node::api::PathState;
@@ -20,6 +21,7 @@ use crate::pins::Stage;
 /// What is shown beside the node's figures.
 struct Around<'a> {
     store: Totals,
+    quota_bytes: u64,
     /// Free for the store, and all, of its filesystem.
     disk: Option<[u64; 2]>,
     mounts: usize,
@@ -34,6 +36,7 @@ pub(crate) fn page(daemon: &Shared, figures: &Figures) -> String {
     let mounts = daemon.mounts.list();
     let around = Around {
         store: daemon.handle.store().totals(),
+        quota_bytes: daemon.handle.settings().bytes(Knob::StoreQuota),
         disk: disk.map(|disk| [disk.f_bavail, disk.f_blocks].map(|blocks| blocks * disk.f_frsize)),
         mounts: mounts.len(),
         longest_wait: mounts
@@ -185,7 +188,13 @@ fn store(page: &mut Page, figures: &Figures, around: &Around<'_>) {
         let help = "Bytes of the store's filesystem.";
         page.one(Gauge, "ares_store_filesystem_size_bytes", help, all);
     }
-    let help = "1 while no more chunks are taken, since the disk is full; else 0.";
+    let help = "Bytes in files of the store, where chunks that are there twice count twice: what the quota bounds.";
+    page.one(Gauge, "ares_store_quota_used_bytes", help, store.quota_used_bytes);
+    let help = "Bytes that they may be at most.";
+    page.one(Gauge, "ares_store_quota_bytes", help, around.quota_bytes);
+    let help = "Bytes that were taken away to make room.";
+    page.one(Counter, "ares_store_evicted_bytes_total", help, store.evicted_bytes);
+    let help = "1 while no more chunks are taken, since there is no room; else 0.";
     let is_stopped = u8::from(store.intake_stopped.is_some());
     page.one(Gauge, "ares_store_intake_stopped", help, is_stopped);
     let help = "Held chunks that were found bad.";

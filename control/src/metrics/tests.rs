@@ -145,6 +145,7 @@ fn rendered(figures: &Figures) -> String {
     let fuse = ares_fs::Figures::default();
     let around = Around {
         store: Totals::default(),
+        quota_bytes: 1 << 30,
         disk: Some([1 << 40, 1 << 41]),
         mounts: 2,
         longest_wait: Duration::from_millis(250),

@@ -36,6 +36,10 @@ pub(crate) fn status(status: &Value) -> String {
         Bytes(number(&store["bytes"])),
         count(number(&store["chunks"]), "chunk")
     );
+    match number(&store["evicted_bytes"]) {
+        0 => {}
+        evicted => held.push_str(&format!(", {} had to make room", Bytes(evicted))),
+    }
     match &store["intake_stopped"] {
         Value::Bool(true) => held.push_str("; INTAKE STOPPED: the disk is full"),
         Value::String(why) => held.push_str(&format!("; INTAKE STOPPED: {why}")),

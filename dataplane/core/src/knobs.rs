@@ -6,6 +6,7 @@ use std::fmt;
 
 use crate::limits::{CHUNK_BYTES_MAX, INFLIGHT_BYTES_MAX};
 use crate::path::Mode;
+use crate::store::{QUOTA_BYTES_MAX, QUOTA_BYTES_MIN};
 
 /// Something that an operator may turn while the daemon runs. Peers need not agree on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +23,12 @@ pub enum Knob {
     ServeWindow,
     /// See [`Mode`].
     PathMode,
+    /// Chunk bytes in the store's own files.
+    StoreQuota,
+    /// Bytes that stay free on the store's filesystem.
+    StoreFree,
+    /// Bytes that go at once where one of both is reached.
+    StoreEvict,
     /// Which log lines are written.
     LogLevel,
 }
@@ -56,7 +63,7 @@ pub struct Row {
 }
 
 /// Every knob, in the order of [`Knob`].
-pub static ROWS: [Row; 7] = [
+pub static ROWS: [Row; 10] = [
     Row {
         knob: Knob::Congestion,
         key: "congestion",
@@ -106,6 +113,36 @@ pub static ROWS: [Row; 7] = [
         domain: Domain::Choice(&[Mode::ALL[0].name(), Mode::ALL[1].name(), Mode::ALL[2].name()]),
         default: 0,
         effect: "ways to a peer that are asked: all, one and a spare while it is silent, or the nearest",
+    },
+    Row {
+        knob: Knob::StoreQuota,
+        key: "store-quota",
+        domain: Domain::Bytes {
+            min: QUOTA_BYTES_MIN,
+            max: QUOTA_BYTES_MAX,
+        },
+        default: QUOTA_BYTES_MAX,
+        effect: "chunk bytes in the store's own files; what was not read for longest goes first",
+    },
+    Row {
+        knob: Knob::StoreFree,
+        key: "store-free",
+        domain: Domain::Bytes {
+            min: 0,
+            max: QUOTA_BYTES_MAX,
+        },
+        default: 0,
+        effect: "bytes that stay free on the store's disk: own files go first, then intake stops",
+    },
+    Row {
+        knob: Knob::StoreEvict,
+        key: "store-evict",
+        domain: Domain::Bytes {
+            min: 0,
+            max: QUOTA_BYTES_MAX,
+        },
+        default: 256 << 20,
+        effect: "bytes beyond what must go at the quota that go with it, half of the quota at most",
     },
     Row {
         knob: Knob::LogLevel,

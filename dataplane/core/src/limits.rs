@@ -49,8 +49,8 @@ pub const TOLD_ADDRS_MAX: usize = 4;
 /// Bytes of all asks in flight of a node, before they are verified and written: bounds the receiving side's memory.
 pub const INFLIGHT_BYTES_MAX: u64 = 64 << 20;
 
-/// Largest pack segment, in bytes: chunks without a place in a blob are appended to one until it is full.
-pub const PACK_SEGMENT_BYTES_MAX: u64 = 1 << 30;
+/// Largest pack segment, in bytes: chunks without a place in a blob are appended to one until it is full. They go together when room is made.
+pub const PACK_SEGMENT_BYTES_MAX: u64 = 256 << 20;
 
 const _: () = assert!(INLINE_BYTES_MAX < PACKED_BYTES_MAX);
 const _: () = assert!(

@@ -40,6 +40,8 @@ pub struct NodeConfig {
     pub dht: DhtConfig,
     /// What is fetched because others ask for it.
     pub edge: EdgeConfig,
+    /// Releases of which nothing has to make room as long as the node lives, and the link of each; beside those that commands have pinned.
+    pub pins: BTreeMap<ReleaseId, String>,
     /// What becomes of chunks that came from peers.
     pub sink: Sink,
     /// What may be changed later by `Handle::tune`.
@@ -367,7 +369,11 @@ pub struct StoreStatus {
     pub bytes: u64,
     /// Of these, bytes in files of the publisher, served where they are.
     pub in_place_bytes: u64,
-    /// Why no more chunks are taken (disk full), if so.
+    /// Of these, bytes in files of its own, where chunks that are there twice count twice: what `store-quota` bounds.
+    pub quota_used_bytes: u64,
+    /// Bytes that were taken away to make room, since the start.
+    pub evicted_bytes: u64,
+    /// Why no more chunks are taken (no room), if so.
     pub intake_stopped: Option<String>,
 }
 

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ares_core::chunk::ReleaseId;
-use ares_core::knobs::{Setting, Settings};
+use ares_core::knobs::{Knob, Setting, Settings};
 use ares_core::path::{BadCap, Cap, Direction, LaneCaps, LanePattern, LaneRules, Mode};
 use ares_core::peer::{PeerAt, PeerId};
+use ares_core::store::Quota;
 use ares_core::swarm::{FetchError, Want};
 use ares_core::wire::Peers;
 use ares_ring::SocketError;
@@ -168,6 +169,17 @@ impl Handle {
     /// Changes a setting while everything goes on, and waits until it is obeyed. What it was before.
     pub fn tune(&self, setting: Setting) -> Result<Setting, TuneError> {
         let _one_at_a_time = lock(&self.inner.tuning);
+        if let Knob::StoreQuota | Knob::StoreFree | Knob::StoreEvict = setting.knob() {
+            let (old, settings) = {
+                let mut settings = lock(&self.inner.settings);
+                (settings.set(setting), settings.clone())
+            };
+            self.inner.store.set_quota(Quota::of(&settings));
+            // What may not go stays over it, and is told by whoever wants to store more.
+            let _ = self.inner.store.make_room();
+            self.tell(ToHub::Evicted(self.inner.store.take_evicted()));
+            return Ok(old);
+        }
         let (done, answers) = unbounded();
         self.tell(ToHub::Tune(Tune { setting, done }));
         let mut is_obeyed = false;

@@ -25,6 +25,7 @@ use crate::edge::Contents;
 use crate::figures::Figures;
 use crate::hub::Waiter;
 use crate::pacer::Pacers;
+use crate::store::Evicted;
 
 /// Messages a mailbox holds before its senders wait.
 pub(crate) const MAILBOX_MAX: usize = 8192;
@@ -148,6 +149,8 @@ pub(crate) enum Job {
     Read { id: WantId, want: Want, waiter: Waiter },
     /// Look whether the held bytes of a chunk are still right; forget them if not.
     Check(ChunkId),
+    /// Take away what is over the quota.
+    MakeRoom,
     /// A held chunk belongs at one more place.
     Fill {
         want: WantId,
@@ -249,6 +252,8 @@ pub(crate) enum ToHub {
     Neighbours(Peers),
     /// What this node holds of a release has changed.
     Announce(ReleaseId),
+    /// Some of what was held has had to make room.
+    Evicted(Evicted),
     /// Tell how things are.
     Status(Sender<Status>),
     /// Tell how things are, in numbers alone.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use ares_core::chunk::ReleaseId;
 use ares_core::knobs::{Knob, Setting, Settings};
+use ares_core::store::Quota;
 use ares_core::swarm::Spread;
 use ares_ring::{Ring, RingConfig, RingError, SocketError, SocketOptions, UdpSocket, Waker};
 use crossbeam::channel::{bounded, unbounded};
@@ -74,6 +75,9 @@ impl Node {
     /// Binds, opens, spawns. When it returns, the node answers.
     pub fn start(config: NodeConfig) -> Result<Self, StartError> {
         let store = Store::open(&config.state)?;
+        // What may go is known before anything does.
+        store.pin_configured(config.pins.clone());
+        store.set_quota(Quota::of(&config.settings));
         let identity = Identity::load_or_create(&config.state)?;
         let tls = Tls::new(&identity)?;
         let sockets = bind_all(&config)?;
@@ -167,6 +171,8 @@ impl Node {
             let waker = node.spawn_shard(shard)?;
             shards.push(ShardPost { queue, waker });
         }
+        // The quota may be less than it was; the queue is empty, so this does not wait.
+        let _ = jobs.send(Job::MakeRoom);
         for index in 0..config.workers.max(1) {
             let worker = Worker {
                 jobs: job_inbox.clone(),

@@ -11,7 +11,7 @@ use crate::api::{PeerBytes, Sink, WantId};
 use crate::counters::{Totals, add};
 use crate::hub::Waiter;
 use crate::mailbox::{Job, PathAsk, ToHub};
-use crate::store::{Filled, Store, StoreWriter};
+use crate::store::{Evicted, Filled, Store, StoreWriter};
 
 /// One worker thread.
 pub(crate) struct Worker {
@@ -47,8 +47,23 @@ impl Worker {
                     Ok(Filled::NotHeld) => Err(failed("its bytes were lost from the disk meanwhile; try again".to_owned())),
                     Err(error) => Err(failed(error.to_string())),
                 };
+                self.tell_evicted();
                 self.tell(ToHub::Filled { want, result });
             }
+            Job::MakeRoom => {
+                if let Err(error) = self.store.make_room() {
+                    tracing::warn!("{error}");
+                }
+                self.tell_evicted();
+            }
+        }
+    }
+
+    /// What was written may have cost something that others were told is here.
+    fn tell_evicted(&self) {
+        let evicted = self.store.take_evicted();
+        if evicted != Evicted::default() {
+            self.tell(ToHub::Evicted(evicted));
         }
     }
 
@@ -79,6 +94,7 @@ impl Worker {
             Sink::Store => writer.put(&verified, ask.place),
             Sink::Discard => Ok(()),
         };
+        self.tell_evicted();
         match kept {
             Ok(()) => self.tell(ToHub::Stored { chunk, place: ask.place }),
             Err(error) => self.tell(ToHub::StoreFailed {

@@ -38,6 +38,7 @@ fn start(state: &Path, admission: AdmissionLimits) -> Node {
         mdns: Default::default(),
         dht: Default::default(),
         edge: Default::default(),
+        pins: Default::default(),
         sink: Sink::Store,
         settings: Default::default(),
     };

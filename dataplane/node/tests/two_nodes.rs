@@ -33,6 +33,7 @@ fn config(state: &Path) -> NodeConfig {
         mdns: Default::default(),
         dht: Default::default(),
         edge: Default::default(),
+        pins: Default::default(),
         sink: Sink::Store,
         settings: Default::default(),
     }

@@ -33,6 +33,8 @@ pub struct Object {
     /// Chunks whose first place is here, and their bytes.
     chunks: u64,
     chunk_bytes: u64,
+    /// Bytes of all chunks that have a place here.
+    place_bytes: u64,
 }
 
 /// What a file is.
@@ -110,7 +112,10 @@ pub struct Index {
     releases: Vec<ReleaseInfo>,
     /// Links of the releases that are to be kept whole.
     pins: BTreeMap<ReleaseId, String>,
+    /// Releases that were made here.
+    published: BTreeSet<ReleaseId>,
     next_object: u32,
+    own_bytes: u64,
 }
 
 impl Index {
@@ -190,6 +195,17 @@ impl Index {
         &self.pins
     }
 
+    /// The releases that were made here: nobody else need have them.
+    pub fn published(&self) -> &BTreeSet<ReleaseId> {
+        &self.published
+    }
+
+    /// About as many bytes as a journal has that says no more than it must.
+    pub fn journal_bytes(&self) -> u64 {
+        let places = self.chunks.len() + self.others.len();
+        44 * places as u64 + 200 * self.objects.len() as u64
+    }
+
     /// Up to `count` held chunks behind `after`, in order of their names.
     pub fn chunks_after(&self, after: Option<ChunkId>, count: usize) -> Vec<ChunkRef> {
         use std::ops::Bound::{Excluded, Unbounded};
@@ -199,6 +215,57 @@ impl Index {
             .range((from, Unbounded))
             .filter(|(id, _)| self.lookup(id).is_some());
         held.take(count).map(|(id, e)| ChunkRef { id: *id, len: e.len }).collect()
+    }
+
+    /// Bytes that chunks have in files of our own; those that are there twice count twice.
+    pub fn own_bytes(&self) -> u64 {
+        self.own_bytes
+    }
+
+    /// Of these the ones in this object.
+    pub fn own_bytes_of(&self, object: ObjectNo) -> u64 {
+        self.objects.get(&object).map_or(0, |known| match &known.kind {
+            ObjectKind::Pack { .. } => known.place_bytes,
+            ObjectKind::Blob { coverage, .. } => coverage.held_bytes(),
+            ObjectKind::InPlace { .. } | ObjectKind::Gone => 0,
+        })
+    }
+
+    /// Every place of up to `count` chunks behind `after`, in order of their names, and the last of these; `None` when there are no more.
+    pub fn places_after(&self, after: Option<ChunkId>, count: usize) -> (Vec<(ObjectNo, HeldChunk)>, Option<ChunkId>) {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let mut places = Vec::new();
+        let mut last = None;
+        for (id, first) in self.chunks.range((after.map_or(Unbounded, Excluded), Unbounded)).take(count) {
+            let all = std::iter::once(*first).chain(self.others_of(id));
+            let live = all.filter(|extent| self.is_live(extent.object));
+            places.extend(live.map(|Extent { object, len, offset }| {
+                let chunk = ChunkRef { id: *id, len };
+                (object, HeldChunk { chunk, offset })
+            }));
+            last = Some(*id);
+        }
+        (places, last)
+    }
+
+    /// Forgets what is left of an object that is gone and of these chunks there: it costs memory and is looked through.
+    pub fn sweep(&mut self, object: ObjectNo, chunks: impl IntoIterator<Item = ChunkId>) {
+        if self.is_live(object) {
+            return;
+        }
+        for chunk in chunks {
+            self.others.remove(&(chunk, object));
+            if self.chunks.get(&chunk).is_none_or(|first| first.object != object) {
+                continue;
+            }
+            self.chunks.remove(&chunk);
+            let next = self.others_of(&chunk).find(|extent| self.is_live(extent.object));
+            if let Some(next) = next {
+                self.others.remove(&(chunk, next.object));
+                self.set_first(chunk, next);
+            }
+        }
+        self.objects.remove(&object);
     }
 
     /// What is held in all.
@@ -220,6 +287,15 @@ impl Index {
 
     /// Folds one record in. Where it is nonsense nothing has changed.
     pub fn apply(&mut self, record: &Record) -> Result<(), Nonsense> {
+        let object = record.object();
+        let own_bytes_of = |index: &Self| object.map_or(0, |object| index.own_bytes_of(object));
+        let before = own_bytes_of(self);
+        self.fold(record)?;
+        self.own_bytes = self.own_bytes - before + own_bytes_of(self);
+        Ok(())
+    }
+
+    fn fold(&mut self, record: &Record) -> Result<(), Nonsense> {
         match record {
             Record::Boot(_) | Record::Sync { .. } => Ok(()),
             Record::Pack { object } => self.introduce(*object, ObjectKind::Pack { end: 0 }),
@@ -258,12 +334,27 @@ impl Index {
                 };
                 Ok(())
             }
+            Record::Published { release } => {
+                self.published.insert(*release);
+                Ok(())
+            }
         }
+    }
+
+    /// The records that make this index but for its chunks.
+    pub fn frame(&self) -> impl Iterator<Item = Record> + '_ {
+        let releases = self.releases.iter().cloned().map(Record::Release);
+        let pins = self.pins.iter().map(|(release, link)| Record::Pin {
+            release: *release,
+            link: link.clone(),
+        });
+        let published = self.published.iter().map(|release| Record::Published { release: *release });
+        let objects = self.objects().flat_map(|(no, object)| object.records(no));
+        objects.chain(releases).chain(pins).chain(published)
     }
 
     /// The records that make this index, in an order that can be replayed. A few thousand chunks are held in memory at a time.
     pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
-        let objects = self.objects().flat_map(|(no, object)| object.records(no));
         let all = self.chunks.iter().map(|(id, e)| (*id, *e));
         let firsts = InRuns {
             extents: all.filter(|(_, e)| self.is_live(e.object)),
@@ -277,12 +368,7 @@ impl Index {
             extents: more.filter(|(_, e)| self.is_live(e.object)),
             ready: Vec::new(),
         };
-        let releases = self.releases.iter().cloned().map(Record::Release);
-        let pins = self.pins.iter().map(|(release, link)| Record::Pin {
-            release: *release,
-            link: link.clone(),
-        });
-        objects.chain(firsts).chain(others).chain(releases).chain(pins)
+        self.frame().chain(firsts).chain(others)
     }
 
     fn is_live(&self, object: ObjectNo) -> bool {
@@ -316,6 +402,7 @@ impl Index {
                 kind,
                 chunks: 0,
                 chunk_bytes: 0,
+                place_bytes: 0,
             },
         );
         Ok(())
@@ -393,13 +480,16 @@ impl Index {
 
     /// One more place of a chunk.
     fn hold(&mut self, chunk: ChunkId, new: Extent) {
+        if self.holds(new.object, &chunk) {
+            return; // a second place in one object is only coverage
+        }
+        if let Some(object) = self.objects.get_mut(&new.object) {
+            object.place_bytes += u64::from(new.len);
+        }
         let Some(first) = self.chunks.get(&chunk).copied() else {
             self.set_first(chunk, new);
             return;
         };
-        if first.object == new.object || self.others.contains_key(&(chunk, new.object)) {
-            return; // a second place in one object is only coverage
-        }
         if !self.is_live(first.object) {
             self.set_first(chunk, new);
         } else if self.is_own(new.object) && !self.is_own(first.object) {
@@ -427,6 +517,15 @@ impl Index {
     }
 
     fn on_forget(&mut self, object: ObjectNo, offset: u64, chunk: ChunkRef) {
+        let was_held = self.holds(object, &chunk.id);
+        self.drop_place(object, offset, chunk);
+        let is_held = self.holds(object, &chunk.id);
+        if let Some(known) = self.objects.get_mut(&object).filter(|_| was_held && !is_held) {
+            known.place_bytes = known.place_bytes.saturating_sub(u64::from(chunk.len));
+        }
+    }
+
+    fn drop_place(&mut self, object: ObjectNo, offset: u64, chunk: ChunkRef) {
         let first = self
             .chunks
             .get(&chunk.id)
@@ -468,6 +567,7 @@ impl Index {
             kind: ObjectKind::Gone,
             chunks: 0,
             chunk_bytes: 0,
+            place_bytes: 0,
         };
         Ok(())
     }

@@ -15,6 +15,7 @@
 //!  10 Moving    object u32 | guard 40 | path ..                          the backing file is about to be renamed to `path`
 //!  11 Covered   object u32 | n x (start u64 | end u64)                   these ranges of the backing file are held
 //! 129 Pin       release 32 | link ..                                     the release is wanted whole and kept; no link: not any more
+//! 130 Published release 32                                               the release was made here: nobody else need have it
 //!
 //!  guard:  dev u64 | ino u64 | size u64 | mtime ns i64 | ctime ns i64        state: 0 partial, 1 complete
 //! ```
@@ -98,6 +99,9 @@ pub enum Record {
         release: ReleaseId,
         link: String,
     },
+    Published {
+        release: ReleaseId,
+    },
 }
 
 /// Why a body that is what was written still says nothing.
@@ -125,6 +129,22 @@ impl Record {
             Self::Moving { .. } => 10,
             Self::Covered { .. } => 11,
             Self::Pin { .. } => 129,
+            Self::Published { .. } => 130,
+        }
+    }
+
+    /// The object that it is about.
+    pub(super) fn object(&self) -> Option<ObjectNo> {
+        match self {
+            Self::Pack { object }
+            | Self::Blob { object, .. }
+            | Self::InPlace { object, .. }
+            | Self::Held { object, .. }
+            | Self::Forget { object, .. }
+            | Self::Gone { object }
+            | Self::Moving { object, .. }
+            | Self::Covered { object, .. } => Some(*object),
+            Self::Boot(_) | Self::Sync { .. } | Self::Release(_) | Self::Pin { .. } | Self::Published { .. } => None,
         }
     }
 
@@ -191,6 +211,7 @@ impl Record {
                 out.extend(release.0.as_bytes());
                 out.extend(link.as_bytes());
             }
+            Self::Published { release } => out.extend(release.0.as_bytes()),
         }
     }
 
@@ -213,6 +234,7 @@ impl Record {
             10 => rest.moving(),
             11 => rest.covered(),
             129 => rest.pin(),
+            130 => rest.chunk().map(|id| Self::Published { release: ReleaseId(id) }),
             ADVISORY_MIN.. => return Ok(None),
             _ => return Err(BodyError::Unknown),
         };

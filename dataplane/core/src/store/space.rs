@@ -1,8 +1,7 @@
-//! Room on disk: when intake stops and tries again, when a pack segment is full, when a journal is worth rewriting.
+//! Room on disk: when intake stops and tries again, when a journal is worth rewriting.
 
 use std::time::Duration;
 
-use crate::limits::{CHUNK_BYTES_MAX, PACK_SEGMENT_BYTES_MAX};
 use crate::time::Instant;
 
 /// First pause after the disk was full.
@@ -73,20 +72,10 @@ impl Intake {
     }
 }
 
-/// Whether a chunk of `len` bytes still goes to a pack segment that has `used` bytes.
-pub fn fits_segment(used: u64, len: u32) -> bool {
-    used + u64::from(len) <= PACK_SEGMENT_BYTES_MAX
-}
-
 /// Whether a journal of `journal_bytes`, of which `live_bytes` would remain, is worth rewriting: more than half of it is history.
 pub fn worth_compacting(journal_bytes: u64, live_bytes: u64) -> bool {
     journal_bytes >= COMPACT_BYTES_MIN && journal_bytes / 2 > live_bytes
 }
-
-const _: () = assert!(
-    PACK_SEGMENT_BYTES_MAX >= 64 * CHUNK_BYTES_MAX as u64,
-    "a segment of few chunks wastes files"
-);
 
 #[cfg(test)]
 mod tests {
@@ -112,13 +101,6 @@ mod tests {
         assert_eq!(intake.on_written(at(20_000)), Some(Duration::from_secs(20)));
         assert_eq!(intake.admit(at(20_000)), Admit::Open);
         assert_eq!(intake.on_written(at(20_000)), None);
-    }
-
-    #[test]
-    fn segments_end_at_their_limit() {
-        assert!(fits_segment(0, CHUNK_BYTES_MAX));
-        assert!(fits_segment(PACK_SEGMENT_BYTES_MAX - 1, 1));
-        assert!(!fits_segment(PACK_SEGMENT_BYTES_MAX, 1));
     }
 
     #[test]

@@ -601,3 +601,71 @@ fn pages_of_chunks_cover_each_once() {
     assert_eq!(seen.len(), 100);
     assert_eq!(index.open_pack(), Some((ObjectNo(0), 1000)));
 }
+
+#[test]
+fn own_bytes_add_up_and_a_sweep_changes_nothing_that_can_be_seen() {
+    for seed in 0..300u64 {
+        let mut random = crate::rng::Rng::new(seed);
+        let mut next = |below: u64| random.next() % below;
+        let mut index = Index::default();
+        let blob = |n: u32| blob(u64::from(100 + n), 200);
+        for n in 0..6 {
+            let object = ObjectNo(n);
+            let made = match n {
+                0 | 1 => Record::Pack { object },
+                2 | 3 => Record::Blob { object, blob: blob(n) },
+                _ => Record::InPlace {
+                    object,
+                    blob: blob(n),
+                    guard: guard(n.into()),
+                    path: b"/a".to_vec(),
+                },
+            };
+            index.apply(&made).expect("new");
+        }
+        let is_own = |n: u32| n < 4;
+        for _ in 0..40 {
+            let (object, n) = (ObjectNo(next(6) as u32), next(8));
+            let place = held(n, 10 * n, 10);
+            let record = match next(8) {
+                0 => Record::Gone { object },
+                1 | 2 => Record::Forget {
+                    object,
+                    offset: place.offset,
+                    chunk: place.chunk,
+                },
+                _ => Record::Held {
+                    object,
+                    chunks: vec![place],
+                },
+            };
+            index.apply(&record).expect("it fits");
+            let (places, _) = index.places_after(None, 100);
+            let own = places.iter().filter(|(object, _)| is_own(object.0));
+            let own: u64 = own.map(|(_, held)| u64::from(held.chunk.len)).sum();
+            assert_eq!(index.own_bytes(), own, "seed {seed}");
+            let each: u64 = (0..6).map(|n| index.own_bytes_of(ObjectNo(n))).sum();
+            assert_eq!(each, own, "seed {seed}");
+
+            let mut swept = index.clone();
+            for n in 0..6 {
+                swept.sweep(ObjectNo(n), (0..8).map(id));
+            }
+            for n in 0..8 {
+                let found = |index: &Index| index.lookup(&id(n)).is_some();
+                assert_eq!(found(&swept), found(&index), "seed {seed}, chunk {n}");
+            }
+            let sorted = |index: &Index| {
+                let mut places = index.places_after(None, 100).0;
+                places.sort_unstable_by_key(|(object, held)| (held.chunk.id, *object));
+                places
+            };
+            assert_eq!(sorted(&swept), sorted(&index), "seed {seed}");
+            assert_eq!(
+                swept.totals().chunks,
+                swept.chunks_after(None, 100).len() as u64,
+                "seed {seed}"
+            );
+        }
+    }
+}

@@ -251,6 +251,23 @@ impl Sharing {
         }
     }
 
+    /// These chunks are held no more, of whatever release. Who was told that they are hears it when it asks; nobody else is told.
+    pub fn on_lost(&mut self, chunks: &[ChunkTag]) {
+        let lost: BTreeSet<ChunkTag> = chunks.iter().copied().collect();
+        for swarm in self.releases.values_mut().filter(|swarm| !swarm.held.is_disjoint(&lost)) {
+            swarm.held.retain(|chunk| !lost.contains(chunk));
+            for member in swarm.members.values_mut() {
+                let told = &swarm.log[..member.told.unwrap_or(0)];
+                let gone = told.iter().filter(|chunk| lost.contains(chunk)).count();
+                member.told = member.told.map(|told| told - gone);
+            }
+            let before = swarm.log.len() as u64;
+            swarm.log.retain(|chunk| !lost.contains(chunk));
+            // How long each was is not remembered.
+            swarm.held_bytes = (u128::from(swarm.held_bytes) * swarm.log.len() as u128 / u128::from(before)) as u64;
+        }
+    }
+
     /// All of the release is held here, and everybody was told so.
     pub fn on_complete(&mut self, release: &ReleaseId) {
         if let Some(swarm) = self.releases.get_mut(release) {
@@ -507,6 +524,35 @@ mod tests {
         sharing.on_peer_gone(&peer(1));
         sharing.on_held(ms(300), release(), tag(3), 1);
         assert_eq!(said(&mut sharing, ms(400)), [[]; 0]);
+    }
+
+    #[test]
+    fn what_is_gone_is_told_to_nobody_and_what_is_left_once() {
+        let mut sharing = Sharing::default();
+        let said = |sharing: &mut Sharing, now, to: u16| -> Vec<ChunkTag> {
+            let haves = sharing.poll_have(now, |_| true, |_, _| false);
+            haves
+                .into_iter()
+                .filter(|(told, _)| *told == peer(to))
+                .flat_map(|(_, have)| have.chunks)
+                .collect()
+        };
+        sharing.on_claim(ms(0), release(), peer(1), ClaimState::Partial);
+        (1..5).for_each(|n| sharing.on_held(ms(0), release(), tag(n), 10));
+        assert_eq!(said(&mut sharing, ms(100), 1), [1, 2, 3, 4].map(tag));
+        sharing.on_lost(&[tag(1), tag(3), tag(77)]);
+        assert_eq!(sharing.held(&release()), Some((2, 20)));
+        sharing.on_held(ms(200), release(), tag(5), 10);
+        sharing.on_claim(ms(200), release(), peer(2), ClaimState::Partial);
+        assert_eq!(said(&mut sharing, ms(300), 2), [2, 4, 5].map(tag), "a newcomer");
+        sharing.on_held(ms(400), release(), tag(1), 10);
+        assert_eq!(
+            said(&mut sharing, ms(500), 1),
+            [tag(1)],
+            "the fifth was told with the newcomer's"
+        );
+        sharing.on_lost(&[1, 2, 4, 5].map(tag));
+        assert_eq!(sharing.held(&release()), None);
     }
 
     #[test]

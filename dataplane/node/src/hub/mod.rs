@@ -314,6 +314,10 @@ impl Hub {
             }
             ToHub::Neighbours(found) => self.on_others(now, found, Told::Others),
             ToHub::Announce(release) => self.announce(release),
+            ToHub::Evicted(evicted) => {
+                self.sharing.on_lost(&evicted.chunks);
+                evicted.releases.into_iter().for_each(|release| self.announce(release));
+            }
             ToHub::Status(reply) => {
                 // Whoever asked may have gone; that is theirs to know.
                 let _ = reply.send(self.status(now));

@@ -120,6 +120,8 @@ impl Hub {
             chunks: totals.chunks,
             bytes: totals.own_bytes + totals.in_place_bytes,
             in_place_bytes: totals.in_place_bytes,
+            quota_used_bytes: totals.quota_used_bytes,
+            evicted_bytes: totals.evicted_bytes,
             intake_stopped: totals.intake_stopped,
         }
     }

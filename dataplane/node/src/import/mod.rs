@@ -130,7 +130,10 @@ pub fn publish(
     let name = Link::name_from(real.file_name().map_or(b"root", |name| name.as_bytes()));
     let (release, totals) = (ReleaseId(chunk.id()), root.totals());
     store.add_release(release, &name, totals.bytes, totals.entries)?;
-    store.mark_complete(release)?;
+    store.mark_published(release)?;
+    if !store.mark_complete(release)? {
+        return Err(store.no_room(totals.bytes).into());
+    }
     store.settle()?;
     Ok(Published {
         release,

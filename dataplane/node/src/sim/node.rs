@@ -126,6 +126,7 @@ impl Node {
             mdns: Default::default(),
             dht: Default::default(),
             edge: Default::default(),
+            pins: Default::default(),
             sink: spec.sink,
             settings: spec.settings,
         };

@@ -107,6 +107,8 @@ pub enum FullBy {
     Disk,
     /// EDQUOT.
     Quota,
+    /// The knobs `store-quota` and `store-free`.
+    Knobs,
 }
 
 impl std::fmt::Display for FullBy {
@@ -114,6 +116,7 @@ impl std::fmt::Display for FullBy {
         f.write_str(match self {
             Self::Disk => "the disk's size",
             Self::Quota => "this user's quota",
+            Self::Knobs => "`ares set store-quota` or `store-free`, and what else is here is pinned or in use",
         })
     }
 }

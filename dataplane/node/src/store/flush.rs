@@ -1,11 +1,13 @@
 //! Brings what was written to stable storage, about once a second, and says so in the journal: data, then Sync record, then journal. Decides
 //! what is dropped when the disk fails.
 
+use std::collections::BTreeSet;
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ares_core::store::{HeldChunk, ObjectNo};
+use ares_core::store::{self as core, HeldChunk, ObjectNo};
 
 use super::shared::{Shared, Unusable};
 use super::{StoreError, locked};
@@ -14,6 +16,14 @@ use super::{StoreError, locked};
 const APPEND_AFTER: Duration = Duration::from_millis(40);
 /// What was written is on stable storage within about twice this time: what a power cut may cost.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
+
+/// A Sync record on stable storage: where it begins and ends in the journal, and before where all is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Synced {
+    pub(super) upto: u64,
+    pub(super) start: u64,
+    pub(super) end: u64,
+}
 
 /// The body of the flush thread; ends when told to stop, after a last flush.
 pub(super) fn run(store: &Arc<Shared>) {
@@ -37,7 +47,7 @@ pub(super) fn run(store: &Arc<Shared>) {
         complain(appended);
         due = failed || !store.journal.is_covered();
         if due && last_flush.elapsed() >= FLUSH_EVERY {
-            complain(store.flush());
+            complain(store.flush().and_then(|()| store.compact()));
             last_flush = Instant::now();
             due = !store.journal.is_covered();
         }
@@ -74,37 +84,17 @@ impl Shared {
         loop {
             // The journal's end first, what is dirty after it: see `commit`.
             let upto = self.journal.end();
-            let (objects, dirs) = {
-                let mut dirty = locked(&self.dirty);
-                (std::mem::take(&mut dirty.objects), std::mem::take(&mut dirty.dirs))
-            };
+            let (objects, dirs) = self.take_dirty();
             if objects.is_empty() && dirs.is_empty() && self.journal.is_covered() {
                 break;
             }
-            let mut again = false;
-            let mut later = None;
-            for (object, chunks) in objects {
-                match self.sync_object(object, chunks) {
-                    Ok(()) => {}
-                    Err(Unsynced::Lost(e)) => {
-                        failed.get_or_insert(e);
-                        again = true;
-                    }
-                    Err(Unsynced::Later(e)) => later = Some(e),
+            match self.sync_all(objects, dirs) {
+                Ok(()) => {}
+                Err(Unsynced::Lost(e)) => {
+                    failed.get_or_insert(e);
+                    continue; // the records that forget what was lost must be covered, too
                 }
-            }
-            for dir in dirs {
-                if let Err(e) = File::open(&dir).and_then(|d| d.sync_all()) {
-                    let error = StoreError::of_write(&dir, "sync it", 0, e);
-                    locked(&self.dirty).dirs.insert(dir);
-                    return Err(error);
-                }
-            }
-            if let Some(error) = later {
-                return Err(error);
-            }
-            if again {
-                continue; // the records that forget what was lost must be covered, too
+                Err(Unsynced::Later(e)) => return Err(e),
             }
             if let Err(e) = self.journal.sync(upto) {
                 self.on_write_failed(&e);
@@ -113,6 +103,40 @@ impl Shared {
             break;
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// Brings what was written so far to stable storage, without a word of that in the journal. Called with `flushing` held.
+    pub(super) fn sync_data(&self) -> Result<(), StoreError> {
+        let (objects, dirs) = self.take_dirty();
+        self.sync_all(objects, dirs)
+            .map_err(|(Unsynced::Lost(e) | Unsynced::Later(e))| e)
+    }
+
+    fn take_dirty(&self) -> (core::Unsynced, BTreeSet<PathBuf>) {
+        let mut dirty = locked(&self.dirty);
+        (std::mem::take(&mut dirty.objects), std::mem::take(&mut dirty.dirs))
+    }
+
+    fn sync_all(&self, objects: core::Unsynced, dirs: BTreeSet<PathBuf>) -> Result<(), Unsynced> {
+        let (mut lost, mut later) = (None, None);
+        for (object, chunks) in objects {
+            match self.sync_object(object, chunks) {
+                Ok(()) => {}
+                Err(Unsynced::Lost(e)) => lost = lost.or(Some(e)),
+                Err(Unsynced::Later(e)) => later = Some(e),
+            }
+        }
+        for dir in dirs {
+            if let Err(e) = File::open(&dir).and_then(|d| d.sync_all()) {
+                later = Some(StoreError::of_write(&dir, "sync it", 0, e));
+                locked(&self.dirty).dirs.insert(dir);
+            }
+        }
+        match (later, lost) {
+            (Some(e), _) => Err(Unsynced::Later(e)),
+            (None, Some(e)) => Err(Unsynced::Lost(e)),
+            (None, None) => Ok(()),
+        }
     }
 
     /// After a failed fsync the kernel may have thrown the pages away and called them clean: the chunks written since the last good one are

@@ -4,12 +4,14 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ares_core::store::{BootId, Encoder, Record};
 
+use super::flush::Synced;
+use super::rewrite::NewJournal;
 use super::{StoreError, locked};
 
 /// An open journal. Locks: `file` before `pending`.
@@ -29,6 +31,8 @@ struct Pending {
     end: u64,
     /// Written before the first record: the journal's last boot is not this one.
     boot: Option<BootId>,
+    /// Records since `follow`, for a journal that is to take this one's place.
+    followed: Option<Vec<Record>>,
 }
 
 struct JournalFile {
@@ -39,13 +43,6 @@ struct JournalFile {
     written: u64,
     /// The last Sync, once it is on stable storage.
     synced: Option<Synced>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Synced {
-    upto: u64,
-    start: u64,
-    end: u64,
 }
 
 impl Journal {
@@ -64,6 +61,7 @@ impl Journal {
                 bytes: Vec::new(),
                 end,
                 boot,
+                followed: None,
             }),
             file: Mutex::new(JournalFile {
                 file,
@@ -80,6 +78,42 @@ impl Journal {
         let first = pending.bytes.is_empty();
         pending.push(record);
         first
+    }
+
+    /// Records are remembered from now on, or no more.
+    pub(super) fn follow(&self, is_on: bool) {
+        locked(&self.pending).followed = is_on.then(Vec::new);
+    }
+
+    /// Those that have come since this was last asked, or since `follow`.
+    pub(super) fn take_followed(&self) -> Vec<Record> {
+        let mut pending = locked(&self.pending);
+        pending.followed.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Puts a journal in this one's place that says the same but for the records that `take_followed` would give.
+    pub(super) fn replace(&self, (new, synced): (NewJournal, Synced), from: &Path) -> Result<(), StoreError> {
+        let mut file = locked(&self.file);
+        std::fs::rename(from, &self.path).map_err(|e| StoreError::of_write(&self.path, "rename a journal to it", 0, e))?;
+        let mut pending = locked(&self.pending);
+        let end = new.end();
+        *file = JournalFile {
+            file: new.file,
+            unwritten: Vec::new(),
+            written: end,
+            synced: Some(synced),
+        };
+        // What waited to be written stands in the new one, or is followed.
+        let followed = pending.followed.take();
+        *pending = Pending {
+            encoder: new.encoder,
+            bytes: Vec::new(),
+            end,
+            boot: None,
+            followed: None,
+        };
+        followed.iter().flatten().for_each(|record| pending.push(record));
+        Ok(())
     }
 
     /// Journal offset behind all records handed over.
@@ -167,6 +201,9 @@ impl Pending {
             self.encoder.push(&Record::Boot(boot), &mut self.bytes);
         }
         self.encoder.push(record, &mut self.bytes);
+        if let Some(followed) = &mut self.followed {
+            followed.push(record.clone());
+        }
         self.end += (self.bytes.len() - before) as u64;
     }
 }

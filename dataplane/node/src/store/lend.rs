@@ -1,5 +1,5 @@
 //! Whole backing files that others read past the store: the kernel, on behalf of a mount. Nobody checks what they read, so a file that is
-//! lent stays what it was when its chunks were verified: it is not handed out (`hand_over`), and of what is written to it later nothing
+//! lent stays what it was when its chunks were verified: it is neither handed out (`hand_over`) nor taken away (`evict`), and of what is written to it later nothing
 //! is new, as `writer` only puts a chunk to the place where the blob has it.
 //!
 //! A file in place is never lent: it is its owner's to write to, and no lock keeps them from it.
@@ -41,6 +41,9 @@ impl Shared {
         let _names = self.names.try_lock().ok()?;
         let object = self.whole_blob(blob).ok()??;
         let file = self.files.get(object).or_else(|| self.open(object).ok())?;
+        if file.path.extension().is_some() {
+            return None; // still named as one that is not whole; after a power cut it may be what followed one that was
+        }
         self.check_trust(object, &file.path).ok()?;
         let bytes = self.index().blob(blob)?.1.bytes;
         if file.file.metadata().ok()?.len() != bytes {
@@ -62,11 +65,12 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let Some(store) = self.store.upgrade() else { return };
         let mut loans = locked(&store.loans);
-        if let Some(count) = loans.get_mut(&self.object) {
-            *count -= 1;
-            if *count == 0 {
-                loans.remove(&self.object);
-            }
+        let Some(count) = loans.get_mut(&self.object) else { return };
+        *count -= 1;
+        if *count == 0 {
+            loans.remove(&self.object);
+            drop(loans);
+            locked(&store.room.uses).on_read(self.object);
         }
     }
 }

@@ -25,11 +25,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
-use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId, VerifiedChunk};
-use ares_core::store::{BlobRef, Guard, ObjectKind, Record, ReleaseInfo, ReleaseState};
+use ares_core::chunk::{ChunkId, ChunkRef, ChunkTag, ReleaseId, VerifiedChunk};
+use ares_core::store::{BlobRef, Guard, ObjectKind, Quota, Record, ReleaseInfo, ReleaseState};
 use ares_core::swarm::BlobPlace;
 
 mod error;
+mod evict;
 mod flush;
 mod hand_over;
 mod journal;
@@ -38,6 +39,7 @@ mod object;
 mod open;
 mod pins;
 mod read;
+mod rewrite;
 mod shared;
 mod state;
 #[cfg(test)]
@@ -120,10 +122,23 @@ pub struct Totals {
     pub gone_objects: u64,
     /// Chunks found bad since this store was opened.
     pub bad_chunks: u64,
+    /// What the quota bounds: bytes in files of our own, where chunks that are there twice count twice.
+    pub quota_used_bytes: u64,
+    /// Chunk bytes in files of our own that were taken away to make room, since this store was opened.
+    pub evicted_bytes: u64,
     /// Bytes of the journal.
     pub journal_bytes: u64,
     /// Why intake is stopped (disk full), if it is.
     pub intake_stopped: Option<String>,
+}
+
+/// What is not held any more, since it had to make room.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evicted {
+    /// Releases that were complete.
+    pub releases: Vec<ReleaseId>,
+    /// Chunks.
+    pub chunks: Vec<ChunkTag>,
 }
 
 /// Progress and result of `verify`.
@@ -254,9 +269,13 @@ impl Store {
         Ok(())
     }
 
-    /// Remembers that every chunk of a known release is held.
-    pub fn mark_complete(&self, release: ReleaseId) -> Result<(), StoreError> {
+    /// Remembers that every chunk of a known release is held. False where it was, and some of it has had to make room since.
+    pub fn mark_complete(&self, release: ReleaseId) -> Result<bool, StoreError> {
         self.shared.journal.check_trust()?;
+        let _nobody_evicts = match self.shared.hold_all_of(release) {
+            Some(held) => held,
+            None => return Ok(false),
+        };
         let mut index = self.shared.index_mut();
         let known = index.release(release).filter(|r| r.state != ReleaseState::Complete).cloned();
         if let Some(info) = known {
@@ -267,6 +286,16 @@ impl Store {
                     ..info
                 }),
             );
+        }
+        Ok(true)
+    }
+
+    /// Remembers that a release was made here: nobody else need have it, so none of it ever makes room.
+    pub fn mark_published(&self, release: ReleaseId) -> Result<(), StoreError> {
+        self.shared.journal.check_trust()?;
+        let mut index = self.shared.index_mut();
+        if !index.published().contains(&release) {
+            self.shared.record(&mut index, &Record::Published { release });
         }
         Ok(())
     }
@@ -311,17 +340,42 @@ impl Store {
     /// What is held, and what went wrong since the store was opened.
     pub fn totals(&self) -> Totals {
         use std::sync::atomic::Ordering::Relaxed;
-        let index = self.shared.index().totals();
+        let (index, quota_used_bytes) = {
+            let index = self.shared.index();
+            (index.totals(), index.own_bytes())
+        };
         Totals {
+            quota_used_bytes,
             chunks: index.chunks,
             own_bytes: index.own_bytes,
             in_place_bytes: index.in_place_bytes,
             objects: index.objects,
             gone_objects: self.shared.gone_objects.load(Relaxed),
             bad_chunks: self.shared.bad_chunks.load(Relaxed),
+            evicted_bytes: self.shared.evicted_bytes.load(Relaxed),
             journal_bytes: self.shared.journal.written_bytes(),
             intake_stopped: self.shared.intake_stopped(),
         }
+    }
+
+    /// How much of the disk may be used from now on. Nothing goes yet: see `make_room`.
+    pub fn set_quota(&self, quota: Quota) {
+        *locked(&self.shared.room.quota) = quota;
+    }
+
+    /// Takes away what is over the quota, as far as it may go; [`StoreError::Full`] where some of it may not.
+    pub fn make_room(&self) -> Result<(), StoreError> {
+        self.shared.make_room(0)
+    }
+
+    /// That so many bytes do not fit what the knobs leave.
+    pub(crate) fn no_room(&self, needed_bytes: u64) -> StoreError {
+        self.shared.full_by(needed_bytes, FullBy::Knobs)
+    }
+
+    /// What made room since this was last asked, so that whoever was told otherwise is told.
+    pub fn take_evicted(&self) -> Evicted {
+        std::mem::take(&mut *locked(&self.shared.room.evicted))
     }
 
     /// Re-reads every held chunk. `progress` may end it early by answering false.

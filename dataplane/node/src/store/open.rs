@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 
 use ares_core::store::{
-    BlobRef, BootId, Encoder, Guard, Index, ObjectKind, ObjectNo, Record, Replay, Tail, TailEnd, Unsynced, layout,
-    worth_compacting,
+    BlobRef, BootId, Guard, Index, ObjectKind, ObjectNo, Record, Replay, Tail, TailEnd, Unsynced, layout, worth_compacting,
 };
 use rustix::fs::FlockOperation;
 
 use super::StoreError;
 use super::journal::Journal;
 use super::object::{OpenFiles, guard_from};
+use super::rewrite::NewJournal;
 use super::shared::{Dirty, Shared, Signal, own_names};
 use super::state::{StateError, prepare_state_dir};
 
@@ -77,6 +77,7 @@ pub(super) fn open(dir: &Path) -> Result<Arc<Shared>, StoreError> {
         loans: Default::default(),
         intake: Mutex::default(),
         start: std::time::Instant::now(),
+        boot,
         pack: Mutex::new(pack),
         configured_pins: Mutex::default(),
         names: Mutex::new(()),
@@ -84,6 +85,8 @@ pub(super) fn open(dir: &Path) -> Result<Arc<Shared>, StoreError> {
         signal: Signal::default(),
         gone_objects: Default::default(),
         bad_chunks: Default::default(),
+        evicted_bytes: Default::default(),
+        room: Default::default(),
         weak: weak.clone(),
     }))
 }
@@ -144,7 +147,7 @@ fn boot_id() -> BootId {
     }
 }
 
-fn random() -> [u8; 16] {
+pub(super) fn random() -> [u8; 16] {
     let mut bytes = [0; 16];
     // Without entropy zeros do: the nonce only tells reused disk blocks apart.
     let _ = aws_lc_rs::rand::fill(&mut bytes);
@@ -264,12 +267,10 @@ fn arrived(object: ObjectNo, blob: BlobRef, was: &Guard, path: &[u8]) -> Option<
 }
 
 fn must_rewrite(index: &Index, tail: &Tail) -> bool {
-    let totals = index.totals();
-    let live_bytes = (totals.chunks + totals.other_places) * 44 + totals.objects * 200;
     tail.encoder.is_none()
         || tail.dropped_records > 0
         || matches!(tail.end, TailEnd::Nonsense(_))
-        || worth_compacting(tail.valid_bytes, live_bytes)
+        || worth_compacting(tail.valid_bytes, index.journal_bytes())
 }
 
 /// A rewritten journal says that all is on stable storage, so what no Sync covered is synced first, or forgotten.
@@ -307,7 +308,10 @@ fn rewrite(dir: &Path, path: &Path, index: &Index, boot: BootId) -> Result<Journ
         Ok(written)
     });
     match result {
-        Ok((file, encoder, end)) => Ok(Journal::new(path.to_owned(), file, encoder, end, None, true)),
+        Ok(new) => {
+            let end = new.end();
+            Ok(Journal::new(path.to_owned(), new.file, new.encoder, end, None, true))
+        }
         Err(e) => {
             let _ = fs::remove_file(&aside);
             Err(StoreError::of_write(&aside, "write it", index.totals().chunks * 44, e))
@@ -315,32 +319,11 @@ fn rewrite(dir: &Path, path: &Path, index: &Index, boot: BootId) -> Result<Journ
     }
 }
 
-fn write_journal(path: &Path, index: &Index, boot: BootId) -> io::Result<(File, Encoder, u64)> {
-    let mut options = OpenOptions::new();
-    let file = options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
-    let mut bytes = Vec::with_capacity(PIECE_BYTES);
-    let mut end = 0;
-    let mut encoder = Encoder::start(random(), &mut bytes);
-    let records = std::iter::once(Record::Boot(boot)).chain(index.records());
-    for record in records {
-        encoder.push(&record, &mut bytes);
-        if bytes.len() >= PIECE_BYTES {
-            file.write_all_at(&bytes, end)?;
-            end += bytes.len() as u64;
-            bytes.clear();
-        }
-    }
-    let upto = end + bytes.len() as u64;
-    encoder.push(&Record::Sync { upto }, &mut bytes);
-    file.write_all_at(&bytes, end)?;
-    file.sync_all()?;
-    Ok((file, encoder, end + bytes.len() as u64))
+fn write_journal(path: &Path, index: &Index, boot: BootId) -> io::Result<NewJournal> {
+    let mut new = NewJournal::create(path, boot)?;
+    index.records().try_for_each(|record| new.push(&record))?;
+    new.finish(new.end())?;
+    Ok(new)
 }
 
 /// Opens the journal for appending behind its last whole record.

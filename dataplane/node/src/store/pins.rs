@@ -95,7 +95,8 @@ impl Store {
 
     /// Whether the release is to be kept whole.
     pub fn is_pinned(&self, release: ReleaseId) -> bool {
-        self.shared.index().pins().contains_key(&release) || locked(&self.shared.configured_pins).contains_key(&release)
+        let is_configured = locked(&self.shared.configured_pins).contains_key(&release);
+        is_configured || self.shared.index().pins().contains_key(&release)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reads chunks back and believes only what still hashes to its name. A place that does not is dropped.
 
 use std::io;
+use std::path::PathBuf;
 
 use ares_core::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, Mismatch, VerifiedChunk};
 use bytes::Bytes;
@@ -11,15 +12,28 @@ use super::object::Extent;
 use super::shared::Shared;
 use super::{ReadError, Verified};
 
+/// What looking for a chunk gives.
+type Located = Result<Option<Extent>, (PathBuf, io::Error)>;
+
 /// Chunks that `verify` takes from the index at a time.
 const VERIFY_PAGE: usize = 256;
 
 impl Shared {
+    /// For somebody who wants it.
     pub(super) fn read(&self, chunk: ChunkRef) -> Result<VerifiedChunk, ReadError> {
+        self.read_where(chunk, Self::locate)
+    }
+
+    /// For the store's own sake: it counts as read by nobody.
+    pub(super) fn look_at(&self, chunk: ChunkRef) -> Result<VerifiedChunk, ReadError> {
+        self.read_where(chunk, Self::find)
+    }
+
+    fn read_where(&self, chunk: ChunkRef, find: fn(&Self, &ChunkId) -> Located) -> Result<VerifiedChunk, ReadError> {
         let mut first = None;
         // Each turn ends or drops one place of the chunk.
         loop {
-            let located = self.locate(&chunk.id).map_err(|(path, source)| ReadError::Disk {
+            let located = find(self, &chunk.id).map_err(|(path, source)| ReadError::Disk {
                 chunk: chunk.id,
                 path,
                 source,
@@ -101,7 +115,7 @@ impl Shared {
             for chunk in page {
                 done.chunks += 1;
                 done.bytes += u64::from(chunk.len);
-                done.lost_chunks += u64::from(self.read(chunk).is_err());
+                done.lost_chunks += u64::from(self.look_at(chunk).is_err());
                 if !progress(&done) {
                     return done;
                 }

@@ -1,8 +1,8 @@
 //! What every part of an open store works on: the index, the journal behind it, the files beside it. Keeps index and journal in one order,
 //! opens objects, and drops those that are no longer what they were.
 //!
-//! **Locks**, in this order: `flushing`, `names`, `pack`, `index`, then one of the small ones (`dirty`, `files`, `intake`, `loans`,
-//! inside `journal`, `signal`). Disk I/O happens under `flushing`, `names` and `pack` only, never under `index`: readers do not wait for a disk.
+//! **Locks**, in this order: `rosters` of `room`, `flushing`, `names`, `pack`, `index`, then one of the small ones (`dirty`, `files`, `intake`,
+//! `quota` and `uses` of `room`, `loans`, inside `journal`, `signal`). Disk I/O happens under `flushing`, `names` and `pack` only, never under `index`: readers do not wait for a disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -15,11 +15,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId};
-use ares_core::store::{Admit, Guard, HeldChunk, Index, Intake, ObjectKind, ObjectNo, Record, Unsynced, layout};
+use ares_core::store::{Admit, BootId, Guard, HeldChunk, Index, Intake, ObjectKind, ObjectNo, Record, Unsynced, layout};
 use ares_core::time::Instant;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::evict::Room;
 use super::journal::Journal;
 use super::lend::Loans;
 use super::object::{Extent, ObjectFile, OpenFiles, guard_of};
@@ -41,6 +42,8 @@ pub(super) struct Shared {
     pub(super) intake: Mutex<Intake>,
     /// What `core` calls zero.
     pub(super) start: std::time::Instant,
+    /// This boot of the machine.
+    pub(super) boot: BootId,
     /// The pack segment appended to, and where.
     pub(super) pack: Mutex<Option<(ObjectNo, u64)>>,
     /// Pins that last as long as it is open, and the link of each.
@@ -52,6 +55,8 @@ pub(super) struct Shared {
     pub(super) signal: Signal,
     pub(super) gone_objects: AtomicU64,
     pub(super) bad_chunks: AtomicU64,
+    pub(super) evicted_bytes: AtomicU64,
+    pub(super) room: Room,
     /// For `ObjectFile`s, which outlive nothing.
     pub(super) weak: Weak<Shared>,
 }
@@ -128,6 +133,7 @@ impl Shared {
         // Dirty before journalled: a flush takes the journal's end first and what is dirty after it, so every record before
         // that end has its chunks among the dirty ones.
         locked(&self.dirty).objects.entry(object).or_default().extend(&chunks);
+        locked(&self.room.uses).on_written(self.now(), object);
         let mut index = self.index_mut();
         let was_complete = match index.object(object).map(|o| &o.kind) {
             None | Some(ObjectKind::Gone) => return None,
@@ -143,8 +149,17 @@ impl Shared {
         }
     }
 
-    /// Where a chunk is, its file opened; `None` if it is not held. Places that turn out to be lost are dropped on the way.
+    /// Where a chunk is that somebody is to read: as `find`, and remembers that.
     pub(super) fn locate(&self, chunk: &ChunkId) -> Result<Option<Extent>, (PathBuf, io::Error)> {
+        self.find(chunk).inspect(|found| {
+            if let Some(extent) = found {
+                locked(&self.room.uses).on_read(extent.file.object);
+            }
+        })
+    }
+
+    /// Where a chunk is, its file opened; `None` if it is not held. Places that turn out to be lost are dropped on the way.
+    pub(super) fn find(&self, chunk: &ChunkId) -> Result<Option<Extent>, (PathBuf, io::Error)> {
         loop {
             let Some(extent) = self.index().lookup(chunk) else {
                 return Ok(None);
@@ -289,11 +304,20 @@ impl Shared {
 
     /// Why intake is stopped, if it is.
     pub(super) fn intake_stopped(&self) -> Option<String> {
-        locked(&self.intake).is_stopped().then(|| self.full(0).to_string())
+        let is_stopped = locked(&self.intake).is_stopped();
+        is_stopped.then(|| self.full(0).to_string())
     }
 
-    fn full(&self, needed_bytes: u64) -> StoreError {
-        let (free_bytes, by) = (free_bytes(&self.dir), super::FullBy::Disk);
+    pub(super) fn full(&self, needed_bytes: u64) -> StoreError {
+        let by = match self.lacking(needed_bytes.max(1)) {
+            0 => super::FullBy::Disk,
+            _ => super::FullBy::Knobs,
+        };
+        self.full_by(needed_bytes, by)
+    }
+
+    pub(super) fn full_by(&self, needed_bytes: u64, by: super::FullBy) -> StoreError {
+        let free_bytes = free_bytes(&self.dir);
         StoreError::Full {
             path: self.dir.clone(),
             needed_bytes,
@@ -302,11 +326,12 @@ impl Shared {
         }
     }
 
-    /// Whether something may be written now; `Full` if the disk was full a moment ago, `Distrusted` if the journal no longer says what is held.
+    /// Whether something may be written now, after making room; `Full` if the disk was full a moment ago, `Distrusted` if the journal no longer says what is held.
     pub(super) fn admit(&self, needed_bytes: u64) -> Result<(), StoreError> {
         self.journal.check_trust()?;
-        match locked(&self.intake).admit(self.now()) {
-            Admit::Open | Admit::Probe => Ok(()),
+        let admitted = locked(&self.intake).admit(self.now());
+        match admitted {
+            Admit::Open | Admit::Probe => self.make_room(needed_bytes).inspect_err(|e| self.on_write_failed(e)),
             Admit::Stopped => Err(self.full(needed_bytes)),
         }
     }

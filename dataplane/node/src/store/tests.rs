@@ -12,6 +12,7 @@ use super::*;
 mod crash;
 mod disk;
 mod in_place;
+mod room;
 
 fn place(blob: u64, blob_bytes: u64, offset: u64) -> BlobPlace {
     BlobPlace {

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use ares_core::chunk::{ChunkRef, VerifiedChunk};
-use ares_core::store::{BlobRef, HeldChunk, ObjectNo, Record, fits_segment, layout};
+use ares_core::store::{BlobRef, HeldChunk, ObjectNo, Record, layout};
 use ares_core::swarm::BlobPlace;
 use rustix::fs::FallocateFlags;
 
@@ -189,11 +189,28 @@ impl Shared {
             return Ok(None);
         }
         self.admit(u64::from(chunk.len))?;
+        self.segment_target(chunk.len).map(Some)
+    }
+
+    /// Appends a chunk that is held to a pack segment once more, whether or not there is room.
+    pub(super) fn append_to_pack(&self, chunk: &VerifiedChunk) -> Result<(), StoreError> {
+        let (id, len) = (chunk.id(), chunk.bytes().len() as u32);
+        let Target { object, file, offset } = self.segment_target(len)?;
+        let written = file.write_all_at(chunk.bytes(), offset);
+        written.map_err(|e| StoreError::of_write(&file.path, "write to it", len.into(), e))?;
+        let chunk = ChunkRef { id, len };
+        match self.commit(object, vec![HeldChunk { chunk, offset }]) {
+            Some(_) => Ok(()),
+            None => Err(StoreError::Vanished { path: file.path.clone() }),
+        }
+    }
+
+    fn segment_target(&self, len: u32) -> Result<Target, StoreError> {
         for _ in 0..VANISHED_MAX {
             // `names` before `pack`: making a segment needs both.
-            let (object, offset) = self.reserve(chunk.len)?;
+            let (object, offset) = self.reserve(len)?;
             match self.file(object) {
-                Ok(file) => return Ok(Some(Target { object, file, offset })),
+                Ok(file) => return Ok(Target { object, file, offset }),
                 Err(Unusable::Gone) => {
                     locked(&self.pack).take_if(|(open, _)| *open == object);
                 }
@@ -215,7 +232,9 @@ impl Shared {
     fn reserve(&self, len: u32) -> Result<(ObjectNo, u64), StoreError> {
         let _names = locked(&self.names);
         let mut pack = locked(&self.pack);
-        let usable = pack.filter(|(object, end)| fits_segment(*end, len) && !locked(&self.dirty).distrusted.contains(object));
+        let end_max = locked(&self.room.quota).segment_bytes();
+        let fits = |end: u64| end + u64::from(len) <= end_max;
+        let usable = pack.filter(|(object, end)| fits(*end) && !locked(&self.dirty).distrusted.contains(object));
         let (object, offset) = match usable {
             Some(open) => open,
             None => (self.create_pack()?, 0),
@@ -235,6 +254,9 @@ impl Shared {
 
     /// The backing file of a blob: sparse, of its final size.
     fn create_blob(&self, blob: BlobRef) -> Result<(), StoreError> {
+        if self.is_going(&blob.id) {
+            self.flush()?; // no journal takes the new file for the one that is going
+        }
         let _names = locked(&self.names);
         if self.index().blob(&blob.id).is_some() {
             return Ok(()); // another writer was faster
@@ -273,10 +295,11 @@ impl Shared {
     }
 }
 
-/// Creates a file of `bytes` zeros, all hole. Whatever was there under this name is unknown to the index and goes.
+/// Creates a file of `bytes` zeros, all hole. Whatever was there under this name is unknown to the index and goes; who has it open reads on.
 fn create(path: &Path, bytes: u64) -> Result<File, StoreError> {
+    let _ = fs::remove_file(path);
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(true).mode(0o600);
+    options.read(true).write(true).create_new(true).mode(0o600);
     let file = options
         .open(path)
         .map_err(|e| StoreError::of_write(path, "create it", bytes, e))?;

@@ -7,11 +7,12 @@ mod offline;
 mod source;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use ares_core::link::Link;
 use ares_core::manifest::Root;
+use ares_core::store::ReleaseInfo;
 use ares_node::api::{DhtConfig, DhtUse, EdgeConfig, Mdns, NodeConfig, Sink};
 use ares_node::store::StoreError;
 use ares_node::{Handle, Node, StartError};
@@ -27,8 +28,10 @@ use crate::http;
 use crate::keeper::Keeper;
 use crate::kept::KeptFile;
 use crate::mounts::Mounts;
+use crate::notify::Notify;
 use crate::pins::Pins;
 use crate::remounter::Remounter;
+use crate::scrub::Scrubber;
 
 /// What a daemon in this process is for: decides where it listens, whether it may outlive the command and whether it keeps what it fetches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +61,7 @@ pub(crate) struct Daemon {
     server: Server,
     keeper: Keeper,
     remounter: Remounter,
+    scrubber: Scrubber,
     shared: Arc<Shared>,
     node: Node,
 }
@@ -76,6 +80,10 @@ pub(crate) struct Shared {
     pub(crate) fuse: Arc<ares_fs::Figures>,
     /// What is kept whole.
     pub(crate) pins: Pins,
+    /// Who is told that it serves, where that is its job.
+    pub(crate) notify: Notify,
+    /// The settings as the file has them, as of when it was last read.
+    read: Mutex<Arc<Config>>,
     /// Where HTTP is answered, once it is.
     pub(crate) http: OnceLock<SocketAddr>,
     guests: Guests,
@@ -141,6 +149,11 @@ impl Daemon {
             },
             fuse: Arc::default(),
             pins: Pins::open(node.handle().store()),
+            notify: match role {
+                Role::Serve => Notify::from_env(&|name| std::env::var_os(name)),
+                Role::Mount | Role::Passing | Role::Discarding => Notify::from_env(&|_| None),
+            },
+            read: Mutex::new(Arc::clone(config)),
             http: OnceLock::new(),
             guests: Guests::default(),
         });
@@ -156,6 +169,7 @@ impl Daemon {
                 server,
                 keeper: Keeper::start(&shared),
                 remounter: Remounter::start(&shared),
+                scrubber: Scrubber::start(&shared),
                 shared,
                 node,
             }),
@@ -199,6 +213,7 @@ impl Daemon {
         self.server.stop();
         self.keeper.stop();
         self.remounter.cancel();
+        self.scrubber.stop();
         self.shared.mounts.end_all();
         self.remounter.join();
         self.node.stop();
@@ -246,6 +261,25 @@ impl Shared {
         let hints = link.peers.iter().cloned().chain(self.config.seeds.iter().map(Seed::hint));
         self.handle.add_hints(link.release, hints.collect());
         self.handle.seek(link.release);
+    }
+
+    /// The config file as it was last read; who holds it reads it again.
+    pub(crate) fn read_config(&self) -> MutexGuard<'_, Arc<Config>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A link to a release that is known here: who has it, of those that pins and the config name.
+    pub(crate) fn link_to(&self, known: &ReleaseInfo) -> Link {
+        let pins = self.handle.store().pins().into_iter();
+        let pinned = pins
+            .filter(|pin| pin.release == known.release)
+            .find_map(|pin| pin.link.parse().ok());
+        pinned.unwrap_or_else(|| Link {
+            release: known.release,
+            name: known.name.clone(),
+            peers: Vec::new(),
+            inside: Vec::new(),
+        })
     }
 
     /// Takes part in a release from now on: what is held of it is served to peers that ask, also after a restart.

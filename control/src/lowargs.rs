@@ -10,11 +10,36 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Seed, zone_label};
 
+/// What is in this build, whatever the machine offers of it: `ares doctor` says that.
+macro_rules! about {
+    () => {
+        concat!(
+            "target ",
+            env!("ARES_TARGET"),
+            "\nfeatures: io_uring, FUSE (/dev/fuse, io_uring, passthrough), HTTP gateway, mDNS, DHT"
+        )
+    };
+}
+/// With the commit, where that is known: a plus after it says that files differed from it.
+pub(crate) const VERSION: &str = if env!("ARES_COMMIT").is_empty() {
+    env!("CARGO_PKG_VERSION")
+} else {
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("ARES_COMMIT"), ")")
+};
+
+/// And what it was built for.
+const LONG_VERSION: &str = if env!("ARES_COMMIT").is_empty() {
+    concat!(env!("CARGO_PKG_VERSION"), "\n", about!())
+} else {
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("ARES_COMMIT"), ")\n", about!())
+};
+
 /// The command line.
 #[derive(Debug, Parser)]
 #[command(
     name = "ares",
-    version,
+    version = VERSION,
+    long_version = LONG_VERSION,
     about = "Publish, serve, mount and get content over a verified swarm",
     after_help = "Exit codes: `ares help exit-codes`. First steps: `ares demo`, `ares doctor`.",
     disable_help_subcommand = true,
@@ -30,7 +55,7 @@ pub(crate) struct LowArgs {
 }
 
 /// Flags of every subcommand; they may stand before or after its name.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct GlobalArgs {
     /// State directory: identity, store, admin socket. Commands on one state directory share one daemon
     #[arg(long, value_name = "DIR", env = "ARES_STATE", global = true)]
@@ -118,6 +143,8 @@ pub(crate) enum Command {
     Cat(CatArgs),
     /// What the daemon is doing
     Status,
+    /// A live picture of the daemon: rates, peers, paths, releases, the slowest read
+    Top(TopArgs),
     /// The network paths of the daemon: state, round trip, rate, loss, share
     Paths,
     /// The peers of the daemon: paths, rates, bytes to and from each, what each says it holds
@@ -137,12 +164,37 @@ pub(crate) enum Command {
     Pin(PinArgs),
     /// Take back `pin`
     Unpin(UnpinArgs),
+    /// Read and hash all that the store holds again, and fetch what is wrong
+    #[command(
+        long_about = "Read all that the store holds from its disk and hash it again, files served in place included.\n\n\
+            What is wrong is not believed and not served any more. Releases that were whole or are pinned and lack something by that are fetched \
+            anew: what is wrong of them, and no more. It fails with exit code 5 where something is missing after that. The daemon serves on \
+            meanwhile; without one the command does the work itself. The knob `scrub-rate` has the daemon do this all the time, in the background.",
+        after_long_help = "Examples:\n  ares verify\n  ares verify --json | jq .bad_chunks\n  ares set scrub-rate 8MiB"
+    )]
+    Verify,
     /// Show what can be tuned in the running daemon, and tune it
     Set(SetArgs),
+    /// Have the daemon read its config file again
+    #[command(
+        long_about = "Have the daemon of the state directory read its config file again, with the flags that it was started with.\n\n\
+            What has changed there since it was last read is obeyed at once where a running daemon can: knobs under [set], caps under [lanes], \
+            and pins. The rest is named, and holds after a restart. A file that is wrong changes nothing.",
+        after_long_help = "Examples:\n  ares reload\n  systemctl reload ares"
+    )]
+    Reload,
     /// Check this machine: kernel, limits, FUSE, disk, port
     Doctor,
     /// Help on a subcommand, or on `exit-codes`
     Help(HelpArgs),
+    /// Print what a shell needs to complete this program's command lines
+    #[command(
+        after_long_help = "Examples:\n  ares completions bash > /etc/bash_completion.d/ares\n  ares completions fish > ~/.config/fish/completions/ares.fish"
+    )]
+    Completions(CompletionsArgs),
+    /// Print a manual page, or write all of them to a directory
+    #[command(after_long_help = "Examples:\n  ares man mount | man -l -\n  ares man --dir /usr/local/share/man/man1")]
+    Man(ManArgs),
 }
 
 /// `ares demo`
@@ -423,6 +475,37 @@ pub(crate) struct SetArgs {
     pub(crate) release: Option<OsString>,
 }
 
+/// `ares top`
+#[derive(Debug, Args)]
+#[command(
+    long_about = "A live picture of the daemon of the state directory, for a terminal of 80 columns or more: bytes that come and go now and in the \
+        minutes before, the store and its quota, peers and paths with the busiest first, releases, and the read of a mount that has waited \
+        longest. It asks once a second; q ends it.\n\nWith --once or --json it prints one moment of that.",
+    after_long_help = "Examples:\n  ares top\n  ares top --once\n  ares top --json | jq '{rx_bytes_per_s, tx_bytes_per_s}'"
+)]
+pub(crate) struct TopArgs {
+    /// Print one moment and end
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+/// `ares completions`
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// Which shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// `ares man`
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// The page of this subcommand; without it that of the program
+    pub(crate) command: Option<String>,
+    /// Write all pages to this directory
+    #[arg(long, value_name = "DIR", conflicts_with = "command")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
 /// `ares help`
 #[derive(Debug, Args)]
 pub(crate) struct HelpArgs {
@@ -472,6 +555,7 @@ mod tests {
             "ares pin",
             "ares pin ares:abc --json",
             "ares unpin 65f4a17319",
+            "ares verify --json",
             "ares set",
             "ares set congestion --json",
             "ares set get-window 8MiB",
@@ -479,6 +563,11 @@ mod tests {
             "ares -q doctor",
             "ares demo",
             "ares help exit-codes",
+            "ares reload --json",
+            "ares top --once --json",
+            "ares completions bash",
+            "ares man mount",
+            "ares man --dir /tmp/man",
         ];
         for line in ok {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
@@ -517,6 +606,9 @@ mod tests {
         check("ares warm", E::MissingRequiredArgument);
         check("ares warm a b c", E::UnknownArgument);
         check("ares peers a", E::UnknownArgument);
+        check("ares verify a", E::UnknownArgument);
+        check("ares completions csh", E::InvalidValue);
+        check("ares man mount --dir x", E::ArgumentConflict);
         check("ares content a b", E::UnknownArgument);
         check("ares set get-window -1", E::UnknownArgument);
         check("ares get a b --discard", E::ArgumentConflict);

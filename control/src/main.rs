@@ -20,6 +20,8 @@ mod notify;
 mod pins;
 mod remounter;
 mod render;
+mod repair;
+mod scrub;
 mod session;
 mod signals;
 mod stream;

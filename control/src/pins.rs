@@ -110,6 +110,28 @@ impl Pins {
         self.schedule().on_unpinned(release);
     }
 
+    /// The config file pins these now, and not those any more.
+    pub(crate) fn reconfigure(&self, store: &Store, old: &BTreeMap<ReleaseId, Link>, new: &BTreeMap<ReleaseId, Link>) {
+        store.pin_configured(new.iter().map(|(release, link)| (*release, link.to_string())).collect());
+        let commanded: Vec<ReleaseId> = store.pins().into_iter().map(|pin| pin.release).collect();
+        let mut schedule = self.schedule();
+        for release in old.keys().filter(|release| !new.contains_key(release)) {
+            schedule.on_unpinned(*release);
+            // What a command has pinned, too, stays pinned by that.
+            if commanded.contains(release) {
+                schedule.on_pinned(Instant::now(), old[release].clone(), PinnedBy::Command);
+            }
+        }
+        for (release, link) in new.iter().filter(|(release, link)| old.get(release) != Some(link)) {
+            schedule.on_pinned(Instant::now(), link.clone(), PinnedBy::Config);
+            if let Some(entry) = schedule.entries.get_mut(release) {
+                entry.by = PinnedBy::Config;
+            }
+        }
+        drop(schedule);
+        self.changed.notify_one();
+    }
+
     /// How all of them are.
     pub(crate) fn list(&self) -> Vec<PinState> {
         self.schedule().entries.values().map(Entry::state).collect()

@@ -158,3 +158,43 @@ fn a_mount_is_not_ready_before_it_is_there() {
     });
     compare::assert_same(&file, &dir.join("file"));
 }
+
+#[test]
+fn the_page_shows_who_sends_what_to_whom_where_that_is_wanted_and_nobody_what_to_fetch() {
+    let lab = Lab::on_loopback("http-page", 2);
+    let (publisher, reader) = (lab.node(0), lab.node(1));
+    let file = publisher.dir().join("named");
+    tree::big_file(&file, BYTES / 8, 92);
+    let serving = Daemon::serve(publisher);
+    let Published { link, release } = serving.publish(&file);
+    let shown = reader.with_config("page", "[http]\nlisten = \"127.0.0.1:0\"\nstatus = true\n");
+    let showing = Daemon::serve(&shown);
+    showing.tell(&["pin", &link]);
+    wait::until(PATIENCE, "the pin", || {
+        (showing.tell(&["pin"])["pins"][0]["state"] == "whole").then_some(())
+    });
+    let at = address(&shown).expect("it runs");
+    let page = get(&shown, at, "/");
+    assert_eq!(
+        (page.status, page.field("content-type")),
+        (200, Some("text/html; charset=utf-8"))
+    );
+    assert!(
+        page.field("content-security-policy")
+            .is_some_and(|policy| policy.starts_with("default-src 'none'"))
+    );
+    assert!(page.text().contains("Who sends what to whom") && page.text().ends_with("</script>\n"));
+    let answer = get(&shown, at, "/status.json");
+    assert_eq!((answer.status, answer.field("content-type")), (200, Some("application/json")));
+    let status: serde_json::Value = serde_json::from_str(answer.text()).expect("JSON");
+    assert_eq!(status["releases"][0]["name"], "named");
+    assert_eq!(status["releases"][0]["release"], release[..10]);
+    assert_eq!(status["peers"][0]["paths"][0]["state"], "up", "{status}");
+    let state = shown.state().display().to_string();
+    for secret in [release.as_str(), &state, serving.status()["peer"].as_str().expect("a peer")] {
+        assert!(!answer.text().contains(secret), "{secret} in {}", answer.text());
+    }
+    // For machines, over the admin socket, all of it.
+    assert!(showing.status().to_string().contains(&release));
+    assert_eq!(get(&shown, at, "/status.json/").status, 404);
+}

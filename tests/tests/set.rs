@@ -134,3 +134,50 @@ fn a_buffer_that_the_kernel_does_not_grant_is_refused_with_the_remedy() {
         assert_eq!(value(key), 100_000);
     }
 }
+
+#[test]
+fn a_config_file_that_has_changed_is_obeyed_at_once_as_far_as_can_be_and_a_wrong_one_changes_nothing() {
+    let lab = Lab::on_loopback("reload", 2);
+    let publisher = Daemon::serve(lab.node(0));
+    let file = lab.node(0).dir().join("file");
+    tree::big_file(&file, 1 << 20, 93);
+    let link = publisher.publish(&file).link;
+    let write = |text: &str| lab.node(1).with_config("live", text);
+    let node = write("[set]\ncongestion = \"bbr\"\n");
+    let daemon = Daemon::serve(&node);
+    let value = |key: &str| value(&node, key);
+    let nothing = daemon.tell(&["reload"]);
+    assert_eq!(
+        nothing,
+        serde_json::json!({"changed": [], "refused": [], "needs_restart": []})
+    );
+
+    write(&format!(
+        "pins = [\"{link}\"]\n[set]\ncongestion = \"newreno\"\nstore-quota = \"64MiB\"\n[lanes]\ncap_up = {{ \"eth*\" = \"20MiB\" }}\n[node]\nworkers = 3\n"
+    ));
+    let said = daemon.tell(&["reload"]);
+    let changed = said["changed"].to_string();
+    for expect in ["congestion newreno", "store-quota 64MiB", "cap-up.eth* 20MiB", "1 pins"] {
+        assert!(changed.contains(expect), "{expect} in {said}");
+    }
+    assert_eq!(said["needs_restart"], serde_json::json!(["node"]), "{said}");
+    assert_eq!(
+        (value("congestion"), value("store-quota")),
+        ("newreno".into(), (64 << 20).into())
+    );
+    wait::until(BOUND, "what is pinned now", || {
+        (daemon.tell(&["pin"])["pins"][0]["state"] == "whole").then_some(())
+    });
+    assert!(daemon.log().contains("config file read again"), "an audit line");
+
+    write("[set]\ncongestion = \"cubic\"\nstore-quotta = 1\n");
+    let refused = node.run(node.ares(["reload"]));
+    assert_eq!(refused.status.code(), Some(2), "{}", refused.describe());
+    refused.expect_error(&["store-quotta", "store-quota"]);
+    assert_eq!(value("congestion"), "newreno", "nothing has changed");
+
+    write("[node]\nworkers = 3\n");
+    daemon.tell(&["reload"]);
+    assert_eq!(value("congestion"), "cubic", "what is not said is at its default");
+    assert_eq!(daemon.tell(&["pin"])["pins"], serde_json::json!([]));
+}

@@ -180,6 +180,10 @@ pub(crate) enum Request {
     Ls { link: WireLink },
     /// Send a file's bytes in order.
     Cat { link: WireLink },
+    /// Read and hash all that is held again, and fetch what is wrong.
+    Verify,
+    /// Read the config file again.
+    Reload,
     /// What all knobs are at, or the one of that key.
     Knobs { key: Option<String> },
     /// Turn a knob, for all there is or for one release.
@@ -208,6 +212,8 @@ impl Request {
             Request::Unpin { .. } => "unpin",
             Request::Ls { .. } => "ls",
             Request::Cat { .. } => "cat",
+            Request::Verify => "verify",
+            Request::Reload => "reload",
             Request::Knobs { .. } => "knobs",
             Request::Set { .. } => "set",
         }
@@ -233,6 +239,8 @@ pub(crate) enum Phase {
     Fetch,
     /// Writing files to the destination.
     Write,
+    /// Hashing what is held.
+    Verify,
 }
 
 /// How far a phase is.
@@ -391,6 +399,26 @@ pub(crate) enum Outcome {
     },
     Sent {
         bytes: u64,
+    },
+    Verified {
+        chunks: u64,
+        bytes: u64,
+        /// Of these chunks, those that were wrong.
+        bad_chunks: u64,
+        /// Releases that were whole and were found to lack something, and how many of them are whole again.
+        lacking_releases: u64,
+        mended_releases: u64,
+        /// Why the others are not.
+        whys: Vec<String>,
+        elapsed_s: f64,
+    },
+    Reloaded {
+        /// What is obeyed now.
+        changed: Vec<String>,
+        /// What is not, with the reason of each.
+        refused: Vec<String>,
+        /// Keys that are read at the start alone.
+        needs_restart: Vec<String>,
     },
     Knobs {
         knobs: Vec<KnobState>,

@@ -2,6 +2,7 @@
 //! file and turns the end into an exit code.
 
 mod cat;
+mod completions;
 mod content;
 mod demo;
 mod doctor;
@@ -14,10 +15,13 @@ mod paths;
 mod peers;
 mod pin;
 mod publish;
+mod reload;
 mod serve;
 mod set;
 mod status;
+mod top;
 mod umount;
+mod verify;
 mod warm;
 
 use std::ffi::{OsStr, OsString};
@@ -132,12 +136,19 @@ fn run(args: LowArgs) -> Result<(), End> {
     let (stdout, stdout_after) = match args.command {
         Command::Cat(_) => (StdoutUse::Taken, StdoutUse::Taken),
         // Its report is printed whether or not it found failures.
-        Command::Doctor => (StdoutUse::Results, StdoutUse::Taken),
+        Command::Doctor | Command::Verify => (StdoutUse::Results, StdoutUse::Taken),
         _ => (StdoutUse::Results, StdoutUse::Results),
     };
     let end = |failure| End { failure, stdout };
-    if let Command::Help(help) = &args.command {
-        return help::run(help).map_err(end);
+    // These need no settings, and must not fail where those are wrong.
+    let described = match &args.command {
+        Command::Help(args) => Some(help::run(args)),
+        Command::Completions(args) => Some(completions::run(args)),
+        Command::Man(args) => Some(completions::man(args)),
+        _ => None,
+    };
+    if let Some(result) = described {
+        return result.map_err(end);
     }
     let config = config::resolve(&args.global, &|name| std::env::var_os(name)).map_err(end)?;
     let listing = match &args.command {
@@ -166,14 +177,17 @@ fn run(args: LowArgs) -> Result<(), End> {
         Command::Ls(args) => ls::run(&context, args),
         Command::Cat(args) => cat::run(&context, args),
         Command::Status => status::run(&context),
+        Command::Top(args) => top::run(&context, &args),
         Command::Paths => paths::run(&context),
         Command::Peers => peers::run(&context),
         Command::Content(args) => content::run(&context, args),
         Command::Pin(args) => pin::run(&context, args),
         Command::Unpin(args) => pin::undo(&context, &args),
+        Command::Reload => reload::run(&context),
+        Command::Verify => verify::run(&context),
         Command::Set(args) => set::run(&context, args),
         Command::Doctor => doctor::run(&context),
-        Command::Help(args) => help::run(&args),
+        Command::Help(_) | Command::Completions(_) | Command::Man(_) => Ok(()),
     };
     result.map_err(|failure| End {
         failure,

@@ -11,18 +11,14 @@ use crate::config::Config;
 use crate::daemon::{Daemon, Role, StartFailure};
 use crate::error::{Failure, Kind};
 use crate::lowargs::ServeArgs;
-use crate::notify::Notify;
 
 /// How long a short command that holds the state directory may take to end.
 const LOCKED_MAX: Duration = Duration::from_secs(5);
 
 pub(super) fn run(context: Context, args: ServeArgs) -> Result<(), Failure> {
     let mut config = Config::clone(&context.config);
-    if !args.listen.is_empty() {
-        config.listen = args.listen;
-    }
+    config.listen_on(args.listen);
     let config = Arc::new(config);
-    let notify = Notify::from_env(&|name| std::env::var_os(name));
     let daemon = start(&config, &context.cancel)?;
     let listen: Vec<String> = daemon
         .shared()
@@ -42,6 +38,7 @@ pub(super) fn run(context: Context, args: ServeArgs) -> Result<(), Failure> {
             .terminal
             .note(&format!("answering HTTP on http://{http}/ (metrics, healthz, readyz)"));
     }
+    let notify = &daemon.shared().notify;
     notify.say(&format!("READY=1\nSTATUS=serving on {}", listen.join(" ")));
     let interval = notify.watchdog_interval().unwrap_or(Duration::from_secs(3600));
     while !context.cancel.wait(interval) {

@@ -43,6 +43,7 @@ pub(crate) struct FileConfig {
     pub(crate) edge_upstreams: Option<Vec<Seed>>,
     pub(crate) http_listen: Option<SocketAddr>,
     pub(crate) http_gateway: Option<bool>,
+    pub(crate) http_status: Option<bool>,
     /// Knobs, as `ares set` takes them.
     pub(crate) set: Vec<Setting>,
 }
@@ -58,7 +59,7 @@ pub(crate) fn keys() -> Vec<(String, &'static str)> {
 }
 
 /// Those of them that are no knobs: table, key and meaning.
-const KEYS: [(&str, &str); 25] = [
+const KEYS: [(&str, &str); 26] = [
     ("state", "directory of identity, store and admin socket"),
     ("listen", "addresses to serve on, [\"IP:PORT\", ..]"),
     ("log", "log filter, as in ARES_LOG"),
@@ -99,6 +100,10 @@ const KEYS: [(&str, &str); 25] = [
     (
         "http.gateway",
         "let whoever asks there read the releases that are known here, /r/RELEASE/PATH",
+    ),
+    (
+        "http.status",
+        "show whoever asks there who sends what to whom, as a page at /",
     ),
     ("swarm.mdns", "find peers on the local network, and be found"),
     (
@@ -229,6 +234,7 @@ impl Source<'_> {
             "http.listen" => config.http_listen = Some(self.addr(key, value)?),
             "http.gateway" => config.http_gateway = Some(self.switch(key, value)?),
             "swarm.zone" => config.zone = Some(self.zone(key, value)?),
+            "http.status" => config.http_status = Some(self.switch(key, value)?),
             "swarm.mdns" => config.mdns = Some(self.switch(key, value)?),
             _ => {
                 if let Some(knob) = key.strip_prefix(KNOBS).and_then(Knob::named) {
@@ -441,7 +447,7 @@ mod tests {
                     dial_timeout = \"5s\"\nstall_timeout = \"500ms\"\n[mount]\npatience = \"1m\"\nallow_other = true\n\
                     [lanes]\ninclude = [\"eth*\"]\nexclude = [\"10.0.0.0/8\", \"wg0\"]\nweight = { eth0 = 2, \"eth0.7\" = 1000 }\n\
                     cap_up = { \"eth*\" = \"20MiB\", wg0 = 1000000 }\ncap_down = { eth0 = \"none\", \"10.0.0.0/8\" = \"1GiB\" }\n\
-                    [swarm]\nseeds = [\"{SEED}\"]\nmdns = false\nzone = \"berlin-2\"\n[dht]\nenabled = true\nbootstrap = [\"a.example:6881\", \"192.0.2.7:1\"]\nport = 6881\n[edge]\nreleases = [\"{LINK}\"]\nupstreams = [\"{SEED}\"]\n[http]\nlisten = \"[::1]:9464\"\ngateway = true\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n";
+                    [swarm]\nseeds = [\"{SEED}\"]\nmdns = false\nzone = \"berlin-2\"\n[dht]\nenabled = true\nbootstrap = [\"a.example:6881\", \"192.0.2.7:1\"]\nport = 6881\n[edge]\nreleases = [\"{LINK}\"]\nupstreams = [\"{SEED}\"]\n[http]\nlisten = \"[::1]:9464\"\ngateway = true\nstatus = true\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n";
         let config = parse(Path::new("f"), &text.replace("{SEED}", SEED).replace("{LINK}", LINK)).unwrap();
         let pattern = |entry: &str| entry.parse().unwrap();
         let expect = FileConfig {
@@ -479,6 +485,7 @@ mod tests {
             edge_upstreams: Some(vec![SEED.parse().unwrap()]),
             http_listen: Some("[::1]:9464".parse().unwrap()),
             http_gateway: Some(true),
+            http_status: Some(true),
             set: [(Knob::Congestion, "bbr"), (Knob::GetWindow, "8MiB")]
                 .map(|(knob, value)| Setting::parse(knob, value).unwrap())
                 .to_vec(),

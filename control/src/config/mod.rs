@@ -127,8 +127,14 @@ pub(crate) struct Config {
     pub(crate) http_gateway: bool,
     /// What `ares set` may change while the daemon runs.
     pub(crate) settings: Settings,
+    /// Whether a page there shows what is going on.
+    pub(crate) http_status: bool,
     /// What is printed.
     pub(crate) output: Output,
+    /// The flags that it was made with.
+    args: GlobalArgs,
+    /// Whether `listen` was a flag.
+    is_listen_given: bool,
 }
 
 /// What the label of a zone may be.
@@ -161,6 +167,23 @@ impl Edge {
 }
 
 impl Config {
+    /// `serve --listen`: the file does not count.
+    pub(crate) fn listen_on(&mut self, listen: Vec<SocketAddr>) {
+        self.is_listen_given = !listen.is_empty();
+        if self.is_listen_given {
+            self.listen = listen;
+        }
+    }
+
+    /// As it would be if the program was started now, with the same flags.
+    pub(crate) fn again(&self) -> Result<Self, Failure> {
+        let mut new = resolve(&self.args, &|name| std::env::var_os(name))?;
+        if self.is_listen_given {
+            new.listen_on(self.listen.clone());
+        }
+        Ok(new)
+    }
+
     /// Which log lines are written: as told, else by the verbosity.
     pub(crate) fn log_filter(&self) -> &str {
         let by_flags = match self.output.verbosity {
@@ -226,8 +249,11 @@ pub(crate) fn resolve(args: &GlobalArgs, env: &dyn Fn(&str) -> Option<std::ffi::
         pins: file.pins.unwrap_or_default(),
         http: args.http.or(file.http_listen),
         http_gateway: file.http_gateway.unwrap_or(false),
+        http_status: file.http_status.unwrap_or(false),
         settings,
         output,
+        args: args.clone(),
+        is_listen_given: false,
     })
 }
 

@@ -1,20 +1,22 @@
-//! What a daemon answers over HTTP, by path: its metrics, whether it lives, whether it serves, and where that is wanted, releases. Changes
-//! nothing.
+//! What a daemon answers over HTTP, by path: its metrics, whether it lives, whether it serves, and where that is wanted, a page of what is going
+//! on, and releases. Changes nothing.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ares_node::Stopping;
 use ares_node::figures::Figures;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
+use serde_json::Value;
 
 use super::Reply;
 use super::gateway::{self, Gateway};
 use crate::cancel::Cancel;
 use crate::daemon::{Role, Shared};
 use crate::error::Failure;
+use crate::jobs;
 use crate::metrics;
 
 /// The node is looked at no more often than this, whoever asks.
@@ -23,6 +25,17 @@ const LOOK_AGE_MAX: Duration = Duration::from_millis(100);
 /// Prometheus' text format.
 const EXPOSITION: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// The page loads nothing from anywhere, and asks this listener alone.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'",
+);
+
+/// Digits of a release's hash that are shown: all of them would let whoever sees the page fetch it.
+const DIGITS_SHOWN: usize = 10;
+
 /// See the module.
 pub(crate) struct Site {
     daemon: Arc<Shared>,
@@ -30,6 +43,8 @@ pub(crate) struct Site {
     gateway: Option<Gateway>,
     /// Held while the node is looked at, so that it is by one at a time.
     look: Mutex<Option<(Instant, Result<Figures, Stopping>)>>,
+    /// The same of the page's figures.
+    shown: Mutex<Option<(Instant, String)>>,
 }
 
 impl Site {
@@ -40,6 +55,7 @@ impl Site {
             daemon,
             gateway,
             look: Mutex::default(),
+            shown: Mutex::default(),
         }
     }
 
@@ -49,9 +65,27 @@ impl Site {
             ("/metrics", _) => self.metrics(),
             ("/healthz", _) => judged(self.look().map(drop).map_err(|e| e.to_string())),
             ("/readyz", _) => judged(self.ready()),
+            ("/", _) if self.daemon.config.http_status => page(),
+            ("/status.json", _) if self.daemon.config.http_status => self.status()?,
             (path, Some(gateway)) if path.starts_with(gateway::PREFIX) => return gateway.answer(request, cancel),
             _ => Reply::text(StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz\n"),
         })
+    }
+
+    /// What the page shows.
+    fn status(&self) -> Result<Response<Reply>, Failure> {
+        // What a panic left behind is a look like any other.
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_fresh = |(at, _): &(Instant, String)| at.elapsed() < LOOK_AGE_MAX;
+        if shown.as_ref().is_none_or(|shown| !is_fresh(shown)) {
+            let mut status = jobs::status::whole(&self.daemon)?;
+            blind(&mut status);
+            *shown = Some((Instant::now(), status.to_string()));
+        }
+        let text = shown.as_ref().map_or(String::new(), |(_, text)| text.clone());
+        let mut response = Reply::text(StatusCode::OK, text);
+        response.headers_mut().insert(CONTENT_TYPE, JSON);
+        Ok(response)
     }
 
     fn metrics(&self) -> Response<Reply> {
@@ -85,6 +119,39 @@ impl Site {
         let figures = self.daemon.handle.figures();
         *look = Some((Instant::now(), figures.clone()));
         figures
+    }
+}
+
+fn page() -> Response<Reply> {
+    let mut response = Reply::text(StatusCode::OK, include_str!("page.html"));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HTML);
+    headers.insert(CONTENT_SECURITY_POLICY, POLICY);
+    response
+}
+
+/// Cuts every release's and peer's name of digits, wherever it stands, and leaves out where things are on this machine.
+fn blind(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for key in ["state", "dir", "pid", "http"] {
+                // A path's and a release's state is a word.
+                if fields
+                    .get(key)
+                    .is_some_and(|value| key != "state" || value.as_str().is_some_and(|text| text.starts_with('/')))
+                {
+                    fields.remove(key);
+                }
+            }
+            for (key, value) in fields {
+                match (key.as_str(), value) {
+                    ("release" | "peer", Value::String(digits)) => digits.truncate(DIGITS_SHOWN),
+                    (_, value) => blind(value),
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(blind),
+        _ => {}
     }
 }
 

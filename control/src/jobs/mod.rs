@@ -12,10 +12,12 @@ mod mount;
 mod pin;
 mod progress;
 mod publish;
+mod reload;
 mod set;
 mod show;
-mod status;
+pub(crate) mod status;
 mod umount;
+mod verify;
 mod warm;
 
 use std::sync::Arc;
@@ -67,6 +69,8 @@ pub(crate) fn run(
         Request::Unpin { release } => pin::undo(daemon, &release),
         Request::Ls { link } => ls::run(daemon, &read_link(&link)?, &sink, cancel),
         Request::Cat { link } => cat::run(daemon, &read_link(&link)?, &sink, cancel),
+        Request::Verify => verify::run(daemon, &sink, cancel),
+        Request::Reload => reload::run(daemon, caller),
         Request::Knobs { key } => set::list(daemon, key.as_deref()),
         Request::Set {
             key,

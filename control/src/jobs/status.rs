@@ -1,6 +1,8 @@
 //! What is going on: the node's status with what only control knows. Its lists are bounded, so that it fits a reply whatever there is of
 //! peers, releases and mounts: what is left out is counted.
 
+use ares_core::knobs::Knob;
+use ares_core::store::QUOTA_BYTES_MAX;
 use ares_node::api::Status;
 use serde_json::{Map, Value, json};
 
@@ -28,6 +30,11 @@ const CLAIMS: List = List::new("releases", Keep::First, 16 << 10);
 const _: () = assert!(List::bytes_max_of(&LISTS) + (100 << 10) < REPLY_BYTES_MAX);
 
 pub(super) fn run(daemon: &Shared) -> Result<Outcome, Failure> {
+    whole(daemon).map(|status| Outcome::Status { status })
+}
+
+/// As `ares status --json` prints it.
+pub(crate) fn whole(daemon: &Shared) -> Result<Value, Failure> {
     let failed = |e: serde_json::Error| Failure::new(Kind::Failed, format!("the status cannot be written as JSON: {e}"));
     let mut status = serde_json::to_value(look(daemon)?).map_err(failed)?;
     let mounts = daemon.mounts.list();
@@ -37,12 +44,13 @@ pub(super) fn run(daemon: &Shared) -> Result<Outcome, Failure> {
             .iter()
             .map(|(name, release)| json!({"name": Raw(name.clone()), "release": release}));
         let names: Vec<Value> = names.collect();
-        json!({"dir": Raw::from(dir.as_path()), "release": entry.release, "name": entry.name, "names": names, "why": null})
+        let oldest_wait_s = entry.mount.longest_wait().as_secs_f64();
+        json!({"dir": Raw::from(dir.as_path()), "release": entry.release, "name": entry.name, "names": names, "why": null, "oldest_wait_s": oldest_wait_s})
     });
     // What is to be mounted again, and why it is not yet.
     let absent = daemon.mounts.absent().into_iter().map(|(dir, absent)| {
         let why = absent.why.unwrap_or_else(|| "it is being mounted".to_owned());
-        json!({"dir": Raw::from(dir.as_path()), "release": null, "name": absent.kept.how.name, "names": [], "why": why})
+        json!({"dir": Raw::from(dir.as_path()), "release": null, "name": absent.kept.how.name, "names": [], "why": why, "oldest_wait_s": 0.0})
     });
     let mounts: Vec<Value> = mounts.chain(absent).collect();
     if let Value::Object(fields) = &mut status {
@@ -51,11 +59,18 @@ pub(super) fn run(daemon: &Shared) -> Result<Outcome, Failure> {
         fields.insert("state".into(), daemon.config.state.to_string_lossy().into());
         let http = daemon.http.get().map(ToString::to_string);
         fields.insert("http".into(), http.into());
+        if let Some(store) = fields.get_mut("store").and_then(Value::as_object_mut) {
+            let quota = daemon.handle.settings().bytes(Knob::StoreQuota);
+            store.insert(
+                "quota_bytes".into(),
+                Some(quota).filter(|quota| *quota < QUOTA_BYTES_MAX).into(),
+            );
+        }
         fields.insert("mounts".into(), mounts.into());
         fields.insert("pins".into(), serde_json::to_value(daemon.pins.list()).map_err(failed)?);
         bound(fields);
     }
-    Ok(Outcome::Status { status })
+    Ok(status)
 }
 
 /// The node's own status.

@@ -96,6 +96,7 @@ impl Terminal {
             Phase::Publish => "publish",
             Phase::Fetch => "fetch",
             Phase::Write => "write",
+            Phase::Verify => "verify",
         };
         let mut state = self.state();
         if progress.phase == Phase::Publish

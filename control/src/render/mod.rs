@@ -63,7 +63,7 @@ fn text(value: &serde_json::Value) -> String {
 }
 
 /// The first ten digits of a hash or key.
-fn short(value: &serde_json::Value) -> String {
+pub(crate) fn short(value: &serde_json::Value) -> String {
     text(value).chars().take(10).collect()
 }
 

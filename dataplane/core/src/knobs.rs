@@ -29,6 +29,8 @@ pub enum Knob {
     StoreFree,
     /// Bytes that go at once where one of both is reached.
     StoreEvict,
+    /// Held bytes that are looked after a second.
+    ScrubRate,
     /// Which log lines are written.
     LogLevel,
 }
@@ -63,7 +65,7 @@ pub struct Row {
 }
 
 /// Every knob, in the order of [`Knob`].
-pub static ROWS: [Row; 10] = [
+pub static ROWS: [Row; 11] = [
     Row {
         knob: Knob::Congestion,
         key: "congestion",
@@ -143,6 +145,13 @@ pub static ROWS: [Row; 10] = [
         },
         default: 256 << 20,
         effect: "bytes beyond what must go at the quota that go with it, half of the quota at most",
+    },
+    Row {
+        knob: Knob::ScrubRate,
+        key: "scrub-rate",
+        domain: Domain::Bytes { min: 0, max: 16 << 30 },
+        default: 0,
+        effect: "held bytes a second that are hashed again in the background, all once a day; 0: none",
     },
     Row {
         knob: Knob::LogLevel,

@@ -17,10 +17,9 @@ use crate::render::{Bytes, Seconds, count, rate};
 
 pub(super) fn run(context: &Context, link: &Link) -> Result<(), Failure> {
     let state = Throwaway::new()?;
-    let config = Arc::new(Config {
-        state: state.0.clone(),
-        ..Config::clone(&context.config)
-    });
+    let mut config = Config::clone(&context.config);
+    config.state = state.0.clone();
+    let config = Arc::new(config);
     let daemon = Daemon::start(&config, Role::Discarding).map_err(|(StartFailure::Locked(e) | StartFailure::Failed(e))| e)?;
     let result = jobs::discard(daemon.shared(), link, &context.sink(), &context.cancel);
     context.terminal.clear();

@@ -514,7 +514,7 @@ impl<S: Submit> Shard<S> {
             Knob::ServeWindow => self.shares.set_whole_bytes(setting.value()),
             // The hub's; `control`'s.
             Knob::GetWindow | Knob::PathMode | Knob::LogLevel => {}
-            Knob::StoreQuota | Knob::StoreFree | Knob::StoreEvict => {}
+            Knob::StoreQuota | Knob::StoreFree | Knob::StoreEvict | Knob::ScrubRate => {}
         }
         Ok(())
     }

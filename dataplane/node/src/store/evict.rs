@@ -171,7 +171,7 @@ impl Shared {
     }
 
     /// Every place of every chunk that is held, page by page: nobody waits for the index long.
-    fn each_place(&self, mut each: impl FnMut(ObjectNo, HeldChunk)) {
+    pub(super) fn each_place(&self, mut each: impl FnMut(ObjectNo, HeldChunk)) {
         let mut after = None;
         loop {
             let (places, last) = self.index().places_after(after, PAGE);
@@ -313,7 +313,7 @@ impl Shared {
         }
     }
 
-    fn lessen(&self, releases: Vec<ReleaseId>, chunks: Vec<ChunkId>) {
+    pub(super) fn lessen(&self, releases: Vec<ReleaseId>, chunks: Vec<ChunkId>) {
         let mut index = self.index_mut();
         for release in &releases {
             if let Some(info) = index.release(*release).cloned() {

@@ -144,11 +144,13 @@ pub struct Evicted {
 /// Progress and result of `verify`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Verified {
-    /// Chunks read.
+    /// Chunks read; one that lies in several files counts in each.
     pub chunks: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Chunks that were bad or unreadable at their first place, and are no longer held there.
+    /// Bytes there were to read when it began.
+    pub bytes_total: u64,
+    /// Chunks that were bad or unreadable, and are no longer held there.
     pub lost_chunks: u64,
 }
 
@@ -300,6 +302,11 @@ impl Store {
         Ok(())
     }
 
+    /// Remembers that a release that was whole is so no more.
+    pub fn mark_partial(&self, release: ReleaseId) {
+        self.shared.lessen(vec![release], Vec::new());
+    }
+
     /// In the order they were added.
     pub fn releases(&self) -> Vec<ReleaseInfo> {
         self.shared.index().releases().to_vec()
@@ -378,7 +385,7 @@ impl Store {
         std::mem::take(&mut *locked(&self.shared.room.evicted))
     }
 
-    /// Re-reads every held chunk. `progress` may end it early by answering false.
+    /// Re-reads every held chunk wherever it lies. `progress` may take its time, and may end it early by answering false.
     pub fn verify(&self, progress: &mut dyn FnMut(&Verified) -> bool) -> Verified {
         self.shared.verify(progress)
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use ares_core::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, Mismatch, VerifiedChunk};
+use ares_core::store::{HeldChunk, ObjectNo};
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
@@ -15,7 +16,7 @@ use super::{ReadError, Verified};
 /// What looking for a chunk gives.
 type Located = Result<Option<Extent>, (PathBuf, io::Error)>;
 
-/// Chunks that `verify` takes from the index at a time.
+/// Chunks whose places `verify` takes from the index at a time.
 const VERIFY_PAGE: usize = 256;
 
 impl Shared {
@@ -107,20 +108,35 @@ impl Shared {
 
     pub(super) fn verify(&self, progress: &mut dyn FnMut(&Verified) -> bool) -> Verified {
         let mut done = Verified::default();
+        self.each_place(|_, held| done.bytes_total += u64::from(held.chunk.len));
         let mut after = None;
         loop {
-            let page = self.index().chunks_after(after, VERIFY_PAGE);
-            let Some(last) = page.last() else { return done };
-            after = Some(last.id);
-            for chunk in page {
+            let (places, last) = self.index().places_after(after, VERIFY_PAGE);
+            for (object, held) in places {
                 done.chunks += 1;
-                done.bytes += u64::from(chunk.len);
-                done.lost_chunks += u64::from(self.look_at(chunk).is_err());
+                done.bytes += u64::from(held.chunk.len);
+                done.lost_chunks += u64::from(!self.is_right_at(object, &held));
                 if !progress(&done) {
                     return done;
                 }
             }
+            match last {
+                Some(_) => after = last,
+                None => return done,
+            }
         }
+    }
+
+    /// Whether a place has what it should; it is no longer believed where it has not. One that has had to make room meanwhile lacks nothing.
+    fn is_right_at(&self, object: ObjectNo, held: &HeldChunk) -> bool {
+        let HeldChunk { chunk, offset } = *held;
+        if !self.index().holds(object, &chunk.id) {
+            return true;
+        }
+        let Ok(file) = self.file(object) else { return false };
+        let len = chunk.len;
+        let read = self.read_at(&chunk.id, &Extent { file, offset, len });
+        read.inspect_err(|error| tracing::warn!("{error}")).is_ok()
     }
 }
 

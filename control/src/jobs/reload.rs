@@ -1,0 +1,98 @@
+//! Reads the config file again, and obeys what has changed in it since it was last read, as far as a running daemon can. A file that is
+//! wrong changes nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ares_core::knobs::{Knob, ROWS};
+use ares_core::link::Link;
+
+use crate::admin::proto::Outcome;
+use crate::admin::socket::Caller;
+use crate::config::Config;
+use crate::daemon::Shared;
+use crate::error::Failure;
+use crate::log;
+
+pub(super) fn run(daemon: &Shared, caller: Caller) -> Result<Outcome, Failure> {
+    let mut read = daemon.read_config();
+    let new = read.again()?;
+    daemon.notify.say("RELOADING=1");
+    let changes = obey(daemon, &read, &new);
+    daemon.notify.say("READY=1");
+    let Caller { uid, pid } = caller;
+    let needs_restart = needing_restart(&read, &new);
+    let (changed, refused) = changes?;
+    tracing::info!(target: log::AUDIT, uid, pid, ?changed, ?refused, ?needs_restart, "config file read again");
+    *read = Arc::new(new);
+    Ok(Outcome::Reloaded {
+        changed,
+        refused,
+        needs_restart: needs_restart.into_iter().map(str::to_owned).collect(),
+    })
+}
+
+type Changes = (Vec<String>, Vec<String>);
+
+/// What was changed, and what the kernel or the table of caps refused, with the reason.
+fn obey(daemon: &Shared, old: &Config, new: &Config) -> Result<Changes, Failure> {
+    let (mut changed, mut refused) = (Vec::new(), Vec::new());
+    let mut note = |what: String, done: Result<(), String>| match done {
+        Ok(()) => changed.push(what),
+        Err(why) => refused.push(format!("{what}: {why}")),
+    };
+    for row in &ROWS {
+        let (before, setting) = (old.settings.get(row.knob), new.settings.get(row.knob));
+        if before != setting {
+            let done = match row.knob {
+                Knob::LogLevel => log::set_level(setting).map(drop).map_err(|failure| failure.message),
+                _ => daemon.handle.tune(setting).map(drop).map_err(|error| error.to_string()),
+            };
+            note(format!("{} {setting}", row.key), done);
+        }
+    }
+    let (old_caps, new_caps) = (&old.lanes.caps, &new.lanes.caps);
+    for rule in old_caps.rules().iter().chain(new_caps.rules()) {
+        let (direction, pattern) = (rule.direction, &rule.pattern);
+        let cap = new_caps.get(direction, pattern);
+        if old_caps.get(direction, pattern) != cap && daemon.handle.lane_caps().get(direction, pattern) != cap {
+            let done = daemon.handle.set_lane_cap(direction, pattern.clone(), cap);
+            let what = format!("cap-{}.{pattern} {}", direction.name(), ares_core::path::Cap::show(cap));
+            note(what, done.map(drop).map_err(|error| error.to_string()));
+        }
+    }
+    let by_release = |links: &[Link]| -> BTreeMap<_, _> { links.iter().map(|link| (link.release, link.clone())).collect() };
+    let (old_pins, new_pins) = (by_release(&old.pins), by_release(&new.pins));
+    if old_pins != new_pins {
+        daemon.pins.reconfigure(daemon.handle.store(), &old_pins, &new_pins);
+        note(format!("{} pins", new_pins.len()), Ok(()));
+    }
+    Ok((changed, refused))
+}
+
+/// Keys of the file whose values have changed and that are read at the start alone.
+fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let lanes = |config: &Config| {
+        let rules = config.lanes.clone();
+        (rules.include, rules.exclude, rules.weights)
+    };
+    let rows = [
+        ("state", old.state != new.state),
+        ("listen", old.listen != new.listen),
+        (
+            "node",
+            (old.shards, old.workers, old.dial_timeout, old.stall_timeout)
+                != (new.shards, new.workers, new.dial_timeout, new.stall_timeout),
+        ),
+        ("mount", (old.patience, old.allow_other) != (new.patience, new.allow_other)),
+        ("lanes.include, exclude, weight", lanes(old) != lanes(new)),
+        ("swarm", (&old.seeds, old.mdns) != (&new.seeds, new.mdns)),
+        (
+            "dht",
+            (old.dht, &old.dht_bootstrap, old.dht_port) != (new.dht, &new.dht_bootstrap, new.dht_port),
+        ),
+        ("edge", old.edge != new.edge),
+        ("http", (old.http, old.http_gateway) != (new.http, new.http_gateway)),
+    ];
+    rows.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
+}

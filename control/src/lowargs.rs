@@ -183,8 +183,10 @@ pub(crate) enum Command {
         after_long_help = "Examples:\n  ares reload\n  systemctl reload ares"
     )]
     Reload,
-    /// Check this machine: kernel, limits, FUSE, disk, port
-    Doctor,
+    /// Check this machine: kernel, limits, FUSE, disk, port; or say why a release is slow
+    Doctor(DoctorArgs),
+    /// Write down how this machine and the daemon are, without secrets, for whoever is to look into a fault
+    Bugreport(BugreportArgs),
     /// Help on a subcommand, or on `exit-codes`
     Help(HelpArgs),
     /// Print what a shell needs to complete this program's command lines
@@ -457,10 +459,11 @@ pub(crate) struct UnpinArgs {
     long_about = "Show what can be tuned in the running daemon of the state directory, and tune it.\n\n\
         Without KEY it lists every knob: its value, its default, what it may be, and what turning it does. With KEY it shows that one. \
         With a value it turns it, at once: nothing is restarted and transfers go on. The daemon's log says who turned what.\n\n\
-        A change lasts until the daemon ends. What it starts with stands in its config file under [set], with the same keys and values.\n\n\
+        A change lasts until the daemon ends, unless --persist writes it to the config file as well. What it starts with stands there under [set], \
+        with the same keys and values.\n\n\
         `cap-up.LANES` and `cap-down.LANES` are how much lanes like these may carry, in bytes per second: `cap-up.eth0`, `cap-down.wg*`, \
         `cap-up.10.0.0.0/16`. All lanes that are like one share it. `none` lifts it. The config file has them under [lanes].",
-    after_long_help = "Examples:\n  ares set\n  ares set congestion\n  ares set congestion bbr\n  ares set get-window=128MiB\n  \
+    after_long_help = "Examples:\n  ares set\n  ares set congestion\n  ares set congestion bbr\n  ares set get-window=128MiB --persist\n  \
         ares set path-mode standby --release ares:...\n  ares set cap-up.eth0 20MiB\n  ares set cap-up.eth0 none\n  \
         ares set --json | jq '.knobs[] | {key, value}'"
 )]
@@ -473,6 +476,35 @@ pub(crate) struct SetArgs {
     /// Turn it for the release of this link alone (`path-mode`)
     #[arg(long, value_name = "LINK")]
     pub(crate) release: Option<OsString>,
+    /// Write it to the daemon's config file too, so that it holds after a restart
+    #[arg(long, requires = "key", conflicts_with = "release")]
+    pub(crate) persist: bool,
+}
+
+/// `ares doctor`
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Check this machine, and name the remedy for what is in the way.\n\n\
+        With RELEASE it looks at the running daemon for a second, and says what holds that release up: the disk, the processor, a path, \
+        too few sources, or the window of what is asked at a time; with numbers, and the remedy.",
+    after_long_help = "Examples:\n  ares doctor\n  ares doctor 65f4a17319\n  ares doctor --json | jq '.checks[] | select(.verdict != \"ok\")'"
+)]
+pub(crate) struct DoctorArgs {
+    /// A release by the first digits of its hash, by its name or by its link
+    pub(crate) release: Option<OsString>,
+}
+
+/// `ares bugreport`
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Write down how this machine and the daemon are, as one JSON file: version, checks, status, knobs, limits, kernel.\n\n\
+        Names of releases and peers are cut short, so that nobody can fetch anything by it; keys, links and the config file are not in it. \
+        Addresses of peers and names of releases are: read it before you send it.",
+    after_long_help = "Examples:\n  ares bugreport report.json\n  ares bugreport | less"
+)]
+pub(crate) struct BugreportArgs {
+    /// Where to; without it, stdout
+    pub(crate) file: Option<PathBuf>,
 }
 
 /// `ares top`
@@ -561,6 +593,9 @@ mod tests {
             "ares set get-window 8MiB",
             "ares set get-window=8MiB",
             "ares -q doctor",
+            "ares doctor 65f4a17319",
+            "ares bugreport out.json",
+            "ares set get-window 8MiB --persist",
             "ares demo",
             "ares help exit-codes",
             "ares reload --json",
@@ -601,6 +636,8 @@ mod tests {
         check("ares get ares:abc", E::MissingRequiredArgument);
         check("ares get a b c", E::UnknownArgument);
         check("ares set a b c", E::UnknownArgument);
+        check("ares set --persist", E::MissingRequiredArgument);
+        check("ares bugreport a b", E::UnknownArgument);
         check("ares pin a b", E::UnknownArgument);
         check("ares unpin", E::MissingRequiredArgument);
         check("ares warm", E::MissingRequiredArgument);

@@ -145,7 +145,8 @@ fn a_config_file_that_has_changed_is_obeyed_at_once_as_far_as_can_be_and_a_wrong
     let write = |text: &str| lab.node(1).with_config("live", text);
     let node = write("[set]\ncongestion = \"bbr\"\n");
     let daemon = Daemon::serve(&node);
-    let value = |key: &str| value(&node, key);
+    // Not by the file, which is wrong for a while.
+    let value = |key: &str| value(lab.node(1), key);
     let nothing = daemon.tell(&["reload"]);
     assert_eq!(
         nothing,
@@ -180,4 +181,43 @@ fn a_config_file_that_has_changed_is_obeyed_at_once_as_far_as_can_be_and_a_wrong
     daemon.tell(&["reload"]);
     assert_eq!(value("congestion"), "cubic", "what is not said is at its default");
     assert_eq!(daemon.tell(&["pin"])["pins"], serde_json::json!([]));
+}
+
+#[test]
+fn what_is_persisted_holds_after_a_restart_and_leaves_the_rest_of_the_file_alone() {
+    let lab = Lab::on_loopback("persist", 1);
+    let text = "# ours\n[node]\nworkers = 3 # enough\n";
+    let node = lab.node(0).with_config("kept", text);
+    let daemon = Daemon::serve(&node);
+    let file = node.dir().join("kept.toml");
+    let said = daemon.tell(&["set", "congestion", "bbr", "--persist"]);
+    assert_eq!(said["persisted"], file.display().to_string(), "{said}");
+    daemon.tell(&["set", "store-quota=64MiB", "--persist"]);
+    daemon.tell(&["set", "cap-up.eth*", "20MiB", "--persist"]);
+    daemon.tell(&["set", "get-window", "8MiB"]);
+    let written = fs::read_to_string(&file).expect("there");
+    assert!(written.starts_with(text) && !written.contains("get-window"), "{written}");
+    for args in [
+        &["set", "congestion", "--persist"][..],
+        &["set", "store-quota", "1MiB", "--persist"],
+    ] {
+        let refused = node.run(node.ares(args.iter().copied()));
+        assert_eq!(refused.status.code(), Some(2), "{}", refused.describe());
+    }
+    assert_eq!(
+        fs::read_to_string(&file).expect("there"),
+        written,
+        "what is refused is not written"
+    );
+    daemon.terminate().expect_ok();
+
+    let _daemon = Daemon::serve(&node);
+    assert_eq!(
+        (value(&node, "congestion"), value(&node, "store-quota")),
+        ("bbr".into(), (64 << 20).into())
+    );
+    assert_eq!(
+        (value(&node, "cap-up.eth*"), value(&node, "get-window")),
+        ((20 << 20).into(), (64 << 20).into())
+    );
 }

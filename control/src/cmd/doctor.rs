@@ -1,13 +1,16 @@
-//! `ares doctor`: looks at this machine and says what is in the way, with a remedy each. Changes nothing. Checks are in `doctor/`.
+//! `ares doctor`: looks at this machine, or at why a release is slow, and says what is in the way, with a remedy each. Changes nothing. Checks are
+//! in `doctor/`.
 
 mod checks;
+mod slow;
 
 pub(super) use checks::find_program;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::Context;
+use super::{Context, release_named};
 use crate::error::{Failure, Kind};
+use crate::lowargs::DoctorArgs;
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +20,16 @@ enum Verdict {
     Warn,
     /// The main job does not work.
     Fail,
+}
+
+impl Verdict {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Fail => "FAIL",
+        }
+    }
 }
 
 /// One line of the report.
@@ -57,18 +70,27 @@ impl Finding {
     }
 }
 
-pub(super) fn run(context: &Context) -> Result<(), Failure> {
-    let findings = checks::all(&context.config);
-    let word = |verdict| match verdict {
-        Verdict::Ok => "ok",
-        Verdict::Warn => "warn",
-        Verdict::Fail => "FAIL",
+/// The report on this machine, for others.
+pub(super) fn checks(context: &Context) -> Value {
+    to_json(&checks::all(&context.config))
+}
+
+fn to_json(findings: &[Finding]) -> Value {
+    let line =
+        |f: &Finding| json!({"check": f.what, "verdict": f.verdict.word().to_lowercase(), "found": f.found, "remedy": f.remedy});
+    findings.iter().map(line).collect()
+}
+
+pub(super) fn run(context: &Context, args: DoctorArgs) -> Result<(), Failure> {
+    let findings = match args.release {
+        None => checks::all(&context.config),
+        Some(typed) => slow::why(context, release_named(&typed)?)?,
     };
     let mut text = String::new();
     for finding in &findings {
         text.push_str(&format!(
             "{:>5}  {}: {}\n",
-            word(finding.verdict),
+            finding.verdict.word(),
             finding.what,
             finding.found
         ));
@@ -76,11 +98,7 @@ pub(super) fn run(context: &Context) -> Result<(), Failure> {
             text.push_str(&format!("       help: {}\n", finding.remedy));
         }
     }
-    let lines: Vec<_> = findings
-        .iter()
-        .map(|f| json!({"check": f.what, "verdict": word(f.verdict).to_lowercase(), "found": f.found, "remedy": f.remedy}))
-        .collect();
-    context.print(&text, &json!({"checks": lines}))?;
+    context.print(&text, &json!({"checks": to_json(&findings)}))?;
     match findings.iter().filter(|f| f.verdict == Verdict::Fail).count() {
         0 => Ok(()),
         failed => {

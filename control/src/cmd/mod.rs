@@ -1,6 +1,7 @@
 //! One file per subcommand: each turns what was typed into requests, runs them, and prints how they ended. This one chooses the
 //! file and turns the end into an exit code.
 
+mod bugreport;
 mod cat;
 mod completions;
 mod content;
@@ -136,7 +137,7 @@ fn run(args: LowArgs) -> Result<(), End> {
     let (stdout, stdout_after) = match args.command {
         Command::Cat(_) => (StdoutUse::Taken, StdoutUse::Taken),
         // Its report is printed whether or not it found failures.
-        Command::Doctor | Command::Verify => (StdoutUse::Results, StdoutUse::Taken),
+        Command::Doctor(_) | Command::Verify => (StdoutUse::Results, StdoutUse::Taken),
         _ => (StdoutUse::Results, StdoutUse::Results),
     };
     let end = |failure| End { failure, stdout };
@@ -186,7 +187,8 @@ fn run(args: LowArgs) -> Result<(), End> {
         Command::Reload => reload::run(&context),
         Command::Verify => verify::run(&context),
         Command::Set(args) => set::run(&context, args),
-        Command::Doctor => doctor::run(&context),
+        Command::Doctor(args) => doctor::run(&context, args),
+        Command::Bugreport(args) => bugreport::run(&context, args),
         Command::Help(_) | Command::Completions(_) | Command::Man(_) => Ok(()),
     };
     result.map_err(|failure| End {

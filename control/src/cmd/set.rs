@@ -1,9 +1,14 @@
 //! `ares set`: shows the knobs of the running daemon, and turns one.
 
+mod persist;
+
+use std::path::PathBuf;
+
 use serde_json::json;
 
 use super::{Context, parse_link, unexpected};
-use crate::admin::proto::{Outcome, Request};
+use crate::admin::client::Client;
+use crate::admin::proto::{KnobValue, Outcome, Request};
 use crate::error::{Failure, Kind};
 use crate::lowargs::SetArgs;
 use crate::render;
@@ -11,7 +16,11 @@ use crate::session::Session;
 
 pub(super) fn run(context: &Context, args: SetArgs) -> Result<(), Failure> {
     let is_one = args.key.is_some();
+    let is_persistent = args.persist;
     let request = request(args)?;
+    if is_persistent && matches!(request, Request::Knobs { .. }) {
+        return Err(Failure::new(Kind::Usage, "--persist without a value").help("write `ares set KEY VALUE --persist`"));
+    }
     let mut daemon = Session::attach(&context.config)?;
     match daemon.run(&request, &*context.sink(), &context.cancel)? {
         Outcome::Knobs { knobs } => {
@@ -23,10 +32,36 @@ pub(super) fn run(context: &Context, args: SetArgs) -> Result<(), Failure> {
         }
         Outcome::Set { key, old, value } => {
             let text = format!("{key}: {} -> {}", render::knob_value(&old), render::knob_value(&value));
-            context.print(&text, &json!({"key": key, "old": old, "value": value}))
+            let written = is_persistent.then(|| write(context, &mut daemon, &key, &value)).transpose()?;
+            let text = match &written {
+                Some(path) => format!("{text}, also in {}", path.display()),
+                None => text,
+            };
+            let mut json = json!({"key": key, "old": old, "value": value});
+            if let Some(path) = &written {
+                json["persisted"] = path.to_string_lossy().into();
+            }
+            context.print(&text, &json)
         }
         other => Err(unexpected(&other)),
     }
+}
+
+/// Writes what was set to the file that the daemon reads when it starts. Whoever gives the command must be allowed to.
+fn write(context: &Context, daemon: &mut Client, key: &str, value: &KnobValue) -> Result<PathBuf, Failure> {
+    let path = match daemon.run(&Request::Status, &*context.sink(), &context.cancel)? {
+        Outcome::Status { status } => status["config"].as_str().map(PathBuf::from),
+        other => return Err(unexpected(&other)),
+    };
+    let lasts = "it is set, until the daemon ends";
+    let Some(path) = path else {
+        return Err(Failure::new(Kind::Failed, "the daemon does not say where its config file is").help(lasts));
+    };
+    let text = render::knob_value(value);
+    // A cap that is lifted is none in the file.
+    let to = Some(text.as_str()).filter(|text| !(key.starts_with("cap-") && *text == "none"));
+    persist::persist(&path, key, to).map_err(|failure| failure.help(lasts))?;
+    Ok(path)
 }
 
 /// `KEY VALUE` and `KEY=VALUE` mean the same; no key has a `=` in it.
@@ -69,6 +104,7 @@ mod tests {
                 key: key.map(str::to_owned),
                 value: value.map(str::to_owned),
                 release: None,
+                persist: false,
             };
             assert_eq!(request(args).ok(), expect, "{key:?} {value:?}");
         };

@@ -131,6 +131,8 @@ pub(crate) struct Config {
     pub(crate) http_status: bool,
     /// What is printed.
     pub(crate) output: Output,
+    /// The config file: the one that was read, else the one that would be.
+    pub(crate) file: PathBuf,
     /// The flags that it was made with.
     args: GlobalArgs,
     /// Whether `listen` was a flag.
@@ -199,8 +201,9 @@ impl Config {
 
 /// Merges flags (which clap has filled from ARES_STATE and ARES_CONFIG), the config file and the defaults.
 pub(crate) fn resolve(args: &GlobalArgs, env: &dyn Fn(&str) -> Option<std::ffi::OsString>) -> Result<Config, Failure> {
-    let file = match paths::config_file(args.config.as_deref(), env) {
-        Some(path) => file::read(&path).map_err(|error| {
+    let path = paths::config_file(args.config.as_deref(), env);
+    let file = match &path {
+        Some(path) => file::read(path).map_err(|error| {
             let failure = Failure::new(Kind::Usage, error.to_string());
             match error.help() {
                 Some(help) => failure.help(help),
@@ -252,6 +255,7 @@ pub(crate) fn resolve(args: &GlobalArgs, env: &dyn Fn(&str) -> Option<std::ffi::
         http_status: file.http_status.unwrap_or(false),
         settings,
         output,
+        file: path.unwrap_or_else(|| paths::config_file_to_make(env)),
         args: args.clone(),
         is_listen_given: false,
     })

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Failure, Kind};
 
+const SYSTEM_FILE: &str = "/etc/ares/ares.toml";
+
 type Env<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// An absolute path from the environment; the XDG specification says that relative ones are to be ignored.
@@ -39,11 +41,23 @@ pub(super) fn config_file(told: Option<&Path>, env: Env<'_>) -> Option<PathBuf> 
     if let Some(path) = told {
         return Some(path.to_owned());
     }
-    let xdg = absolute(env, "XDG_CONFIG_HOME").or_else(|| absolute(env, "HOME").map(|p| p.join(".config")));
-    let user = xdg.map(|p| p.join("ares/ares.toml"));
-    user.into_iter()
-        .chain([PathBuf::from("/etc/ares/ares.toml")])
+    user_file(env)
+        .into_iter()
+        .chain([PathBuf::from(SYSTEM_FILE)])
         .find(|p| p.exists())
+}
+
+/// Where one would be looked for that is not there yet: a service's is the system's.
+pub(super) fn config_file_to_make(env: Env<'_>) -> PathBuf {
+    let is_service = env("STATE_DIRECTORY").is_some();
+    user_file(env)
+        .filter(|_| !is_service)
+        .unwrap_or_else(|| PathBuf::from(SYSTEM_FILE))
+}
+
+fn user_file(env: Env<'_>) -> Option<PathBuf> {
+    let xdg = absolute(env, "XDG_CONFIG_HOME").or_else(|| absolute(env, "HOME").map(|p| p.join(".config")));
+    xdg.map(|p| p.join("ares/ares.toml"))
 }
 
 #[cfg(test)]

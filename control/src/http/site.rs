@@ -9,7 +9,6 @@ use ares_node::figures::Figures;
 use hyper::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
-use serde_json::Value;
 
 use super::Reply;
 use super::gateway::{self, Gateway};
@@ -18,6 +17,7 @@ use crate::daemon::{Role, Shared};
 use crate::error::Failure;
 use crate::jobs;
 use crate::metrics;
+use crate::render::blind;
 
 /// The node is looked at no more often than this, whoever asks.
 const LOOK_AGE_MAX: Duration = Duration::from_millis(100);
@@ -32,9 +32,6 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'",
 );
-
-/// Digits of a release's hash that are shown: all of them would let whoever sees the page fetch it.
-const DIGITS_SHOWN: usize = 10;
 
 /// See the module.
 pub(crate) struct Site {
@@ -128,31 +125,6 @@ fn page() -> Response<Reply> {
     headers.insert(CONTENT_TYPE, HTML);
     headers.insert(CONTENT_SECURITY_POLICY, POLICY);
     response
-}
-
-/// Cuts every release's and peer's name of digits, wherever it stands, and leaves out where things are on this machine.
-fn blind(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            for key in ["state", "dir", "pid", "http"] {
-                // A path's and a release's state is a word.
-                if fields
-                    .get(key)
-                    .is_some_and(|value| key != "state" || value.as_str().is_some_and(|text| text.starts_with('/')))
-                {
-                    fields.remove(key);
-                }
-            }
-            for (key, value) in fields {
-                match (key.as_str(), value) {
-                    ("release" | "peer", Value::String(digits)) => digits.truncate(DIGITS_SHOWN),
-                    (_, value) => blind(value),
-                }
-            }
-        }
-        Value::Array(values) => values.iter_mut().for_each(blind),
-        _ => {}
-    }
 }
 
 /// 200, or 503 with the reason.

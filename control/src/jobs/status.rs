@@ -57,6 +57,7 @@ pub(crate) fn whole(daemon: &Shared) -> Result<Value, Failure> {
         fields.insert("version".into(), env!("CARGO_PKG_VERSION").into());
         fields.insert("pid".into(), std::process::id().into());
         fields.insert("state".into(), daemon.config.state.to_string_lossy().into());
+        fields.insert("config".into(), daemon.config.file.to_string_lossy().into());
         let http = daemon.http.get().map(ToString::to_string);
         fields.insert("http".into(), http.into());
         if let Some(store) = fields.get_mut("store").and_then(Value::as_object_mut) {

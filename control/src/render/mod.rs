@@ -1,6 +1,7 @@
 //! What the user sees: results on stdout, everything else on stderr. Nothing here decides what happens.
 
 mod bars;
+mod blind;
 mod content;
 mod knobs;
 mod paths;
@@ -13,6 +14,7 @@ mod units;
 use std::io::{self, Write as _};
 
 pub(crate) use bars::{Listing, Terminal};
+pub(crate) use blind::blind;
 pub(crate) use content::{contents, one_content};
 pub(crate) use knobs::{knob_value, knobs};
 pub(crate) use paths::paths;

@@ -11,6 +11,9 @@ use serde_json::Value;
 use super::view::{View, number};
 use crate::render::{Bytes, Seconds, count, short};
 
+/// What a key does.
+const KEYS: &str = "q ends";
+
 /// Characters that leave the daemon's words on the screen harmless: nobody else's terminal is ours to steer.
 fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
@@ -27,9 +30,9 @@ pub(super) fn text(view: &View, (columns, lines): (u16, u16)) -> String {
     let mut buffer = Buffer::empty(area);
     paint(area, &mut buffer, view);
     let row = |y| (0..columns).map(|x| buffer[(x, y)].symbol()).collect::<String>();
-    let rows: Vec<String> = (0..lines).map(|y| row(y).trim_end().to_owned()).collect();
-    let last = rows.iter().rposition(|row| !row.is_empty()).map_or(0, |last| last + 1);
-    rows[..last].join("\n")
+    let rows = (0..lines).map(|y| row(y).trim_end().to_owned());
+    let shown: Vec<String> = rows.filter(|row| !row.is_empty() && row != KEYS).collect();
+    shown.join("\n")
 }
 
 fn paint(area: Rect, buffer: &mut Buffer, view: &View) {
@@ -71,7 +74,7 @@ fn paint(area: Rect, buffer: &mut Buffer, view: &View) {
         releases,
         buffer,
     );
-    Line::styled("q ends", Style::new().fg(Color::DarkGray)).render(keys, buffer);
+    Line::styled(KEYS, Style::new().fg(Color::DarkGray)).render(keys, buffer);
 }
 
 fn heading(view: &View) -> Vec<Line<'static>> {
@@ -92,7 +95,7 @@ fn heading(view: &View) -> Vec<Line<'static>> {
         .as_u64()
         .map_or(String::new(), |quota| format!(" of {}", Bytes(quota)));
     let second = format!(
-        "store {}{quota} in its own files, {} in place, {} had to make room",
+        "store {}{quota}, {} in place, {} had to make room",
         Bytes(number(store, "quota_used_bytes")),
         Bytes(number(store, "in_place_bytes")),
         Bytes(number(store, "evicted_bytes")),
@@ -227,7 +230,7 @@ mod tests {
             "slowest read: one of slow waits for 2.5 s",
             "in 465.0 MB/s",
             "a?[2Jname",
-            "60.4 MB    all",
+            "60.4 MB   all",
             "[2001:db8::1]:4227",
             "0.2 %",
         ] {

@@ -28,12 +28,10 @@ use crate::unmount::{MOUNTINFO, fstype_at};
 pub(super) fn run(mut context: Context, args: MountArgs) -> Result<(), Failure> {
     if args.offline {
         // Of a node that is started for this mount, which then has nobody to look for.
-        context.config = Arc::new(Config {
-            seeds: Vec::new(),
-            mdns: false,
-            dht: false,
-            ..Config::clone(&context.config)
-        });
+        let mut config = Config::clone(&context.config);
+        config.seeds.clear();
+        (config.mdns, config.dht) = (false, false);
+        context.config = Arc::new(config);
     }
     let context = &context;
     if let Some(action) = &args.action {

@@ -18,6 +18,7 @@ mod reads;
 mod report;
 mod serve;
 mod sink;
+mod soak;
 mod stats;
 mod swarm;
 mod transfer;
@@ -43,6 +44,8 @@ enum Job {
     Mount(mount::Args),
     /// Reading what is held through the mount, against the same file on the disk itself: cold, warm, mapped, in small pieces.
     Reads(reads::Args),
+    /// Mounts read for minutes while daemons are killed and the network is cut: wrong bytes, late reads, leaks.
+    Soak(soak::Args),
     /// A real tree (the Rust sysroot) published once, fetched by one machine, mounted on another, compared.
     DemoTree(demo_tree::Args),
     /// What the machine allows: memory, ciphers, hashing, tmpfs, UDP and TCP by themselves.
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Job::Publish(args) => publish::run(&args),
         Job::Mount(args) => mount::run(&args),
         Job::Reads(args) => reads::run(&args),
+        Job::Soak(args) => soak::run(&args),
         Job::DemoTree(args) => demo_tree::run(&args),
         Job::Limits(args) => limits::run(&args),
         Job::LimitsFlow(args) => limits::run_flow(&args),

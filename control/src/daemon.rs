@@ -108,6 +108,7 @@ impl Daemon {
             dial_timeout: config.dial_timeout,
             stall_timeout: config.stall_timeout,
             admission: Default::default(),
+            access: config.access.clone(),
             lanes: config.lanes.clone(),
             zone: config.zone.clone(),
             mdns: match role {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use ares_core::knobs::{Knob, ROWS, Setting};
 use ares_core::link::{Link, LinkError};
 use ares_core::path::{BadPattern, Cap, Direction, LaneCaps, LanePattern, WEIGHT_MAX};
+use ares_core::peer::PeerId;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -42,6 +43,8 @@ pub(crate) struct FileConfig {
     pub(crate) edge_releases: Option<Vec<Link>>,
     pub(crate) edge_upstreams: Option<Vec<Seed>>,
     pub(crate) http_listen: Option<SocketAddr>,
+    pub(crate) access_allow: Option<Vec<PeerId>>,
+    pub(crate) access_block: Option<Vec<PeerId>>,
     pub(crate) http_gateway: Option<bool>,
     pub(crate) http_status: Option<bool>,
     /// Knobs, as `ares set` takes them.
@@ -59,7 +62,7 @@ pub(crate) fn keys() -> Vec<(String, &'static str)> {
 }
 
 /// Those of them that are no knobs: table, key and meaning.
-const KEYS: [(&str, &str); 26] = [
+const KEYS: [(&str, &str); 28] = [
     ("state", "directory of identity, store and admin socket"),
     ("listen", "addresses to serve on, [\"IP:PORT\", ..]"),
     ("log", "log filter, as in ARES_LOG"),
@@ -88,6 +91,11 @@ const KEYS: [(&str, &str); 26] = [
         "nodes of the DHT to begin with, [\"HOST:PORT\", ..]; [] for the first of your own",
     ),
     ("dht.port", "UDP port where `serve` answers other nodes of the DHT"),
+    (
+        "access.allow",
+        "keys of peers that are spoken with, and no others, [\"PEER\", ..]",
+    ),
+    ("access.block", "keys of peers that are not, [\"PEER\", ..]"),
     ("edge.releases", "releases to fetch for whoever asks, [\"ares:..\", ..]"),
     (
         "edge.upstreams",
@@ -229,6 +237,8 @@ impl Source<'_> {
             "dht.enabled" => config.dht_enabled = Some(self.switch(key, value)?),
             "dht.bootstrap" => config.dht_bootstrap = Some(self.hosts(key, value)?),
             "dht.port" => config.dht_port = Some(self.port(key, value)?),
+            "access.allow" => config.access_allow = Some(self.keys(key, value)?),
+            "access.block" => config.access_block = Some(self.keys(key, value)?),
             "edge.releases" => config.edge_releases = Some(self.links(key, value)?),
             "edge.upstreams" => config.edge_upstreams = Some(self.seeds(key, value)?),
             "http.listen" => config.http_listen = Some(self.addr(key, value)?),
@@ -338,6 +348,13 @@ impl Source<'_> {
         })
     }
 
+    fn keys(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<PeerId>, FileError> {
+        let expected = "a list of peers' keys, 64 hex digits each, as `ares status` there shows them";
+        self.list(key, value, expected, |item, entry| {
+            PeerId::from_hex(entry).ok_or_else(|| self.bad(key, item, expected))
+        })
+    }
+
     fn port(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<u16, FileError> {
         let port = integer(value).filter(|port| *port > 0);
         port.ok_or_else(|| self.bad(key, value, "a UDP port, from 1 to 65535"))
@@ -435,6 +452,8 @@ mod tests {
 
     const SEED: &str = "76634e1668a1f2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b@192.0.2.7:4227";
 
+    const PEER: &str = "76634e1668a1f2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b";
+
     const LINK: &str = "ares:afepy4q7xpaxfyesl6rhv4lhdxrclousoe2iakmywefbk2fbrbsswaaan5qpmlq";
 
     fn fails(text: &str) -> FileError {
@@ -447,7 +466,7 @@ mod tests {
                     dial_timeout = \"5s\"\nstall_timeout = \"500ms\"\n[mount]\npatience = \"1m\"\nallow_other = true\n\
                     [lanes]\ninclude = [\"eth*\"]\nexclude = [\"10.0.0.0/8\", \"wg0\"]\nweight = { eth0 = 2, \"eth0.7\" = 1000 }\n\
                     cap_up = { \"eth*\" = \"20MiB\", wg0 = 1000000 }\ncap_down = { eth0 = \"none\", \"10.0.0.0/8\" = \"1GiB\" }\n\
-                    [swarm]\nseeds = [\"{SEED}\"]\nmdns = false\nzone = \"berlin-2\"\n[dht]\nenabled = true\nbootstrap = [\"a.example:6881\", \"192.0.2.7:1\"]\nport = 6881\n[edge]\nreleases = [\"{LINK}\"]\nupstreams = [\"{SEED}\"]\n[http]\nlisten = \"[::1]:9464\"\ngateway = true\nstatus = true\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n";
+                    [swarm]\nseeds = [\"{SEED}\"]\nmdns = false\nzone = \"berlin-2\"\n[dht]\nenabled = true\nbootstrap = [\"a.example:6881\", \"192.0.2.7:1\"]\nport = 6881\n[edge]\nreleases = [\"{LINK}\"]\nupstreams = [\"{SEED}\"]\n[access]\nallow = [\"{PEER}\"]\nblock = []\n[http]\nlisten = \"[::1]:9464\"\ngateway = true\nstatus = true\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n";
         let config = parse(Path::new("f"), &text.replace("{SEED}", SEED).replace("{LINK}", LINK)).unwrap();
         let pattern = |entry: &str| entry.parse().unwrap();
         let expect = FileConfig {
@@ -484,6 +503,8 @@ mod tests {
             edge_releases: Some(vec![LINK.parse().unwrap()]),
             edge_upstreams: Some(vec![SEED.parse().unwrap()]),
             http_listen: Some("[::1]:9464".parse().unwrap()),
+            access_allow: Some(vec![PeerId::from_hex(PEER).expect("a key")]),
+            access_block: Some(Vec::new()),
             http_gateway: Some(true),
             http_status: Some(true),
             set: [(Knob::Congestion, "bbr"), (Knob::GetWindow, "8MiB")]

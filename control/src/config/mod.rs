@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ares_core::admission::Access;
 use ares_core::knobs::{Knob, Settings};
 use ares_core::link::Link;
 use ares_core::path::LaneRules;
@@ -121,6 +122,8 @@ pub(crate) struct Config {
     pub(crate) edge: Edge,
     /// Releases that `serve` keeps whole, beside those that `ares pin` names.
     pub(crate) pins: Vec<Link>,
+    /// Which keys the node speaks with.
+    pub(crate) access: Access,
     /// Where a daemon that stays answers HTTP; `None`: nowhere.
     pub(crate) http: Option<SocketAddr>,
     /// Whether releases may be read there.
@@ -250,6 +253,10 @@ pub(crate) fn resolve(args: &GlobalArgs, env: &dyn Fn(&str) -> Option<std::ffi::
             upstreams: file.edge_upstreams.unwrap_or_default(),
         },
         pins: file.pins.unwrap_or_default(),
+        access: Access {
+            allow: file.access_allow.map(|peers| peers.into_iter().collect()),
+            block: file.access_block.unwrap_or_default().into_iter().collect(),
+        },
         http: args.http.or(file.http_listen),
         http_gateway: file.http_gateway.unwrap_or(false),
         http_status: file.http_status.unwrap_or(false),

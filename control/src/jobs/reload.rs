@@ -61,6 +61,10 @@ fn obey(daemon: &Shared, old: &Config, new: &Config) -> Result<Changes, Failure>
             note(what, done.map(drop).map_err(|error| error.to_string()));
         }
     }
+    if old.access != new.access {
+        daemon.handle.set_access(new.access.clone());
+        note("access".to_owned(), Ok(()));
+    }
     let by_release = |links: &[Link]| -> BTreeMap<_, _> { links.iter().map(|link| (link.release, link.clone())).collect() };
     let (old_pins, new_pins) = (by_release(&old.pins), by_release(&new.pins));
     if old_pins != new_pins {

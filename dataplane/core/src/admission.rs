@@ -63,6 +63,22 @@ impl Default for AdmissionLimits {
     }
 }
 
+/// Which keys are spoken with, whoever opens the connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// These alone; `None` for any.
+    pub allow: Option<BTreeSet<PeerId>>,
+    /// None of these, also where `allow` names them.
+    pub block: BTreeSet<PeerId>,
+}
+
+impl Access {
+    /// Whether this key is spoken with.
+    pub fn admits(&self, peer: &PeerId) -> bool {
+        !self.block.contains(peer) && self.allow.as_ref().is_none_or(|allow| allow.contains(peer))
+    }
+}
+
 /// Why a connection is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TurnedAway {
@@ -84,6 +100,9 @@ pub enum TurnedAway {
         /// The limit.
         max: usize,
     },
+    /// The key is not one that is spoken with.
+    #[error("that key is not let in here")]
+    Key,
 }
 
 /// What counts as one address: a customer of IPv6 is given a /64 and can use all of it.
@@ -125,6 +144,7 @@ pub struct Admission {
     /// Longest unused first.
     by_seen: BTreeSet<(Instant, PathId)>,
     unproven: usize,
+    access: Access,
 }
 
 impl Admission {
@@ -137,7 +157,13 @@ impl Admission {
             by_peer: BTreeMap::new(),
             by_seen: BTreeSet::new(),
             unproven: 0,
+            access: Access::default(),
         }
+    }
+
+    /// From now on these keys are spoken with. Connections that are up are for the caller to look at.
+    pub fn set_access(&mut self, access: Access) {
+        self.access = access;
     }
 
     /// Whether one more may come from `ip`. Nothing is counted yet.
@@ -172,8 +198,11 @@ impl Admission {
         self.unproven += 1;
     }
 
-    /// A connection has proven its key. Where it is turned away now, it counts until it is gone. One that this side opened is welcome.
+    /// A connection has proven its key. Where it is turned away now, it counts until it is gone. One that this side opened is welcome, if the key is.
     pub fn on_proven(&mut self, path: PathId, peer: PeerId) -> Result<(), TurnedAway> {
+        if !self.access.admits(&peer) {
+            return Err(TurnedAway::Key);
+        }
         let max = self.limits.per_peer_max;
         let Some(entry) = self.entries.get_mut(&path).filter(|entry| entry.peer.is_none()) else {
             return Ok(());

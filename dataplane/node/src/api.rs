@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ares_core::admission::AdmissionLimits;
+use ares_core::admission::{Access, AdmissionLimits};
 use ares_core::chunk::ReleaseId;
 use ares_core::knobs::Settings;
 use ares_core::path::LaneRules;
@@ -30,6 +30,8 @@ pub struct NodeConfig {
     pub stall_timeout: Duration,
     /// Connections that others may have to each shard.
     pub admission: AdmissionLimits,
+    /// Which keys are spoken with.
+    pub access: Access,
     /// Which of the machine's addresses paths may leave from, and links may name.
     pub lanes: LaneRules,
     /// Label of the zone that the node is in: peers with the same one are near, and what nobody near has crosses once. Empty: none.
@@ -358,6 +360,8 @@ pub struct Counters {
     pub refused_connections: u64,
     /// Idle connections of others that were closed for newcomers.
     pub evicted_connections: u64,
+    /// Connections that were not let in for their key, of those refused.
+    pub refused_keys: u64,
 }
 
 /// Store totals.

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ares_core::peer::PeerId;
 use ares_core::swarm::{Class, FetchError};
+use ares_core::time::Instant;
 
 use crate::api::{Counters, PeerBytes};
 use crate::figures::Traffic;
@@ -34,8 +35,28 @@ pub(crate) struct Totals {
     pub(crate) refused_pulls: AtomicU64,
     pub(crate) refused_connections: AtomicU64,
     pub(crate) evicted_connections: AtomicU64,
+    pub(crate) refused_keys: RefusedKeys,
     pub(crate) peers: PeerTotals,
     pub(crate) carried: Carried,
+}
+
+/// Connections whose keys were not let in, and when that was said last.
+#[derive(Debug, Default)]
+pub(crate) struct RefusedKeys {
+    count: AtomicU64,
+    /// Seconds of the node's clock, plus one; 0 for never.
+    said_at: AtomicU64,
+}
+
+impl RefusedKeys {
+    /// One more. Whether it is time to say so: strangers do not fill the log.
+    pub(crate) fn on_refused(&self, now: Instant) -> bool {
+        const SAY_EVERY_S: u64 = 60;
+        add(&self.count, 1);
+        let now = now.since(Instant::ZERO).as_secs() + 1;
+        let said = |at: u64| (at == 0 || now >= at + SAY_EVERY_S).then_some(now);
+        self.said_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, said).is_ok()
+    }
 }
 
 /// Bytes that paths have carried since the hub last took them. Shards add as they do for `PeerTotals`.
@@ -137,6 +158,7 @@ impl Totals {
             refused_pulls: get(&self.refused_pulls),
             refused_connections: get(&self.refused_connections),
             evicted_connections: get(&self.evicted_connections),
+            refused_keys: get(&self.refused_keys.count),
         }
     }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ares_core::admission::Access;
 use ares_core::chunk::ReleaseId;
 use ares_core::knobs::{Knob, Setting, Settings};
 use ares_core::path::{BadCap, Cap, Direction, LaneCaps, LanePattern, LaneRules, Mode};
@@ -213,6 +214,11 @@ impl Handle {
         let old = caps.set(direction, pattern, cap)?;
         self.tell(ToHub::Caps(caps.clone()));
         Ok(old)
+    }
+
+    /// Speaks with these keys alone from now on: connections with others are closed.
+    pub fn set_access(&self, access: Access) {
+        self.tell(ToHub::Access(access));
     }
 
     pub(crate) fn tell_discovery(&self, message: ToDiscovery) {

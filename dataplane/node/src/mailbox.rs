@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use ares_core::admission::Access;
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId};
 use ares_core::knobs::Setting;
 use ares_core::path::health::Pulse;
@@ -60,6 +61,8 @@ pub(crate) enum ToShard {
     Tune(Tune),
     /// Let lanes carry no more than these say.
     Pace(Pacers),
+    /// Speak with these keys alone.
+    Access(Access),
     /// Close everything and end the thread.
     Stop,
 }
@@ -252,6 +255,8 @@ pub(crate) enum ToHub {
     Neighbours(Peers),
     /// What this node holds of a release has changed.
     Announce(ReleaseId),
+    /// Speak with these keys alone.
+    Access(Access),
     /// Some of what was held has had to make room.
     Evicted(Evicted),
     /// Tell how things are.

@@ -164,6 +164,7 @@ impl Node {
                 reset_secret: parts.reset_secret,
                 path_ids: parts.path_ids.clone(),
                 admission: config.admission,
+                access: config.access.clone(),
                 settings: config.settings.clone(),
                 routes: Routes::KERNEL,
                 is_edge: config.edge.is_edge(),

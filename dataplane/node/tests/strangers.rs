@@ -33,6 +33,7 @@ fn start(state: &Path, admission: AdmissionLimits) -> Node {
         dial_timeout: Duration::from_secs(5),
         stall_timeout: Duration::from_millis(300),
         admission,
+        access: Default::default(),
         lanes: Default::default(),
         zone: Default::default(),
         mdns: Default::default(),

@@ -28,6 +28,7 @@ fn config(state: &Path) -> NodeConfig {
         dial_timeout: Duration::from_secs(2),
         stall_timeout: Duration::from_millis(300),
         admission: Default::default(),
+        access: Default::default(),
         lanes: Default::default(),
         zone: Default::default(),
         mdns: Default::default(),

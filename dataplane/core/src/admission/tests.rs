@@ -181,3 +181,21 @@ fn counts_are_right_after_any_history() {
         }
     }
 }
+
+#[test]
+fn a_key_is_spoken_with_where_it_is_allowed_and_not_blocked_whoever_opens_the_connection() {
+    let keys = |keys: &[u8]| keys.iter().map(|key| peer(*key)).collect();
+    let check = |allow: Option<&[u8]>, block: &[u8], expect: [bool; 3]| {
+        let mut admission = Admission::new(LIMITS);
+        let (allow, block) = (allow.map(keys), keys(block));
+        admission.set_access(Access { allow, block });
+        let proven = [1, 2, 3].map(|key| admission.on_proven(PathId(key.into()), peer(key)));
+        assert_eq!(proven.map(|proven| proven.is_ok()), expect);
+        assert!(proven.iter().all(|proven| proven.is_ok() || *proven == Err(TurnedAway::Key)));
+    };
+    check(None, &[], [true, true, true]);
+    check(Some(&[1, 2]), &[], [true, true, false]);
+    check(Some(&[1, 2]), &[2], [true, false, false]);
+    check(None, &[3], [true, true, false]);
+    check(Some(&[]), &[], [false, false, false]);
+}

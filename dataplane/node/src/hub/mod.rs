@@ -314,6 +314,11 @@ impl Hub {
             }
             ToHub::Neighbours(found) => self.on_others(now, found, Told::Others),
             ToHub::Announce(release) => self.announce(release),
+            ToHub::Access(access) => {
+                for shard in &self.parts.shards {
+                    shard.send(ToShard::Access(access.clone()));
+                }
+            }
             ToHub::Evicted(evicted) => {
                 self.sharing.on_lost(&evicted.chunks);
                 evicted.releases.into_iter().for_each(|release| self.announce(release));

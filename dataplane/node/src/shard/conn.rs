@@ -416,7 +416,11 @@ impl Conn {
             return;
         };
         if let Err(why) = admission.on_proven(self.path, peer) {
-            self.close(now, CloseCode::Crowded, &why.to_string());
+            let code = match why {
+                TurnedAway::Key => CloseCode::Dropped,
+                TurnedAway::Full { .. } | TurnedAway::Net { .. } | TurnedAway::Peer { .. } => CloseCode::Crowded,
+            };
+            self.close(now, code, &why.to_string());
             said.push(Said::TurnedAway { peer, why });
             return;
         }

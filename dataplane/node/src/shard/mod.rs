@@ -19,7 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ares_core::admission::{Admission, AdmissionLimits};
+use ares_core::admission::{Access, Admission, AdmissionLimits, TurnedAway};
 use ares_core::knobs::{Congestion, Knob, Setting, Settings};
 use ares_core::path::{Lane, LaneLost};
 use ares_core::peer::{PathId, PeerId, SocketId, Source};
@@ -86,6 +86,7 @@ pub(crate) struct Parts {
     pub(crate) reset_secret: [u8; 32],
     pub(crate) path_ids: Arc<PathIds>,
     pub(crate) admission: AdmissionLimits,
+    pub(crate) access: Access,
     /// At the start.
     pub(crate) settings: Settings,
     pub(crate) routes: Routes,
@@ -212,7 +213,11 @@ impl<S: Submit> Shard<S> {
             sockets,
             congestion: Arc::new(Chosen::new(Congestion::of(parts.settings.get(Knob::Congestion)))),
             conns: BTreeMap::new(),
-            admission: Admission::new(parts.admission),
+            admission: {
+                let mut admission = Admission::new(parts.admission);
+                admission.set_access(parts.access.clone());
+                admission
+            },
             sought: Sought::default(),
             by_path: BTreeMap::new(),
             dirty: VecDeque::new(),
@@ -490,6 +495,21 @@ impl<S: Submit> Shard<S> {
                 self.pacers = pacers;
                 let handles: Vec<usize> = self.conns.keys().copied().collect();
                 handles.into_iter().for_each(|handle| self.mark_dirty(handle));
+            }
+            ToShard::Access(access) => {
+                let stranger = |conn: &Conn| conn.peer().is_some_and(|peer| !access.admits(&peer));
+                let strangers: Vec<PathId> = self
+                    .conns
+                    .values()
+                    .filter(|conn| stranger(conn))
+                    .map(|conn| conn.path)
+                    .collect();
+                self.admission.set_access(access);
+                let why = CloseReason::Misbehaved {
+                    code: ares_core::wire::CloseCode::Dropped,
+                    why: TurnedAway::Key.to_string(),
+                };
+                strangers.into_iter().for_each(|path| self.close(now, path, &why));
             }
             ToShard::Stop => {
                 self.stopping = Some(now + FAREWELL_MAX);

@@ -5,6 +5,8 @@ use ares_core::peer::Source;
 use super::Parts;
 use super::asking::Outcome as AskOutcome;
 use super::conn::{Conn, Said};
+use ares_core::admission::TurnedAway;
+
 use crate::counters::add;
 use crate::figures::Traffic;
 use crate::mailbox::{Job, PathAsk, ToHub};
@@ -35,6 +37,14 @@ pub(super) fn tell_all(parts: &Parts, conn: &Conn, said: &mut Vec<Said>) {
             },
             Said::TurnedAway { peer, why } => {
                 add(&parts.totals.refused_connections, 1);
+                if why == TurnedAway::Key
+                    && parts
+                        .totals
+                        .refused_keys
+                        .on_refused(parts.clock.at(std::time::Instant::now()))
+                {
+                    tracing::warn!(peer = %peer.short(), remote = %conn.remote(), "a key was not let in; others that are not for the next minute are counted alone");
+                }
                 tracing::debug!(peer = %peer.short(), remote = %conn.remote(), %why, "a connection was not let in");
                 continue;
             }

@@ -27,7 +27,7 @@ impl Scheduler {
         else {
             return false;
         };
-        let AskState { chunk, came, .. } = self.asks[&ask];
+        let AskState { chunk, came, bytes, .. } = self.asks[&ask];
         let wanted = &self.chunks[&chunk];
         let class = wanted.class;
         if wanted.asks.len() > 1 || self.budget(class) != Budget::Free {
@@ -37,7 +37,8 @@ impl Scheduler {
         let Choice::Ask(other) = self.choose(now, class, &candidates, chunk) else {
             return false;
         };
-        let sooner = self.estimated_finish(now, &other, chunk.len.into());
+        // As it would be there once it is asked: what is not known to be short counts as long, or it went back and forth.
+        let sooner = self.estimated_finish(now, &other, bytes.into());
         if self.sources[&other].is_doubtful() || sooner * SOONER + GAIN_MIN > finish {
             return false;
         }

@@ -395,6 +395,34 @@ fn a_chunk_of_unknown_length_is_asked_and_counted_as_the_longest() {
     assert_eq!((scheduler.poll(now), scheduler.inflight_bytes), (None, 0));
 }
 
+/// Two sources take so long for the longest that the one which is not asked seems sooner, whichever that is.
+#[test]
+fn a_chunk_of_unknown_length_does_not_go_back_and_forth() {
+    let mut scheduler = Scheduler::new(SchedulerConfig::default(), 0);
+    let now = Instant::ZERO;
+    for source in [source(0), source(1)] {
+        scheduler.on_source_up(now, source, ms(1));
+        scheduler.on_claim(now, release(), source.peer, ClaimState::Complete);
+        let stats = SourceStats {
+            rtt: ms(1),
+            rttvar: ms(1),
+            rate_bytes_per_s: Some(5 * MB),
+        };
+        scheduler.on_source_stats(now, source, stats);
+    }
+    let want = Want {
+        chunk: chunk(0, LEN_UNKNOWN),
+        place: None,
+        class: Class::Bulk,
+        release: release(),
+        patience: ms(60_000),
+        unreached: Unreached::Wait,
+    };
+    scheduler.on_want(now, WantKey(0), want);
+    let actions: Vec<Action> = std::iter::from_fn(|| scheduler.poll(now)).take(100).collect();
+    assert!(matches!(actions[..], [Action::Ask { .. }]), "{actions:?}");
+}
+
 #[test]
 fn a_liar_is_named_though_its_chunk_came_through_another() {
     let mut scheduler = Scheduler::new(

@@ -211,9 +211,7 @@ impl Scheduler {
             want.chunk.len
         );
         let until = now + want.patience;
-        if self.wants.is_empty() {
-            self.crossing.on_start(now);
-        }
+        self.crossing.on_want(now, want.release);
         let twice = self.wants.insert(
             key,
             WantState {
@@ -391,7 +389,6 @@ impl Scheduler {
             self.came_at.insert(*release, now);
         }
         self.tally_race(chunk);
-        self.crossing.on_held(chunk.into());
         self.end_chunks(now, chunk, None);
     }
 
@@ -593,6 +590,9 @@ impl Scheduler {
     /// Ends every want of a chunk, whatever length it was wanted with: `None` is success.
     fn end_chunks(&mut self, now: Instant, id: ChunkId, error: Option<FetchError>) {
         while let Some(chunk) = self.chunks.range(named(id, id)).next().map(|(chunk, _)| *chunk) {
+            if error.is_some() {
+                self.tell_near_of_ends(chunk);
+            }
             self.end_chunk(now, chunk, error.as_ref());
         }
     }
@@ -608,7 +608,9 @@ impl Scheduler {
         for ask in state.asks {
             self.cancel_ask(now, ask);
         }
+        self.crossing.on_end(chunk.id.into());
         if self.chunks.is_empty() {
+            self.crossing.on_idle();
             self.came_at.clear();
             self.switches.clear();
         }
@@ -621,6 +623,7 @@ impl Scheduler {
         if let Some(state) = self.chunks.get_mut(&chunk) {
             state.wants.remove(&key);
             if state.wants.is_empty() {
+                self.tell_near_of_ends(chunk);
                 self.end_chunk(now, chunk, None);
             }
         }

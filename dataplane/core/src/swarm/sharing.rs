@@ -15,6 +15,9 @@ use crate::wire::{ClaimState, Coming, Have, Peers};
 /// How long what is new waits for more of it.
 const HAVE_EVERY: Duration = Duration::from_millis(25);
 
+/// How long what is asked of another zone waits for more of it: others may ask for the same until they are told.
+const COMING_EVERY: Duration = Duration::from_millis(5);
+
 /// How often a peer is told again who else is there: some of all, others each time.
 const PEERS_EVERY: Duration = Duration::from_secs(10);
 
@@ -44,6 +47,8 @@ pub struct Sharing {
     zones: Zones,
     /// Chunks that are asked of another zone, or not any more: those of this one are to know.
     coming: BTreeMap<ReleaseId, BTreeMap<ChunkTag, bool>>,
+    /// When they are told.
+    coming_at: Option<Instant>,
     releases: BTreeMap<ReleaseId, Swarm>,
     /// When there is something to say; `None` where nothing is new.
     have_at: Option<Instant>,
@@ -51,13 +56,37 @@ pub struct Sharing {
     rounds: BTreeSet<(Instant, ReleaseId, PeerId)>,
 }
 
-/// Who is in which zone, but for those who are in none.
+/// Who is in which zone, as far as they have said.
 #[derive(Debug, Default)]
-struct Zones(BTreeMap<PeerId, Zone>);
+struct Zones {
+    of: BTreeMap<PeerId, Zone>,
+    /// How many are in each.
+    counts: BTreeMap<Zone, usize>,
+}
 
 impl Zones {
     fn of(&self, peer: &PeerId) -> Zone {
-        self.0.get(peer).copied().unwrap_or_default()
+        self.of.get(peer).copied().unwrap_or_default()
+    }
+
+    fn insert(&mut self, peer: PeerId, zone: Zone) {
+        self.remove(&peer);
+        self.of.insert(peer, zone);
+        *self.counts.entry(zone).or_default() += 1;
+    }
+
+    fn remove(&mut self, peer: &PeerId) {
+        let Some(zone) = self.of.remove(peer) else { return };
+        let count = self.counts.entry(zone).or_default();
+        *count -= 1;
+        if *count == 0 {
+            self.counts.remove(&zone);
+        }
+    }
+
+    /// Whether all are in one.
+    fn are_one(&self) -> bool {
+        self.counts.len() <= 1
     }
 }
 
@@ -129,18 +158,22 @@ impl Sharing {
 
     /// The peer says in which zone it is. Whether that is another than ours.
     pub fn on_zone(&mut self, peer: PeerId, zone: Zone) -> bool {
-        self.zones.0.insert(peer, zone);
+        self.zones.insert(peer, zone);
         zone != self.zone
     }
 
     /// A chunk of the release is asked of another zone, or not any more.
-    pub fn on_crossing(&mut self, release: ReleaseId, chunk: ChunkTag, is_coming: bool) {
+    pub fn on_crossing(&mut self, now: Instant, release: ReleaseId, chunk: ChunkTag, is_coming: bool) {
+        self.coming_at.get_or_insert(now + COMING_EVERY);
         self.coming.entry(release).or_default().insert(chunk, is_coming);
     }
 
     /// Who is to be told what is asked of another zone: those of this one who have not all themselves.
-    pub fn poll_coming(&mut self) -> Vec<(PeerId, Coming)> {
+    pub fn poll_coming(&mut self, now: Instant) -> Vec<(PeerId, Coming)> {
         let mut told = Vec::new();
+        if self.coming_at.take_if(|at| *at <= now).is_none() {
+            return told;
+        }
         for (release, chunks) in std::mem::take(&mut self.coming) {
             let members = self.releases.get(&release).map(|swarm| &swarm.members);
             let is_near = |peer: &PeerId| self.zones.of(peer) == self.zone;
@@ -192,7 +225,7 @@ impl Sharing {
 
     /// The last path to the peer is gone.
     pub fn on_peer_gone(&mut self, peer: &PeerId) {
-        self.zones.0.remove(peer);
+        self.zones.remove(peer);
         for swarm in self.releases.values_mut() {
             swarm.remove(peer);
         }
@@ -291,7 +324,7 @@ impl Sharing {
     /// When there is something to say.
     pub fn deadline(&self) -> Option<Instant> {
         let round = self.rounds.first().map(|(at, ..)| *at);
-        self.have_at.into_iter().chain(round).min()
+        self.have_at.into_iter().chain(self.coming_at).chain(round).min()
     }
 
     /// What is to be said of the chunks held here, where `is_partial` says that they are not all of their release. `knows`: what need not be
@@ -334,6 +367,7 @@ impl Sharing {
     /// Who is to be told who else takes part in which release.
     pub fn poll_peers(&mut self, now: Instant) -> Vec<Tell> {
         let mut told = Vec::new();
+        let mut first: BTreeMap<ReleaseId, BTreeMap<Zone, Vec<PeerId>>> = BTreeMap::new();
         while let Some((at, release, peer)) = self.rounds.first().copied()
             && at <= now
         {
@@ -347,7 +381,8 @@ impl Sharing {
             member.round_at = now + PEERS_EVERY;
             self.rounds.insert((member.round_at, release, peer));
             if member.state == ClaimState::Partial {
-                let tell = swarm.next_others(release, peer, &self.zones);
+                let known = first.entry(release).or_default();
+                let tell = swarm.next_others(release, peer, &self.zones, known);
                 if !tell.others.is_empty() || !tell.gates.is_empty() {
                     told.push(tell);
                 }
@@ -412,16 +447,26 @@ impl Swarm {
     }
 
     /// Some of those that take part, but for this one: those that the fewest were told of. Where there are zones, mostly of its own; whoever is
-    /// a gate itself needs more from elsewhere.
-    fn next_others(&mut self, release: ReleaseId, peer: PeerId, zones: &Zones) -> Tell {
+    /// a gate itself needs more from elsewhere. `known`: the first of each zone, as far as they were looked for.
+    fn next_others(&mut self, release: ReleaseId, peer: PeerId, zones: &Zones, known: &mut BTreeMap<Zone, Vec<PeerId>>) -> Tell {
         let zone = zones.of(&peer);
-        let by_turns = self.turns.iter().map(|turn| turn.peer).filter(|other| *other != peer);
-        let (near, far): (Vec<PeerId>, Vec<PeerId>) = by_turns.partition(|other| zones.of(other) == zone);
-        let (gates, others) = match far.is_empty() {
-            true => (Vec::new(), near),
-            false => self.at_gates(peer, near, far),
-        };
-        let others: Vec<PeerId> = others.into_iter().take(OTHERS_MAX).collect();
+        let by_turns = || self.turns.iter().map(|turn| turn.peer).filter(|other| *other != peer);
+        let (mut gates, mut others) = (Vec::new(), Vec::new());
+        if zones.are_one() {
+            others.extend(by_turns().take(OTHERS_MAX));
+        } else {
+            let first = known.entry(zone).or_insert_with(|| self.first_of(zone, zones));
+            gates.extend(first.iter().copied().filter(|gate| *gate != peer).take(GATES));
+            let is_gate = gates.get(GATES - 1).is_none_or(|last| rank(&peer) < rank(last));
+            let near = by_turns().filter(|other| zones.of(other) == zone && !gates.contains(other));
+            let far = || by_turns().filter(|other| zones.of(other) != zone);
+            match is_gate {
+                true => others.extend(far().take(FAR_OF_GATES).chain(near).take(OTHERS_MAX)),
+                false => others.extend(near.take(OTHERS_MAX - FAR_MIN)),
+            }
+            let more = far().skip(if is_gate { FAR_OF_GATES } else { 0 });
+            others.extend(more.take(OTHERS_MAX - others.len()));
+        }
         for other in &others {
             let member = self.members.get_mut(other).expect("turns are members'");
             self.turns.remove(&member.turn);
@@ -436,21 +481,13 @@ impl Swarm {
         }
     }
 
-    /// The gates of the peer's zone but for itself, and whom else it is told of, those first that it had better go to.
-    fn at_gates(&self, peer: PeerId, near: Vec<PeerId>, mut far: Vec<PeerId>) -> (Vec<PeerId>, Vec<PeerId>) {
-        let is_reading = |other: &&PeerId| self.members[*other].state == ClaimState::Partial;
-        let mut gates: Vec<PeerId> = near.iter().filter(is_reading).copied().collect();
-        gates.sort_unstable_by_key(rank);
-        let is_gate = gates.get(GATES - 1).is_none_or(|last| rank(&peer) < rank(last));
-        gates.truncate(GATES);
-        let near = near.into_iter().filter(|other| !gates.contains(other));
-        let others = if is_gate {
-            let rest = far.split_off(far.len().min(FAR_OF_GATES));
-            far.into_iter().chain(near).chain(rest).collect()
-        } else {
-            near.take(OTHERS_MAX - FAR_MIN).chain(far).collect()
-        };
-        (gates, others)
+    /// Those of a zone who have not all, by rank: one more than its gates, since none of these is told of itself.
+    fn first_of(&self, zone: Zone, zones: &Zones) -> Vec<PeerId> {
+        let reading = self.members.iter().filter(|(_, member)| member.state == ClaimState::Partial);
+        let mut first: Vec<PeerId> = reading.map(|(peer, _)| *peer).filter(|peer| zones.of(peer) == zone).collect();
+        first.sort_unstable_by_key(rank);
+        first.truncate(GATES + 1);
+        first
     }
 
     fn take_links(&mut self) -> Vec<PeerAt> {
@@ -701,16 +738,17 @@ mod tests {
             sharing.on_claim(ms(0), release(), peer(n), state);
         }
         assert!(!Sharing::default().on_zone(peer(1), Zone::of("")), "no label is one zone");
-        sharing.on_crossing(release(), tag(1), true);
-        sharing.on_crossing(release(), tag(2), true);
-        sharing.on_crossing(release(), tag(2), false);
+        for (chunk, is_coming) in [(1, true), (2, true), (2, false)] {
+            sharing.on_crossing(ms(100), release(), tag(chunk), is_coming);
+        }
         let coming = Coming {
             release: release(),
             coming: vec![tag(1)],
             not_coming: vec![tag(2)],
         };
-        assert_eq!(sharing.poll_coming(), [(peer(1), coming)]);
-        assert!(sharing.poll_coming().is_empty());
+        assert!(sharing.poll_coming(ms(100)).is_empty(), "more may come");
+        assert_eq!(sharing.poll_coming(ms(100) + COMING_EVERY), [(peer(1), coming)]);
+        assert!(sharing.poll_coming(ms(999)).is_empty());
     }
 
     #[test]

@@ -43,7 +43,7 @@ use self::sharing::Told;
 use self::troubles::Purpose;
 pub(crate) use self::waiting::Waiter;
 use self::waiting::Waiting;
-use crate::api::{NodeConfig, WantId};
+use crate::api::{NodeConfig, Sink, WantId};
 use crate::clock::Clock;
 use crate::counters::{Totals, add};
 use crate::figures::{Loss, PathEvents};
@@ -254,8 +254,10 @@ impl Hub {
             }
             ToHub::Zone { peer, zone } => self.on_zone(now, peer, zone),
             ToHub::Coming { peer, coming } => {
-                self.scheduler.on_not_coming(now, peer, &coming.not_coming);
-                self.scheduler.on_coming(now, peer, &coming.coming);
+                if self.sharing.has_part(&coming.release, &peer) {
+                    self.scheduler.on_not_coming(now, peer, &coming.not_coming);
+                    self.scheduler.on_coming(now, peer, coming.release, &coming.coming);
+                }
             }
             ToHub::Load { peer, load } => self.scheduler.on_load(now, peer, load),
             ToHub::Peers { by, told } => self.on_told(now, by, told, Told::Others),
@@ -390,7 +392,12 @@ impl Hub {
                     release,
                     chunk,
                     is_coming,
-                } => self.sharing.on_crossing(release, chunk, is_coming),
+                } => {
+                    // What passes through is not to be waited for.
+                    if self.parts.config.sink == Sink::Store {
+                        self.sharing.on_crossing(now, release, chunk, is_coming);
+                    }
+                }
                 swarm::Action::Cancel { ask, source } => self.send_path(source.path, |path| ToShard::Cancel { path, ask }),
                 swarm::Action::Done { want } => {
                     let id = WantId(want.0);
@@ -523,11 +530,11 @@ impl Hub {
             self.paths.remove(&spare);
         }
         self.tell_addresses(path);
+        self.scheduler.on_source_up(now, source, rtt);
         if !self.zones.contains_key(&peer) {
             // Until it says otherwise.
             self.on_zone(now, peer, String::new());
         }
-        self.scheduler.on_source_up(now, source, rtt);
         let (way, weight) = self.way_of(path, remote);
         self.scheduler.on_way(now, source, way, weight);
         for release in self.interests.hinted_releases(&peer) {

@@ -33,7 +33,7 @@ impl Hub {
 
     /// A peer says in which zone it is. One that turns up with a path is there already: its other paths say the same.
     pub(super) fn on_zone(&mut self, now: Instant, peer: PeerId, zone: String) {
-        if self.paths_up_of(peer).is_empty() {
+        if self.paths_up_of(peer).is_empty() || self.scheduler.is_dropped(&peer) {
             return;
         }
         let is_far = self.sharing.on_zone(peer, Zone::of(&zone));
@@ -75,8 +75,10 @@ impl Hub {
 
     /// Tells those who take part in releases what is here and who else is.
     pub(super) fn share(&mut self, now: Instant) {
-        for (peer, coming) in self.sharing.poll_coming() {
-            if let Some(path) = self.told_path(peer, &coming.release) {
+        for (peer, coming) in self.sharing.poll_coming(now) {
+            // Who may ask an edge for all of it need not wait for more.
+            let is_relayed = self.pulling.as_ref().is_some_and(|pulling| pulling.relays(&coming.release));
+            if let (false, Some(path)) = (is_relayed, self.told_path(peer, &coming.release)) {
                 self.say(path, Frame::Coming(coming));
             }
         }

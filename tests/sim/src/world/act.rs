@@ -58,7 +58,10 @@ impl World {
                 release,
                 chunk,
                 is_coming,
-            } => self.node(node).sharing.on_crossing(release, chunk, is_coming),
+            } => {
+                let now = self.now;
+                self.node(node).sharing.on_crossing(now, release, chunk, is_coming);
+            }
             Action::Cancel { ask, source } => {
                 self.node(node).incoming.remove(&ask);
                 let flow = self.flow_to(node, ConnId(source.path.0 as u32));
@@ -118,7 +121,7 @@ impl World {
     /// Says what is held here and who else is there.
     fn share(&mut self, node: u32) {
         let now = self.now;
-        for (peer, coming) in self.node(node).sharing.poll_coming() {
+        for (peer, coming) in self.node(node).sharing.poll_coming(now) {
             self.say(node, names::node_of(&peer), |conn, to| Event::Coming { conn, to, coming });
         }
         let at = &mut self.nodes[node as usize];
@@ -218,7 +221,7 @@ impl World {
             let peer = names::peer(by);
             self.schedule(node, |scheduler, now| {
                 scheduler.on_not_coming(now, peer, &coming.not_coming);
-                scheduler.on_coming(now, peer, &coming.coming);
+                scheduler.on_coming(now, peer, coming.release, &coming.coming);
             });
             self.act(node);
         }

@@ -78,8 +78,8 @@ impl World {
             at.conns.insert(peer, id);
             let is_far = at.sharing.on_zone(names::peer(peer), zone);
             self.schedule(node, |scheduler, now| {
+                scheduler.on_source_up(now, source(peer, id), latency * 2);
                 scheduler.on_zone(now, names::peer(peer), is_far);
-                scheduler.on_source_up(now, source(peer, id), latency * 2)
             });
         }
         for (node, peer) in [(node, peer), (peer, node)] {

@@ -115,8 +115,7 @@ impl Scheduler {
         let source = state.source;
         self.tally.came_bytes[state.class as usize] += u64::from(bytes);
         self.end_switch(now, ask);
-        self.crossing.on_bytes(now, &source.peer);
-        self.tell_near(now, ask);
+        self.on_bytes_from(now, ask);
         self.on_life(now, source, |state| state.on_bytes(now, bytes));
     }
 
@@ -236,6 +235,9 @@ impl Scheduler {
         if let Some(state) = self.chunks.get_mut(&chunk) {
             state.asks.retain(|known| *known != ask);
             self.tally.wasted_bytes += u64::from(self.asks[&ask].came);
+            if self.asks[&ask].told_at.is_some() {
+                self.say_crossing(chunk, false);
+            }
             self.cancel_ask(now, ask);
         }
     }

@@ -58,7 +58,7 @@ pub(super) struct Candidate {
     /// Its bit among those who hold a chunk, if it has said what it holds.
     bit: Option<u64>,
     /// It is in another zone.
-    is_far: bool,
+    pub(super) is_far: bool,
 }
 
 /// Whom to ask for a chunk now.
@@ -235,7 +235,6 @@ impl Scheduler {
     /// The sources that may have a chunk of these releases: those that claim some of it or that a link names, no strangers.
     pub(super) fn candidates(&self, now: Instant, class: Class, releases: &[ReleaseId]) -> Vec<Candidate> {
         let mut candidates = Vec::new();
-        let has_far_room = class == Class::Deadline || self.has_far_room();
         for (peer, likely) in self.peers.all_likely(releases) {
             let bit = self.haves.bit(&peer);
             let is_far = self.crossing.is_far(&peer);
@@ -245,13 +244,14 @@ impl Scheduler {
             candidates.extend(used.map(|(source, state)| Candidate {
                 source: *source,
                 likely,
-                room: match state.room(now, class, &self.config) {
-                    Room::Open if is_far && !has_far_room => Room::Full,
-                    room => room,
-                },
+                room: state.room(now, class, &self.config),
                 bit,
                 is_far,
             }));
+        }
+        if class != Class::Deadline && !self.has_far_room(&candidates) {
+            let open = candidates.iter_mut().filter(|c| c.is_far && c.room == Room::Open);
+            open.for_each(|candidate| candidate.room = Room::Full);
         }
         candidates
     }

@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::assign::Candidate;
 use super::{AskState, Scheduler, named};
-use crate::chunk::{ChunkRef, ChunkTag};
+use crate::chunk::{ChunkRef, ChunkTag, ReleaseId};
+use crate::path::health::Pulse;
 use crate::peer::PeerId;
 use crate::swarm::zone::{GATES, rank};
-use crate::swarm::{Action, AskId};
+use crate::swarm::{Action, AskId, Class};
 use crate::time::Instant;
 
 /// How long what a near peer has asked for is waited for after it last said so, and how long that makes it a gate.
@@ -20,11 +22,8 @@ const COMING_LONGEST: Duration = Duration::from_secs(120);
 /// How often it is said of what is on its way for long.
 const COMING_EVERY: Duration = Duration::from_secs(5);
 
-/// How long those who are no gates wait where nothing at all comes from near peers.
-const NEAR_SILENT_MAX: Duration = Duration::from_secs(15);
-
-/// Chunks that others have asked for and that are remembered.
-const CHUNKS_MAX: usize = 1 << 16;
+/// How long near peers are left to bring something: nothing of a release for so long, and a far one is asked whatever they say.
+const SILENT_MAX: Duration = Duration::from_secs(15);
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -33,12 +32,12 @@ pub(super) struct Crossing {
     rank: u64,
     /// Peers of other zones.
     far: BTreeSet<PeerId>,
-    /// What near peers have asked of far ones.
+    /// What near peers have asked of far ones, of what is wanted here.
     coming: BTreeMap<ChunkTag, Coming>,
-    /// Near peers that ask far ones, and when they last did.
-    gates: BTreeMap<PeerId, Instant>,
-    /// When bytes last came from a near peer.
-    near_at: Instant,
+    /// Near peers that ask far ones for what is wanted here, and when they last did.
+    gates: BTreeMap<(ReleaseId, PeerId), Instant>,
+    /// When bytes of a release last came from a near peer, or something of it was wanted first.
+    near_at: BTreeMap<ReleaseId, Instant>,
 }
 
 /// A chunk that a near peer has asked of a far one.
@@ -54,28 +53,30 @@ impl Crossing {
         self.far.contains(peer)
     }
 
-    /// Something is wanted again, after nothing was.
-    pub(super) fn on_start(&mut self, now: Instant) {
-        self.near_at = now;
+    /// Something of the release is wanted.
+    pub(super) fn on_want(&mut self, now: Instant, release: ReleaseId) {
+        self.near_at.entry(release).or_insert(now);
     }
 
-    /// Bytes came from the peer.
-    pub(super) fn on_bytes(&mut self, now: Instant, from: &PeerId) {
+    /// Nothing is wanted any more.
+    pub(super) fn on_idle(&mut self) {
+        self.coming.clear();
+        self.gates.clear();
+        self.near_at.clear();
+    }
+
+    /// Bytes of the release came from the peer.
+    fn on_bytes(&mut self, now: Instant, release: ReleaseId, from: &PeerId) {
         if !self.is_far(from) {
-            self.near_at = now;
+            self.near_at.insert(release, now);
         }
     }
 
     /// A near peer has asked a far one for the chunk. What it asks for again and again and does not get, it is not waited for.
     fn on_coming(&mut self, now: Instant, by: PeerId, chunk: ChunkTag) {
-        if self.coming.len() >= CHUNKS_MAX {
-            self.coming.retain(|_, coming| coming.until > now);
-        }
-        let is_full = self.coming.len() >= CHUNKS_MAX;
         match self.coming.get_mut(&chunk) {
             Some(coming) if coming.by == by => coming.until = (now + COMING_MAX).min(coming.since + COMING_LONGEST),
             Some(coming) if coming.until > now => {}
-            None if is_full => {}
             _ => {
                 let until = now + COMING_MAX;
                 self.coming.insert(chunk, Coming { by, since: now, until });
@@ -96,31 +97,36 @@ impl Crossing {
         was_waited_for
     }
 
-    /// The chunk is here.
-    pub(super) fn on_held(&mut self, chunk: ChunkTag) {
+    /// The chunk is here, or not wanted any more.
+    pub(super) fn on_end(&mut self, chunk: ChunkTag) {
         self.coming.remove(&chunk);
     }
 
     /// Whether what the peer was waited for had to be forgotten.
     pub(super) fn on_gone(&mut self, peer: &PeerId) -> bool {
         self.far.remove(peer);
-        self.gates.remove(peer);
+        self.gates.retain(|(_, gate), _| gate != peer);
         let before = self.coming.len();
         self.coming.retain(|_, coming| coming.by != *peer);
         self.coming.len() != before
     }
 
     /// Whether a far peer may be asked for a chunk that no near one holds; when to look again, if not.
-    pub(super) fn may_cross(&self, now: Instant, chunk: ChunkTag) -> Result<(), Instant> {
+    fn may_cross(&self, now: Instant, release: ReleaseId, chunk: ChunkTag) -> Result<(), Instant> {
         if let Some(coming) = self.coming.get(&chunk)
             && coming.until > now
         {
             return Err(coming.until);
         }
-        let is_before_us = |(peer, at): &(&PeerId, &Instant)| now.since(**at) < COMING_MAX && rank(peer) < self.rank;
-        let enough = self.gates.iter().filter(is_before_us).count() >= GATES;
-        let until = self.near_at + NEAR_SILENT_MAX;
-        if enough && until > now { Err(until) } else { Ok(()) }
+        let of_release = self.gates.iter().filter(|((of, _), _)| *of == release);
+        let before_us = of_release.filter(|((_, gate), at)| now.since(**at) < COMING_MAX && rank(gate) < self.rank);
+        let near_at = self.near_at.get(&release).copied().unwrap_or_default();
+        let until = near_at + SILENT_MAX;
+        if until > now && before_us.count() >= GATES {
+            Err(until)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -130,10 +136,10 @@ impl Scheduler {
         self.crossing.rank = rank(own);
     }
 
-    /// Whether the peer is in another zone.
+    /// Whether the peer, to which there is a path, is in another zone.
     pub fn on_zone(&mut self, now: Instant, peer: PeerId, is_far: bool) {
         let is_news = match is_far {
-            true => self.crossing.far.insert(peer),
+            true => self.sources_of(peer).next().is_some() && self.crossing.far.insert(peer),
             false => self.crossing.far.remove(&peer),
         };
         if is_news {
@@ -141,22 +147,35 @@ impl Scheduler {
         }
     }
 
-    /// A peer of the same zone has asked a far one for these.
-    pub fn on_coming(&mut self, now: Instant, peer: PeerId, chunks: &[ChunkTag]) {
+    /// A peer of the same zone, which has a part of the release, has asked a far one for these. What is not wanted here is none of our business.
+    pub fn on_coming(&mut self, now: Instant, peer: PeerId, release: ReleaseId, chunks: &[ChunkTag]) {
         if self.crossing.is_far(&peer) || self.sources_of(peer).next().is_none() {
             return;
         }
-        self.crossing.gates.insert(peer, now);
         for chunk in chunks {
-            self.crossing.on_coming(now, peer, *chunk);
+            let [first, last] = chunk.names();
+            if self.chunks.range(named(first, last)).next().is_some() {
+                self.crossing.gates.insert((release, peer), now);
+                self.crossing.on_coming(now, peer, *chunk);
+            }
         }
+    }
+
+    /// Bytes of an ask came from its source.
+    pub(super) fn on_bytes_from(&mut self, now: Instant, ask: AskId) {
+        let state = &self.asks[&ask];
+        if let Some(wanted) = self.chunks.get(&state.chunk) {
+            self.crossing.on_bytes(now, wanted.releases[0], &state.source.peer);
+        }
+        self.tell_near(now, ask);
     }
 
     /// Tells near peers of an ask that crosses, now and then.
     pub(super) fn tell_near(&mut self, now: Instant, ask: AskId) {
         let Some(state) = self.asks.get_mut(&ask) else { return };
         let is_due = state.told_at.is_none_or(|at| now.since(at) >= COMING_EVERY);
-        if !is_due || !self.crossing.is_far(&state.source.peer) {
+        // Whoever reads a little now and then is no gate.
+        if !is_due || state.class == Class::Deadline || !self.crossing.is_far(&state.source.peer) {
             return;
         }
         state.told_at = Some(now);
@@ -171,7 +190,15 @@ impl Scheduler {
         }
     }
 
-    fn say_crossing(&mut self, chunk: ChunkRef, is_coming: bool) {
+    /// The same of all asks of a chunk that ends without being held.
+    pub(super) fn tell_near_of_ends(&mut self, chunk: ChunkRef) {
+        let asks = self.chunks.get(&chunk).into_iter().flat_map(|wanted| &wanted.asks);
+        if asks.into_iter().any(|ask| self.asks[ask].told_at.is_some()) {
+            self.say_crossing(chunk, false);
+        }
+    }
+
+    pub(super) fn say_crossing(&mut self, chunk: ChunkRef, is_coming: bool) {
         if let Some(wanted) = self.chunks.get(&chunk) {
             self.actions.push_back(Action::Crossing {
                 release: wanted.releases[0],
@@ -197,24 +224,37 @@ impl Scheduler {
 
     /// Whether a far peer may not be asked for the chunk now, and when to look again. `has_near`: a near one has it to give.
     pub(super) fn kept_near(&self, now: Instant, chunk: ChunkRef, has_near: bool) -> Option<Option<Instant>> {
-        // At the end, what has brought nothing yet may be taken back and asked elsewhere.
+        // At the end, what has brought nothing yet may be taken back and asked elsewhere; and what a dead path owes always.
         let is_end = self.queues.is_empty();
         let is_crossing = |ask| {
-            let state = &self.asks[ask];
-            self.crossing.is_far(&state.source.peer) && !(is_end && state.came == 0)
+            let AskState { source, came, .. } = &self.asks[ask];
+            let is_dead = self.sources[source].pulse == Pulse::Suspect;
+            self.crossing.is_far(&source.peer) && !is_dead && !(is_end && *came == 0)
         };
-        if has_near || self.chunks[&chunk].asks.iter().any(is_crossing) {
+        let wanted = &self.chunks[&chunk];
+        if wanted.asks.iter().any(is_crossing) {
             return Some(None);
         }
-        self.crossing.may_cross(now, chunk.id.into()).err().map(Some)
+        let release = wanted.releases[0];
+        let came_at = self.came_at.get(&release).copied().unwrap_or_default();
+        let silent_until = came_at.max(wanted.urgent_at) + SILENT_MAX;
+        if now >= silent_until {
+            return None;
+        }
+        if has_near {
+            return Some(Some(silent_until));
+        }
+        let until = self.crossing.may_cross(now, release, chunk.id.into()).err()?;
+        Some(Some(until.min(silent_until)))
     }
 
     /// Whether one more chunk may be asked of far peers, as far as the way to them goes: one, or as many as come within a second at the rate
     /// that they have shown. What waits for a thin link between the zones is neither here nor asked by others.
-    pub(super) fn has_far_room(&self) -> bool {
+    pub(super) fn has_far_room(&self, candidates: &[Candidate]) -> bool {
         let (mut outstanding, mut rate) = (0, 0);
-        for peer in &self.crossing.far {
-            for (_, state) in self.sources_of(*peer) {
+        for candidate in candidates.iter().filter(|candidate| candidate.is_far) {
+            let state = &self.sources[&candidate.source];
+            if !state.is_suspect() {
                 outstanding += state.window.outstanding();
                 rate += state.window.rate();
             }

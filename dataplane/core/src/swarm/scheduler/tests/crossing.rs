@@ -1,6 +1,7 @@
 //! Peers in other zones: what is asked of them, and what is waited for because somebody near has asked for it.
 
 use super::*;
+use crate::path::health::Pulse;
 use crate::swarm::Want;
 use crate::swarm::zone::{GATES, rank};
 
@@ -93,8 +94,8 @@ fn what_somebody_near_holds_is_not_asked_of_who_is_far() {
 fn what_somebody_near_has_asked_for_is_waited_for_unless_a_reader_waits() {
     let setup = || {
         let mut scheduler = scheduler(1);
-        scheduler.on_coming(ms_at(0), peer(1), &[tag(1)]);
         scheduler.on_want(ms_at(0), WantKey(1), want(1, Class::Bulk));
+        scheduler.on_coming(ms_at(0), peer(1), release(), &[tag(1), tag(2)]);
         assert_eq!(asked(&mut scheduler, ms_at(0)), []);
         scheduler
     };
@@ -114,14 +115,37 @@ fn what_somebody_near_has_asked_for_is_waited_for_unless_a_reader_waits() {
     let due = silent.deadline().expect("it is looked at again");
     assert_eq!(asked(&mut silent, due), [(0, tag(1))]);
     let mut promised = setup();
-    for second in 0..600 {
-        promised.on_coming(ms_at(second * 1000), peer(1), &[tag(1)]);
-        if !asked(&mut promised, ms_at(second * 1000)).is_empty() {
+    for second in 1..600 {
+        let now = ms_at(second * 1000);
+        promised.on_coming(now, peer(1), release(), &[tag(1)]);
+        // Others come.
+        let other = want(10 + second as u32, Class::Bulk);
+        promised.on_want(now, WantKey(10 + second), other);
+        promised.on_verified(now, other.chunk.id);
+        if asked(&mut promised, now).contains(&(0, tag(1))) {
             assert!((60..=180).contains(&second), "after {second} s");
             return;
         }
     }
     panic!("promises alone are not waited for without end");
+}
+
+#[test]
+fn who_is_near_and_brings_nothing_is_not_waited_for() {
+    let mut scheduler = scheduler(1);
+    scheduler.on_claim(ms_at(0), release(), peer(1), ClaimState::Complete);
+    scheduler.on_want(ms_at(0), WantKey(1), want(1, Class::Bulk));
+    for now in (0..60_000).step_by(500).map(ms_at) {
+        for (ask, source, _) in act(&mut scheduler, now).0 {
+            if source == 0 {
+                let waited = now.since(Instant::ZERO);
+                assert!(waited >= ms(10_000) && waited < ms(20_000), "{waited:?}");
+                return;
+            }
+            scheduler.on_refused(now, ask, Refusal::Elsewhere);
+        }
+    }
+    panic!("it says that others have it, and nobody near has");
 }
 
 #[test]
@@ -132,21 +156,57 @@ fn as_long_as_there_are_gates_that_bring_something_the_others_leave_it_to_them()
     let setup = |place: usize| {
         let mut scheduler = scheduler(near);
         scheduler.on_identity(&peer(peers[place]));
-        scheduler.on_want(ms_at(0), WantKey(0), want(0, Class::Bulk));
-        for (n, gate) in peers.iter().enumerate().filter(|(n, _)| *n != place) {
-            scheduler.on_coming(ms_at(0), peer(*gate), &[tag(100 + n as u32)]);
+        for n in 0..=near as u32 {
+            scheduler.on_want(ms_at(0), WantKey(n.into()), want(n, Class::Bulk));
         }
+        for gate in peers.iter().filter(|gate| **gate != peers[place]) {
+            scheduler.on_coming(ms_at(0), peer(*gate), release(), &[tag(*gate as u32), tag(1000)]);
+        }
+        // What nobody has asked for yet is the first, and what this node itself would have.
+        scheduler.on_coming(ms_at(0), peer(peers[0]), release(), &[tag(peers[place] as u32)]);
         scheduler
     };
     assert_eq!(asked(&mut setup(GATES - 1), ms_at(0)), [(0, tag(0))], "a gate");
     let mut other = setup(GATES);
     assert_eq!(asked(&mut other, ms_at(0)), []);
     let due = other.deadline().expect("it is looked at again");
-    assert_eq!(asked(&mut other, due), [(0, tag(0))], "nothing has come from near");
+    assert_eq!(asked(&mut other, due).len(), 1, "nothing has come from near");
     let mut gone = setup(GATES);
     assert_eq!(asked(&mut gone, ms_at(0)), []);
     gone.on_source_down(ms_at(1), source(peers[0]), "gone".to_owned());
-    assert_eq!(asked(&mut gone, ms_at(1)), [(0, tag(0))], "now it is one");
+    assert_eq!(asked(&mut gone, ms_at(1)).len(), 1, "now it is one");
+    let mut elsewhere = setup(GATES);
+    let other = Want {
+        release: ReleaseId(ChunkId::of(b"another")),
+        ..want(500, Class::Bulk)
+    };
+    elsewhere.on_claim(ms_at(0), other.release, peer(0), ClaimState::Complete);
+    elsewhere.on_want(ms_at(0), WantKey(500), other);
+    assert_eq!(
+        asked(&mut elsewhere, ms_at(0)),
+        [(0, tag(500))],
+        "they are gates for one release"
+    );
+}
+
+#[test]
+fn what_a_dead_path_to_who_is_far_owes_is_asked_elsewhere() {
+    let mut scheduler = scheduler(0);
+    scheduler.on_source_up(ms_at(0), source(1), ms(1));
+    scheduler.on_zone(ms_at(0), peer(1), true);
+    scheduler.on_claim(ms_at(0), release(), peer(1), ClaimState::Complete);
+    scheduler.on_zone(ms_at(0), peer(9), true);
+    assert!(!scheduler.crossing.is_far(&peer(9)), "who is not there is not remembered");
+    scheduler.on_want(ms_at(0), WantKey(0), want(0, Class::Bulk));
+    let first = asked(&mut scheduler, ms_at(0))[0].0;
+    scheduler.on_pulse(ms_at(100), source(first), Pulse::Suspect);
+    assert_eq!(asked(&mut scheduler, ms_at(100)), [(1 - first, tag(0))]);
+    scheduler.on_cancel(ms_at(200), WantKey(0));
+    assert_eq!(
+        act(&mut scheduler, ms_at(200)).1,
+        [(tag(0), false)],
+        "nobody is to wait for it"
+    );
 }
 
 #[test]

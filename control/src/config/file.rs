@@ -467,7 +467,11 @@ mod tests {
                     [lanes]\ninclude = [\"eth*\"]\nexclude = [\"10.0.0.0/8\", \"wg0\"]\nweight = { eth0 = 2, \"eth0.7\" = 1000 }\n\
                     cap_up = { \"eth*\" = \"20MiB\", wg0 = 1000000 }\ncap_down = { eth0 = \"none\", \"10.0.0.0/8\" = \"1GiB\" }\n\
                     [swarm]\nseeds = [\"{SEED}\"]\nmdns = false\nzone = \"berlin-2\"\n[dht]\nenabled = true\nbootstrap = [\"a.example:6881\", \"192.0.2.7:1\"]\nport = 6881\n[edge]\nreleases = [\"{LINK}\"]\nupstreams = [\"{SEED}\"]\n[access]\nallow = [\"{PEER}\"]\nblock = []\n[http]\nlisten = \"[::1]:9464\"\ngateway = true\nstatus = true\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n";
-        let config = parse(Path::new("f"), &text.replace("{SEED}", SEED).replace("{LINK}", LINK)).unwrap();
+        let config = parse(
+            Path::new("f"),
+            &text.replace("{SEED}", SEED).replace("{LINK}", LINK).replace("{PEER}", PEER),
+        )
+        .unwrap();
         let pattern = |entry: &str| entry.parse().unwrap();
         let expect = FileConfig {
             state: Some("/s".into()),

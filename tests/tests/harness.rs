@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ares_tests::scratch::Scratch;
-use ares_tests::{Lab, compare, tree};
+use ares_tests::{Lab, compare, tree, wait};
 
 #[test]
 fn a_copied_tree_is_the_same_and_a_seed_gives_one_tree() {
@@ -90,7 +90,9 @@ fn machines_reach_each_other_until_cut_and_leave_nothing() {
     drop(lab);
     assert!(!path.exists(), "the lab's directory must be gone");
     // A zombie of ours keeps its number, and has no memory any more.
-    assert_eq!(ares_tests::procfs::rss_bytes(pid), None, "the lab's processes must be gone");
+    wait::until(Duration::from_secs(10), "the end of the lab's processes", || {
+        ares_tests::procfs::rss_bytes(pid).is_none().then_some(())
+    });
     let left = fs::read_dir("/run/netns")
         .into_iter()
         .flatten()

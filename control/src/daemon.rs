@@ -19,7 +19,7 @@ use ares_node::{Handle, Node, StartError};
 
 use self::guests::Guests;
 use crate::admin::proto::{Outcome, Request, SharedSink};
-use crate::admin::server::Server;
+use crate::admin::server::{Server, too_late};
 use crate::admin::socket::Caller;
 use crate::cancel::Cancel;
 use crate::config::{Config, Seed};
@@ -160,7 +160,9 @@ impl Daemon {
         });
         let for_guests = Arc::clone(&shared);
         let handler = Arc::new(move |request: Request, caller: Caller, sink: SharedSink, cancel: &Cancel| {
-            let _guest = for_guests.guests.enter();
+            let Some(_guest) = for_guests.guests.enter() else {
+                return Err(too_late());
+            };
             crate::jobs::run(&for_guests, request, caller, sink, cancel)
         });
         let server = Server::start(&config.state, handler);
@@ -200,7 +202,14 @@ impl Daemon {
                 "{count} other command(s) or mount(s) use this process as their daemon: waiting for them; Ctrl-C ends them"
             );
         }
-        while others() > 0 {
+        loop {
+            // A command that is let in may mount: only when none is, and none comes any more, is it known that nothing is mounted.
+            if self.shared.guests.close() {
+                if self.shared.mounts.count() == 0 {
+                    break;
+                }
+                self.shared.guests.open();
+            }
             if cancel.wait(Duration::from_millis(100)) {
                 break;
             }

@@ -146,16 +146,6 @@ impl Mounts {
         is_wanted
     }
 
-    /// The mount at `dir`, removed from the table.
-    pub(crate) fn take(&self, dir: &Path) -> Option<MountEntry> {
-        let mut state = self.state();
-        let entry = state.there.remove(dir)?;
-        if entry.kept.is_some() {
-            self.write(&state);
-        }
-        Some(entry)
-    }
-
     /// The mount at `dir`.
     pub(crate) fn get(&self, dir: &Path) -> Option<MountEntry> {
         self.state().there.get(dir).cloned()

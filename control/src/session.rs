@@ -16,7 +16,10 @@ use crate::error::{Failure, Kind};
 const LOCKED_MAX: Duration = Duration::from_secs(5);
 
 /// How often a command that came to a daemon's end just as it stopped is run again.
-const RETRIES_MAX: usize = 5;
+const RETRIES_MAX: usize = 20;
+
+/// Pause before that.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// A place to run commands.
 pub(crate) struct Session {
@@ -87,6 +90,7 @@ impl Session {
             match client.run(request, &*watched, cancel) {
                 // Nothing was shown of it, so nobody sees it begin anew.
                 Err(Error::Stopping) if watched.is_silent.load(Relaxed) && !cancel.is_cancelled() => {
+                    cancel.wait(RETRY_PAUSE);
                     *self = Self::open(&Arc::clone(&self.config), self.role, cancel)?;
                 }
                 other => return other.map_err(Failure::from),

@@ -252,6 +252,7 @@ async fn run(
             }
         };
         let reply = match reply {
+            Some(Reply::Failed { error }) if error.message == TOO_LATE => stopping(),
             // Not `Stopping`, which invites to try again elsewhere: a daemon that restarts wants its state directory back.
             Some(Reply::Failed { error }) if is_stopping && error.kind == Kind::Interrupted => Reply::Failed {
                 error: Failure::new(Kind::Interrupted, SHUTTING_DOWN).help("run the command again; what is held stays held"),
@@ -275,6 +276,13 @@ async fn run(
 }
 
 const SHUTTING_DOWN: &str = "the daemon is shutting down";
+
+/// Of a request that came when the daemon let none in any more: the client is told to go elsewhere.
+pub(crate) fn too_late() -> Failure {
+    Failure::new(Kind::Interrupted, TOO_LATE)
+}
+
+const TOO_LATE: &str = "the daemon had ended its work";
 
 /// To a client whose request was not begun.
 fn stopping() -> Reply {

@@ -61,7 +61,8 @@ pub(super) fn run(daemon: &Arc<Shared>, ask: Kept, stay: Stay, sink: &SharedSink
         Ok(()) => attend(&mount, cancel),
         Err(_gone) => Err(Failure::interrupted()),
     };
-    daemon.mounts.take(&dir);
+    let this: Arc<dyn Mounted> = mount.clone();
+    daemon.mounts.on_ended(&dir, &this, false);
     match (result, mount.ended()) {
         (result, Some(_)) => result.map(|()| done),
         // Interrupted while it is mounted: it goes with the command.

@@ -17,6 +17,7 @@ pub(super) fn run(daemon: &Shared, dir: &Path, force: Force) -> Result<Outcome, 
         ));
     };
     entry.mount.take_away(force)?;
-    daemon.mounts.take(dir);
+    daemon.mounts.on_ended(dir, &entry.mount, false);
+    daemon.mounts.on_ended(dir, &entry.mount, false);
     Ok(Outcome::Unmounted { dir: Raw::from(dir) })
 }

@@ -4,6 +4,7 @@ mod action;
 mod backoff;
 mod giving;
 mod haves;
+mod links;
 mod load;
 mod peers;
 mod queue;

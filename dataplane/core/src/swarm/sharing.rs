@@ -1,10 +1,11 @@
 //! What this node says to those who take part in a release with it: which chunks it holds while it has not all of them, and who else is
 //! there. Decides what is said to whom and when; never says it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::zone::{GATES, Zone, rank};
+use super::links::{LINKS_MAX, Links};
+use super::zone::{GATES, Zone, Zones, rank};
 use crate::chunk::{ChunkTag, ReleaseId};
 use crate::limits::{COMING_CHUNKS_MAX, HAVE_CHUNKS_MAX, TOLD_PEERS_MAX};
 use crate::peer::{PeerAt, PeerId};
@@ -21,9 +22,6 @@ const COMING_EVERY: Duration = Duration::from_millis(5);
 /// How often a peer is told again who else is there: some of all, others each time.
 const PEERS_EVERY: Duration = Duration::from_secs(10);
 
-/// Peers of a release that this node goes to because others told of them. About as many come to it, since all are told of alike.
-const LINKS_MAX: usize = 10;
-
 /// Peers that one is told of at a time: those, and some for when one of them cannot be reached.
 const OTHERS_MAX: usize = 16;
 
@@ -32,12 +30,6 @@ const _: () = assert!(LINKS_MAX <= OTHERS_MAX && OTHERS_MAX <= TOLD_PEERS_MAX);
 /// Peers of other zones that one is told of, of those; and one that fetches for its zone what nobody there has.
 const FAR_MIN: usize = 1;
 const FAR_OF_GATES: usize = 6;
-
-/// Links beyond `LINKS_MAX`, to gates of the own zone: there are others until all have come.
-const GATE_LINKS: usize = 2 * GATES;
-
-/// Peers remembered beside those, for when one of them cannot be reached; the one told first is forgotten for a new one.
-const SPARE_MAX: usize = 256;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -54,40 +46,6 @@ pub struct Sharing {
     have_at: Option<Instant>,
     /// Who is to be told who else is there, and when.
     rounds: BTreeSet<(Instant, ReleaseId, PeerId)>,
-}
-
-/// Who is in which zone, as far as they have said.
-#[derive(Debug, Default)]
-struct Zones {
-    of: BTreeMap<PeerId, Zone>,
-    /// How many are in each.
-    counts: BTreeMap<Zone, usize>,
-}
-
-impl Zones {
-    fn of(&self, peer: &PeerId) -> Zone {
-        self.of.get(peer).copied().unwrap_or_default()
-    }
-
-    fn insert(&mut self, peer: PeerId, zone: Zone) {
-        self.remove(&peer);
-        self.of.insert(peer, zone);
-        *self.counts.entry(zone).or_default() += 1;
-    }
-
-    fn remove(&mut self, peer: &PeerId) {
-        let Some(zone) = self.of.remove(peer) else { return };
-        let count = self.counts.entry(zone).or_default();
-        *count -= 1;
-        if *count == 0 {
-            self.counts.remove(&zone);
-        }
-    }
-
-    /// Whether all are in one.
-    fn are_one(&self) -> bool {
-        self.counts.len() <= 1
-    }
 }
 
 /// What a peer is to be told of a release.
@@ -114,9 +72,7 @@ struct Swarm {
     members: BTreeMap<PeerId, Member>,
     /// The same, in the order in which others are told of them.
     turns: BTreeSet<Turn>,
-    /// Whom this node goes to because others told of them.
-    links: BTreeSet<PeerId>,
-    spare: VecDeque<PeerAt>,
+    links: Links,
 }
 
 /// A peer that has some of the release.
@@ -305,7 +261,7 @@ impl Sharing {
     pub fn on_complete(&mut self, release: &ReleaseId) {
         if let Some(swarm) = self.releases.get_mut(release) {
             (swarm.log, swarm.held, swarm.held_bytes) = (Vec::new(), BTreeSet::new(), 0);
-            swarm.spare.clear();
+            swarm.links.on_complete();
             // Should some of it be lost, the log begins anew.
             swarm.members.values_mut().for_each(|member| member.told = None);
         }
@@ -394,47 +350,31 @@ impl Sharing {
     /// A link names the peer: this node goes to it on that account, whether or not it can be reached.
     pub fn on_named(&mut self, release: &ReleaseId, peer: &PeerId) {
         if let Some(swarm) = self.releases.get_mut(release) {
-            swarm.links.remove(peer);
-            swarm.spare.retain(|spare| spare.peer != *peer);
+            swarm.links.on_named(peer);
         }
     }
 
     /// Others say who else is there. Those of them that this node is to go to.
     pub fn on_told(&mut self, told: Peers) -> Vec<PeerAt> {
-        let swarm = self.releases.entry(told.release).or_default();
-        for told in told.peers {
-            let is_known = swarm.links.contains(&told.peer) || swarm.members.contains_key(&told.peer);
-            if is_known {
-                continue;
-            }
-            swarm.spare.retain(|spare| spare.peer != told.peer);
-            if swarm.spare.len() == SPARE_MAX {
-                swarm.spare.pop_front();
-            }
-            swarm.spare.push_back(told);
-        }
-        swarm.take_links()
+        let Swarm { links, members, .. } = self.releases.entry(told.release).or_default();
+        links.on_told(told.peers, |peer| members.contains_key(peer))
     }
 
     /// Others say who in this zone fetches for it what nobody there has. Those of them that this node is to go to.
     pub fn on_gates_told(&mut self, told: Peers) -> Vec<PeerAt> {
-        let swarm = self.releases.entry(told.release).or_default();
-        let mut gates = told.peers;
-        gates.truncate(GATES);
-        gates.retain(|gate| {
-            let is_new = swarm.links.len() < LINKS_MAX + GATE_LINKS && !swarm.members.contains_key(&gate.peer);
-            is_new && swarm.links.insert(gate.peer)
-        });
-        swarm.spare.retain(|spare| !swarm.links.contains(&spare.peer));
-        gates
+        let Swarm { links, members, .. } = self.releases.entry(told.release).or_default();
+        links.on_gates_told(told.peers, |peer| members.contains_key(peer))
     }
 
     /// A peer could not be reached. The releases for which others told of it, and whom to go to in its place.
     pub fn on_unreached(&mut self, peer: &PeerId) -> Vec<(ReleaseId, Vec<PeerAt>)> {
-        let releases = self.releases.iter_mut().filter_map(|(release, swarm)| {
-            let was_link = swarm.links.remove(peer);
-            was_link.then(|| (*release, swarm.take_links()))
-        });
+        let releases = self
+            .releases
+            .iter_mut()
+            .filter_map(|(release, Swarm { links, members, .. })| {
+                let instead = links.on_unreached(peer, |peer| members.contains_key(peer))?;
+                Some((*release, instead))
+            });
         releases.collect()
     }
 }
@@ -488,18 +428,6 @@ impl Swarm {
         first.sort_unstable_by_key(rank);
         first.truncate(GATES + 1);
         first
-    }
-
-    fn take_links(&mut self) -> Vec<PeerAt> {
-        let mut new = Vec::new();
-        while self.links.len() < LINKS_MAX
-            && let Some(told) = self.spare.pop_front()
-        {
-            if !self.members.contains_key(&told.peer) && self.links.insert(told.peer) {
-                new.push(told);
-            }
-        }
-        new
     }
 }
 
@@ -710,23 +638,6 @@ mod tests {
     }
 
     #[test]
-    fn gates_are_gone_to_however_many_others_are_and_not_without_end() {
-        let mut sharing = Sharing::default();
-        let all = |from: u16, count: u16| Peers {
-            release: release(),
-            peers: (from..from + count).map(at).collect(),
-        };
-        assert_eq!(sharing.on_told(all(0, 32)).len(), LINKS_MAX);
-        assert_eq!(
-            sharing.on_gates_told(all(20, 9)),
-            (20..20 + GATES as u16).map(at).collect::<Vec<_>>()
-        );
-        assert!(sharing.on_gates_told(all(20, 4)).is_empty());
-        let more = (0..20).flat_map(|n| sharing.on_gates_told(all(100 + 4 * n, 4))).count();
-        assert_eq!(more, GATE_LINKS - GATES);
-    }
-
-    #[test]
     fn what_crosses_is_told_to_those_near_who_have_not_all() {
         let mut sharing = Sharing::new(Zone::of("a"));
         for (n, zone, state) in [
@@ -794,7 +705,6 @@ mod tests {
         assert_eq!(links.len(), LINKS_MAX);
         assert!(!links.contains(&at(3)), "it is here already");
         assert!(sharing.on_told(all()).is_empty());
-        assert!(sharing.releases[&release()].spare.len() <= SPARE_MAX);
         let [(of, others)] = &sharing.on_unreached(&links[0].peer)[..] else {
             panic!("one release")
         };

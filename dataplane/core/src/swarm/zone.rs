@@ -1,5 +1,7 @@
 //! Zones: sites, racks or subnets inside which bytes are cheap. Who belongs to which, and who of a zone fetches what nobody there has.
 
+use std::collections::BTreeMap;
+
 use crate::peer::PeerId;
 use crate::rng::Rng;
 
@@ -19,6 +21,40 @@ impl Zone {
         }
         let [b0, b1, b2, b3, b4, b5, b6, b7, ..] = *blake3::hash(label.as_bytes()).as_bytes();
         Self(u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, b7]))
+    }
+}
+
+/// Who is in which zone, as far as they have said.
+#[derive(Debug, Default)]
+pub(super) struct Zones {
+    of: BTreeMap<PeerId, Zone>,
+    /// How many are in each.
+    counts: BTreeMap<Zone, usize>,
+}
+
+impl Zones {
+    pub(super) fn of(&self, peer: &PeerId) -> Zone {
+        self.of.get(peer).copied().unwrap_or_default()
+    }
+
+    pub(super) fn insert(&mut self, peer: PeerId, zone: Zone) {
+        self.remove(&peer);
+        self.of.insert(peer, zone);
+        *self.counts.entry(zone).or_default() += 1;
+    }
+
+    pub(super) fn remove(&mut self, peer: &PeerId) {
+        let Some(zone) = self.of.remove(peer) else { return };
+        let count = self.counts.entry(zone).or_default();
+        *count -= 1;
+        if *count == 0 {
+            self.counts.remove(&zone);
+        }
+    }
+
+    /// Whether all are in one.
+    pub(super) fn are_one(&self) -> bool {
+        self.counts.len() <= 1
     }
 }
 

@@ -54,9 +54,18 @@ pub(crate) struct Tree<T> {
 
 /// The directory of names.
 struct Names {
-    slots: BTreeMap<Vec<u8>, u64>,
+    named: BTreeMap<Vec<u8>, Named>,
     next: u64,
     changed: Mtime,
+}
+
+/// What a name leads to.
+#[derive(Clone, Copy, Debug)]
+struct Named {
+    slot: u64,
+    /// Its place among the names, which is the name's as long as there is one: whoever lists them while it is given to another release sees it
+    /// once.
+    line: u64,
 }
 
 /// Where an inode number belongs.
@@ -74,7 +83,7 @@ pub(crate) struct NameLine {
     pub(crate) next: u64,
     pub(crate) attr: Attr,
     pub(crate) name: Vec<u8>,
-    slot: u64,
+    named: Named,
 }
 
 /// Why a release is not shown.
@@ -112,7 +121,7 @@ impl<T> Shown<T> {
         Self {
             trees: BTreeMap::new(),
             names: Some(Names {
-                slots: BTreeMap::new(),
+                named: BTreeMap::new(),
                 next: 1,
                 changed: now,
             }),
@@ -136,7 +145,7 @@ impl<T> Shown<T> {
         replaces: bool,
     ) -> Result<(), Refusal> {
         let names = self.names.as_mut().ok_or(Refusal::One)?;
-        let former = names.slots.get(name.as_bytes()).copied();
+        let former = names.named.get(name.as_bytes()).copied();
         if former.is_some() && !replaces {
             return Err(Refusal::Taken);
         }
@@ -149,7 +158,8 @@ impl<T> Shown<T> {
         let slot = names.next;
         names.next += 1;
         names.changed = now;
-        names.slots.insert(name.as_bytes().to_vec(), slot);
+        let line = former.map_or(slot, |former| former.line);
+        names.named.insert(name.as_bytes().to_vec(), Named { slot, line });
         let tree = Tree {
             machine,
             source,
@@ -157,16 +167,16 @@ impl<T> Shown<T> {
             is_named: true,
         };
         self.trees.insert(slot, tree);
-        former.into_iter().for_each(|former| self.unname(former));
+        former.into_iter().for_each(|former| self.unname(former.slot));
         Ok(())
     }
 
     /// Shows a name no more. `false` where there is none.
     pub(crate) fn hide(&mut self, now: Mtime, name: &[u8]) -> bool {
         let Some(names) = &mut self.names else { return false };
-        let Some(slot) = names.slots.remove(name) else { return false };
+        let Some(named) = names.named.remove(name) else { return false };
         names.changed = now;
-        self.unname(slot);
+        self.unname(named.slot);
         true
     }
 
@@ -223,7 +233,7 @@ impl<T> Shown<T> {
 
     /// The top of what has this name; the kernel counts being told of it.
     pub(crate) fn lookup(&mut self, name: &[u8]) -> Option<Attr> {
-        let slot = *self.names.as_ref()?.slots.get(name)?;
+        let slot = self.names.as_ref()?.named.get(name)?.slot;
         self.on_told(slot);
         self.top(slot)
     }
@@ -235,25 +245,25 @@ impl<T> Shown<T> {
 
     /// Names from `offset` on: 0, or what an earlier line gave. In the order in which they came to be.
     pub(crate) fn list(&self, offset: u64) -> Vec<NameLine> {
-        let names = self.names.iter().flat_map(|names| &names.slots);
+        let names = self.names.iter().flat_map(|names| &names.named);
         let mut lines: Vec<NameLine> = names
-            .filter(|(_, slot)| OFFSET_ENTRIES + **slot > offset)
-            .filter_map(|(name, &slot)| {
+            .filter(|(_, named)| OFFSET_ENTRIES + named.line > offset)
+            .filter_map(|(name, &named)| {
                 Some(NameLine {
-                    next: OFFSET_ENTRIES + slot,
-                    attr: self.top(slot)?,
+                    next: OFFSET_ENTRIES + named.line,
+                    attr: self.top(named.slot)?,
                     name: name.clone(),
-                    slot,
+                    named,
                 })
             })
             .collect();
-        lines.sort_by_key(|line| line.slot);
+        lines.sort_by_key(|line| line.named.line);
         lines
     }
 
     /// The kernel is about to be told of the tops of these lines.
     pub(crate) fn on_listed(&mut self, lines: &[NameLine]) {
-        lines.iter().for_each(|line| self.on_told(line.slot));
+        lines.iter().for_each(|line| self.on_told(line.named.slot));
     }
 
     fn on_told(&mut self, slot: u64) {
@@ -438,6 +448,9 @@ mod tests {
         assert!(!shown.names_attr().is_named_top());
         assert_eq!(shown.space(ROOT).entries, 4, "two releases of one file");
         assert_eq!(shown.space(all[0].attr.ino).entries, 1);
+        show(&mut shown, "z", "another", true).expect("in place of the former");
+        assert_eq!(names(&shown.list(all[0].next)), b"m", "what was listed is not listed again");
+        assert_eq!(names(&shown.list(0)), b"zm");
     }
 
     #[test]

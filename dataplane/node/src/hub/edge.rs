@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ReleaseId};
 use ares_core::peer::{PathId, PeerAt, PeerId};
+use ares_core::swarm::Class;
 use ares_core::time::Instant;
 use ares_core::wire::AnswerHead;
 
@@ -45,10 +46,18 @@ pub(super) struct Edge {
     config: EdgeConfig,
     releases: BTreeMap<ReleaseId, Pulled>,
     gone: Vec<ReleaseId>,
-    pulls: BTreeMap<ChunkId, BTreeSet<PathId>>,
+    pulls: BTreeMap<ChunkId, Pull>,
     pulls_of: BTreeMap<PathId, usize>,
     questions_left: u32,
     questions_at: Instant,
+}
+
+/// A chunk that is being fetched.
+struct Pull {
+    /// The most urgent in which it was asked for.
+    class: Class,
+    /// Who has asked for it.
+    paths: BTreeSet<PathId>,
 }
 
 struct Pulled {
@@ -271,13 +280,14 @@ impl Edge {
         open.copied().collect()
     }
 
-    /// A chunk that is not here is asked for over a path. The release that it is to be fetched for, or `None` where it is being fetched; or what
-    /// to answer. `takes_part`: whether that release is spoken of over the path.
+    /// A chunk that is not here is asked for over a path. The release that it is to be fetched for, or `None` where it is being fetched in as
+    /// urgent a class; or what to answer. `takes_part`: whether that release is spoken of over the path.
     pub(super) fn on_pull(
         &mut self,
         now: Instant,
         path: PathId,
         chunk: ChunkId,
+        class: Class,
         takes_part: impl Fn(&ReleaseId) -> bool,
     ) -> Result<Option<ReleaseId>, AnswerHead> {
         let count = self.pulls_of.get(&path).copied().unwrap_or(0);
@@ -287,19 +297,24 @@ impl Edge {
         };
         let (release, pulled) = self.releases.iter_mut().find(has).ok_or(AnswerHead::NotHeld)?;
         pulled.asked_at = now;
-        let is_new = !self.pulls.contains_key(&chunk);
-        if count >= PULLS_PER_PATH_MAX || (is_new && self.pulls.len() >= PULLS_MAX) {
+        let known = self.pulls.get(&chunk).map(|pull| pull.class);
+        if count >= PULLS_PER_PATH_MAX || (known.is_none() && self.pulls.len() >= PULLS_MAX) {
             return Err(AnswerHead::Busy);
         }
-        if self.pulls.entry(chunk).or_default().insert(path) {
+        let pull = self.pulls.entry(chunk).or_insert_with(|| Pull {
+            class,
+            paths: BTreeSet::new(),
+        });
+        pull.class = pull.class.min(class);
+        if pull.paths.insert(path) {
             self.pulls_of.insert(path, count + 1);
         }
-        Ok(is_new.then_some(*release))
+        Ok(known.is_none_or(|known| class < known).then_some(*release))
     }
 
     /// A chunk is here, or will not be. Who has asked for it.
     pub(super) fn on_pulled(&mut self, chunk: ChunkId) -> BTreeSet<PathId> {
-        let paths = self.pulls.remove(&chunk).unwrap_or_default();
+        let paths = self.pulls.remove(&chunk).map(|pull| pull.paths).unwrap_or_default();
         for path in &paths {
             if let Some(count) = self.pulls_of.get_mut(path) {
                 *count -= 1;
@@ -394,15 +409,36 @@ mod tests {
         let mut edge = edge(&[]);
         open(&mut edge, after(0), 0, &[1, 2]);
         let (one, two) = (PathId(1), PathId(2));
-        assert_eq!(edge.on_pull(after(0), one, chunk(1), |_| true), Ok(Some(release(0))));
-        assert_eq!(edge.on_pull(after(0), one, chunk(1), |_| true), Ok(None));
-        assert_eq!(edge.on_pull(after(0), two, chunk(1), |_| true), Ok(None));
+        assert_eq!(
+            edge.on_pull(after(0), one, chunk(1), Class::Bulk, |_| true),
+            Ok(Some(release(0)))
+        );
+        assert_eq!(edge.on_pull(after(0), one, chunk(1), Class::Bulk, |_| true), Ok(None));
+        assert_eq!(edge.on_pull(after(0), two, chunk(1), Class::Bulk, |_| true), Ok(None));
+        assert_eq!(
+            edge.on_pull(after(0), two, chunk(1), Class::Deadline, |_| true),
+            Ok(Some(release(0))),
+            "somebody waits for it now"
+        );
+        assert_eq!(edge.on_pull(after(0), one, chunk(1), Class::Deadline, |_| true), Ok(None));
         let not_held = Err(AnswerHead::NotHeld);
-        assert_eq!(edge.on_pull(after(0), one, chunk(3), |_| true), not_held, "another release's");
-        assert_eq!(edge.on_pull(after(0), two, chunk(2), |_| false), not_held, "a stranger's");
+        assert_eq!(
+            edge.on_pull(after(0), one, chunk(3), Class::Bulk, |_| true),
+            not_held,
+            "another release's"
+        );
+        assert_eq!(
+            edge.on_pull(after(0), two, chunk(2), Class::Bulk, |_| false),
+            not_held,
+            "a stranger's"
+        );
         assert_eq!(edge.on_pulled(chunk(1)), BTreeSet::from([one, two]));
         assert!(edge.pulls_of.is_empty());
-        assert_eq!(edge.on_pull(after(0), one, chunk(1), |_| true), Ok(Some(release(0))), "anew");
+        assert_eq!(
+            edge.on_pull(after(0), one, chunk(1), Class::Bulk, |_| true),
+            Ok(Some(release(0))),
+            "anew"
+        );
     }
 
     #[test]
@@ -410,10 +446,16 @@ mod tests {
         let mut edge = edge(&[]);
         let all: Vec<usize> = (0..=PULLS_MAX).collect();
         open(&mut edge, after(0), 0, &all);
-        let is_taken = |n: &usize| edge.on_pull(after(0), PathId(1), chunk(*n), |_| true).is_ok();
+        let is_taken = |n: &usize| edge.on_pull(after(0), PathId(1), chunk(*n), Class::Bulk, |_| true).is_ok();
         assert_eq!((0..PULLS_MAX).rev().filter(is_taken).count(), PULLS_PER_PATH_MAX);
-        assert_eq!(edge.on_pull(after(0), PathId(1), chunk(0), |_| true), Err(AnswerHead::Busy));
-        assert_eq!(edge.on_pull(after(0), PathId(2), chunk(0), |_| true), Ok(Some(release(0))));
+        assert_eq!(
+            edge.on_pull(after(0), PathId(1), chunk(0), Class::Bulk, |_| true),
+            Err(AnswerHead::Busy)
+        );
+        assert_eq!(
+            edge.on_pull(after(0), PathId(2), chunk(0), Class::Bulk, |_| true),
+            Ok(Some(release(0)))
+        );
     }
 
     #[test]
@@ -423,7 +465,7 @@ mod tests {
             open(&mut edge, after(n as u64 * 2), n + 1, &[n]);
         }
         let now = after(2 * RELEASES_MAX as u64);
-        assert!(edge.on_pull(now, PathId(1), chunk(0), |_| true).is_ok());
+        assert!(edge.on_pull(now, PathId(1), chunk(0), Class::Bulk, |_| true).is_ok());
         assert!(edge.on_asked(now, release(1000)).is_some());
         edge.on_sought(now, release(1000), WantId(0));
         assert!(

@@ -167,7 +167,7 @@ impl Hub {
         for item in items {
             let Some(pulling) = &mut self.pulling else { return };
             let takes_part = |release: &ReleaseId| self.interests.was_told(&path, release);
-            match pulling.edge.on_pull(now, path, item.id, takes_part) {
+            match pulling.edge.on_pull(now, path, item.id, class, takes_part) {
                 Ok(None) => {}
                 Ok(Some(release)) => {
                     let chunk = ChunkRef {

@@ -13,13 +13,15 @@ use crate::swarm::{Action, AskId, Class};
 use crate::time::Instant;
 
 impl Scheduler {
-    /// Once overdue it is asked elsewhere too; twice overdue it is given up, so that a source that forgot it is asked again.
+    /// Once overdue it is asked elsewhere too; twice overdue it is given up, so that a source that forgot it is asked again. At once, where somebody
+    /// waits for it now and it was asked ahead of need: see `hasten`.
     pub(super) fn on_overdue(&mut self, now: Instant, ask: AskId) {
         let Some(state) = self.asks.get_mut(&ask) else {
             return;
         };
         let due = state.heard_at + state.patience * if state.is_doubted { 2 } else { 1 };
-        if due > now || !state.is_doubted {
+        let is_late = state.came == 0 && self.chunks[&state.chunk].class < state.class;
+        if due > now || !(state.is_doubted || is_late) {
             state.overdue_at = if due > now { due } else { due + state.patience };
             self.timers.set(state.overdue_at, Timer::Overdue(ask));
             if due <= now {
@@ -28,9 +30,31 @@ impl Scheduler {
             return;
         }
         let source = state.source;
-        let why = format!("nothing of it came for {} ms", now.since(state.heard_at).as_millis());
+        let lost = if is_late {
+            Lost::Elsewhere
+        } else {
+            let silent_ms = now.since(state.heard_at).as_millis();
+            Lost::Trouble(Trouble::Failed(format!("nothing of it came for {silent_ms} ms")))
+        };
         self.actions.push_back(Action::Cancel { ask, source });
-        self.lose_ask(now, ask, Lost::Trouble(Trouble::Failed(why)));
+        self.lose_ask(now, ask, lost);
+    }
+
+    /// Somebody waits for the chunk now. An ask that was made before may stand in line at its source, behind what others want ahead of need: where
+    /// nothing of it has come once a path's silence would be suspicious, it is taken back and made anew.
+    pub(super) fn hasten(&mut self, chunk: ChunkRef) {
+        for ask in &self.chunks[&chunk].asks {
+            let Some(state) = self.asks.get_mut(ask).filter(|state| state.came == 0 && !state.is_arrived) else {
+                continue;
+            };
+            let Some(source) = self.sources.get(&state.source) else {
+                continue;
+            };
+            state.patience = state.patience.min(source.window.stall_time(&self.config));
+            self.timers.clear(state.overdue_at, Timer::Overdue(*ask));
+            state.overdue_at = state.overdue_at.min(state.asked_at + state.patience);
+            self.timers.set(state.overdue_at, Timer::Overdue(*ask));
+        }
     }
 
     pub(super) fn on_stall(&mut self, now: Instant, source: Source) {

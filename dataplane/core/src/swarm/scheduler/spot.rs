@@ -38,7 +38,8 @@ impl Scheduler {
         let Some(state) = self.chunks.get_mut(&chunk) else {
             return;
         };
-        if class < state.class {
+        let is_urgent = class < state.class;
+        if is_urgent {
             state.class = class;
             state.urgent_at = now;
         }
@@ -47,6 +48,9 @@ impl Scheduler {
         }
         if let Some(line) = line {
             self.enqueue(chunk, line);
+        }
+        if is_urgent {
+            self.hasten(chunk);
         }
     }
 

@@ -146,3 +146,38 @@ fn what_is_part_of_much_does_not_run_out_of_patience_while_the_rest_comes() {
         "nothing has come for as long as it may take"
     );
 }
+
+#[test]
+fn what_is_waited_for_does_not_stand_in_line_with_what_is_wanted_ahead_of_need() {
+    let mut scheduler = scheduler(0, 2);
+    let at = |n| Instant::ZERO + ms(n);
+    let ahead = asks(&mut scheduler, at(0));
+    let [(started, ..), (in_line, _, 1, true)] = ahead[..] else {
+        panic!("two asks: {ahead:?}")
+    };
+    for n in 0..2 {
+        let waited_for = Want {
+            class: Class::Deadline,
+            ..want(n)
+        };
+        scheduler.on_want(at(10), WantKey(10 + u64::from(n)), waited_for);
+    }
+    scheduler.on_progress(at(20), started, 1000);
+    assert_eq!(asks(&mut scheduler, at(20)), [], "it may come any moment");
+    scheduler.on_progress(at(299), started, 1000);
+    let mut actions = std::iter::from_fn(|| scheduler.poll(at(300)));
+    assert!(
+        actions.any(|action| matches!(action, Action::Cancel { ask, .. } if ask == in_line)),
+        "nothing of it came"
+    );
+    let anew = actions.find_map(|action| match action {
+        Action::Ask {
+            chunk,
+            class,
+            is_of_anyone,
+            ..
+        } => Some((chunk, class, is_of_anyone)),
+        _ => None,
+    });
+    assert_eq!(anew, Some((want(1).chunk, Class::Deadline, false)));
+}

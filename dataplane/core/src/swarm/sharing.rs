@@ -19,8 +19,10 @@ const HAVE_EVERY: Duration = Duration::from_millis(25);
 /// How long what is asked of another zone waits for more of it: others may ask for the same until they are told.
 const COMING_EVERY: Duration = Duration::from_millis(5);
 
-/// How often a peer is told again who else is there: some of all, others each time.
+/// How often a peer is told again who else is there: some of all, others each time. Sooner while it has just come, as those who came at the same
+/// moment were not known then.
 const PEERS_EVERY: Duration = Duration::from_secs(10);
+const PEERS_AGAIN: Duration = Duration::from_secs(1);
 
 /// Peers that one is told of at a time: those, and some for when one of them cannot be reached.
 const OTHERS_MAX: usize = 16;
@@ -86,6 +88,8 @@ struct Member {
     turn: Turn,
     /// When it is told of others; rounds of an earlier membership are not this one's.
     round_at: Instant,
+    /// How long after that the next time.
+    round_pause: Duration,
 }
 
 /// When others are told of a member: the one comes first that the fewest were told of, so that all get about as many links, and of those
@@ -171,6 +175,7 @@ impl Sharing {
                 told: None,
                 turn,
                 round_at: now,
+                round_pause: PEERS_AGAIN,
             }
         });
         member.state = state;
@@ -334,7 +339,8 @@ impl Sharing {
             let Some(member) = swarm.members.get_mut(&peer).filter(|member| member.round_at == at) else {
                 continue;
             };
-            member.round_at = now + PEERS_EVERY;
+            member.round_at = now + member.round_pause;
+            member.round_pause = (member.round_pause * 2).min(PEERS_EVERY);
             self.rounds.insert((member.round_at, release, peer));
             if member.state == ClaimState::Partial {
                 let known = first.entry(release).or_default();

@@ -120,6 +120,12 @@ impl Inodes {
         inode.lookups += 1;
     }
 
+    /// The kernel has been told of `ino`, which is `entry` of the directory `parent`, by whoever had this mount before. How often is not known: it
+    /// forgets all of it at once, as it does with what it is done with.
+    pub(crate) fn recall(&mut self, ino: u64, parent: u64, entry: &Entry) {
+        self.known.entry(ino).or_insert_with(|| Inode::of(parent, entry));
+    }
+
     /// The kernel forgot `count` times what it was told. Whether it knows nothing of `ino` any more.
     pub(crate) fn forget(&mut self, ino: u64, count: u64) -> bool {
         let Some(inode) = self.known.get_mut(&ino) else { return true };

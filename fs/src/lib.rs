@@ -26,6 +26,8 @@ mod testing;
 mod view;
 
 pub use figures::{Figures, Op};
-pub use mount::{Ended, FSTYPE, Mount, MountError, ShowError, UnmountError, Unmounted, stale};
+pub use mount::{
+    Agreed, Ended, FSTYPE, Left, Lending, Mount, MountError, OpenFile, ShowError, Showing, Slot, UnmountError, Unmounted, stale,
+};
 pub use options::{Access, Cover, MountOptions, Passthrough, Permissions, Transport};
 pub use source::{Backing, Fetching, Reply, Source};

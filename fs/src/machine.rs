@@ -281,6 +281,11 @@ impl<T> Machine<T> {
         left.map_or(Duration::ZERO, |left| self.settings.patience.saturating_sub(left))
     }
 
+    /// Whether it is known what an inode is. What the kernel was told of here is.
+    pub(crate) fn knows(&self, ino: u64) -> bool {
+        self.inodes.get(ino).is_some()
+    }
+
     /// Attributes of what the kernel knows.
     pub(crate) fn attr(&self, ino: u64) -> Result<Attr, Failure> {
         Ok(self.inodes.get(ino).ok_or(Failure::Stale)?.attr(ino))
@@ -510,6 +515,7 @@ impl<T> Machine<T> {
                     let dir = self.inodes.describe(*parent);
                     format!("{}/{}", dir.trim_end_matches('/'), String::from_utf8_lossy(name))
                 }
+                Request::Recall { ino } => format!("inode {ino}"),
                 Request::Read { ino, .. } | Request::List { ino, .. } | Request::Xattr { ino, .. } => self.inodes.describe(*ino),
             };
             let chunk = fault.chunk.map(|chunk| chunk.to_string());

@@ -55,6 +55,16 @@ impl<B> Opens<B> {
         }
     }
 
+    /// What is open: its number, how often, and how.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64, &How<B>)> {
+        self.files.iter().map(|(ino, opened)| (*ino, opened.count, &opened.how))
+    }
+
+    /// So it was when somebody else counted.
+    pub(crate) fn restore(&mut self, ino: u64, count: u64, how: How<B>) {
+        self.files.insert(ino, Opened { count, how });
+    }
+
     /// Nobody has anything open any more, whatever was counted.
     pub(crate) fn clear(&mut self) {
         self.files.clear();

@@ -19,9 +19,22 @@ pub(crate) enum Request {
     List { ino: u64, offset: u64 },
     /// One extended attribute.
     Xattr { ino: u64, name: Vec<u8> },
+    /// What is this inode? Asked before anything else of one that the kernel knows and we do not yet.
+    Recall { ino: u64 },
 }
 
 impl Request {
+    /// The inode that it is about.
+    pub(crate) fn ino(&self) -> u64 {
+        match *self {
+            Self::Lookup { parent: ino, .. }
+            | Self::Read { ino, .. }
+            | Self::List { ino, .. }
+            | Self::Xattr { ino, .. }
+            | Self::Recall { ino } => ino,
+        }
+    }
+
     /// Its name in log lines.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
@@ -29,6 +42,7 @@ impl Request {
             Self::Read { .. } => "read",
             Self::List { .. } => "readdir",
             Self::Xattr { .. } => "getxattr",
+            Self::Recall { .. } => "recall",
         }
     }
 }
@@ -48,6 +62,8 @@ pub(crate) enum Reply {
     Xattr(Bytes),
     /// The question was how much of a file of so many bytes is held; whoever has the source counts.
     Held { wants: Vec<Want>, bytes: u64 },
+    /// The inode is known.
+    Known,
     /// Nothing, for this reason.
     Failed(Failure),
 }

@@ -143,7 +143,7 @@ impl<T> Shown<T> {
         machine: Machine<T>,
         source: Arc<dyn Source>,
         replaces: bool,
-    ) -> Result<(), Refusal> {
+    ) -> Result<u64, Refusal> {
         let names = self.names.as_mut().ok_or(Refusal::One)?;
         let former = names.named.get(name.as_bytes()).copied();
         if former.is_some() && !replaces {
@@ -168,7 +168,30 @@ impl<T> Shown<T> {
         };
         self.trees.insert(slot, tree);
         former.into_iter().for_each(|former| self.unname(former.slot));
-        Ok(())
+        Ok(slot)
+    }
+
+    /// Shows a release in the slot, and under the name if any, in which the kernel knows it from before. It counts as told of once: how often it was is
+    /// not known, and the kernel forgets all of it at once. A name that had been given to another release may be listed again by who lists names now.
+    pub(crate) fn show_again(&mut self, slot: u64, name: Option<&Name>, machine: Machine<T>, source: Arc<dyn Source>) {
+        let Some(names) = &mut self.names else { return };
+        names.next = names.next.max(slot.saturating_add(1));
+        if let Some(name) = name {
+            let line = slot;
+            names.named.insert(name.as_bytes().to_vec(), Named { slot, line });
+        }
+        let tree = Tree {
+            machine,
+            source,
+            told: 1,
+            is_named: name.is_some(),
+        };
+        self.trees.insert(slot, tree);
+    }
+
+    /// Slots that are shown or not forgotten.
+    pub(crate) fn slots(&self) -> Vec<u64> {
+        self.trees.keys().copied().collect()
     }
 
     /// Shows a name no more. `false` where there is none.
@@ -400,13 +423,8 @@ mod tests {
 
     fn show(shown: &mut Shown<()>, name: &str, text: &str, replaces: bool) -> Result<(), Refusal> {
         let (machine, source) = machine(text);
-        shown.show(
-            NOW,
-            &Name::new(name.as_bytes().to_vec()).expect("a name"),
-            machine,
-            source,
-            replaces,
-        )
+        let name = Name::new(name.as_bytes().to_vec()).expect("a name");
+        shown.show(NOW, &name, machine, source, replaces).map(drop)
     }
 
     #[test]
@@ -430,6 +448,25 @@ mod tests {
         // Nobody ever looked at it.
         assert_eq!(show(&mut shown, "c", "3", false), Ok(()));
         assert!(shown.hide(NOW, b"c") && shown.tree(3).is_none());
+    }
+
+    #[test]
+    fn what_was_shown_before_has_its_number_until_the_kernel_forgets_it() {
+        let mut shown = Shown::many(NOW);
+        let name = Name::new(b"a".to_vec()).expect("a name");
+        for (slot, name) in [(4, None), (6, Some(&name))] {
+            let (machine, source) = machine("1");
+            shown.show_again(slot, name, machine, source);
+        }
+        assert_eq!(shown.slots(), [4, 6]);
+        let top = shown.lookup(b"a").expect("shown").ino;
+        assert!(matches!(shown.place(top), Place::In(6, ROOT)));
+        assert_eq!(show(&mut shown, "b", "2", false), Ok(()));
+        assert_eq!(shown.slots(), [4, 6, 7]);
+        // However often it was told of them before.
+        shown.on_forget(number(4, ROOT), 3);
+        shown.on_forget(top, 5);
+        assert_eq!(shown.slots(), [6, 7], "one has a name");
     }
 
     #[test]

@@ -233,23 +233,57 @@ pub(crate) fn seek(nodes: &mut impl Nodes, top: DirRef, at: u64, ahead: &mut Ahe
         if at >= top.totals.entries {
             return Ok(Found::Absent);
         }
-        let mut claim = top.claim();
-        let mut base = 0_u64;
-        let leaf = loop {
-            let Some(view) = nodes.dir(&claim)? else {
-                return Ok(Found::Lacking(claim.node.node));
-            };
-            let index = view.child_at(at - base);
-            let Some(next) = view.child(index) else { break view };
-            ahead.take(&view, index);
-            base += view.before[index];
-            claim = next;
+        let (leaf, base) = match leaf_at(nodes, top, at, ahead)? {
+            Found::Here(leaf) => leaf,
+            Found::Absent => return Ok(Found::Absent),
+            Found::Lacking(node) => return Ok(Found::Lacking(node)),
         };
         let index = leaf.before.partition_point(|&before| before < at - base);
         if index < leaf.entries().len() {
             return Ok(Found::Here(Spot { leaf, base, index }));
         }
         at = (base + leaf.len()).max(at + 1);
+    }
+}
+
+/// The leaf of the directory `top` that holds position `at`, which is not past its end, and where it begins.
+fn leaf_at(nodes: &mut impl Nodes, top: DirRef, at: u64, ahead: &mut Ahead) -> Result<Found<(Arc<DirView>, u64)>, NodeError> {
+    let mut claim = top.claim();
+    let mut base = 0_u64;
+    loop {
+        let Some(view) = nodes.dir(&claim)? else {
+            return Ok(Found::Lacking(claim.node.node));
+        };
+        let index = view.child_at(at - base);
+        let Some(next) = view.child(index) else {
+            return Ok(Found::Here((view, base)));
+        };
+        ahead.take(&view, index);
+        base += view.before[index];
+        claim = next;
+    }
+}
+
+/// Finds the entry that has inode number `ino` below the directory `top`, whose own is `number`; and the number of the directory it is in.
+pub(crate) fn locate(nodes: &mut impl Nodes, number: u64, top: DirRef, ino: u64) -> Result<Found<(Spot, u64)>, NodeError> {
+    let (mut number, mut dir) = (number, top);
+    loop {
+        let at = ino.checked_sub(number).and_then(|below| below.checked_sub(1));
+        let Some(at) = at.filter(|at| *at < dir.totals.entries) else {
+            return Ok(Found::Absent);
+        };
+        let (leaf, base) = match leaf_at(nodes, dir, at, &mut Ahead::default())? {
+            Found::Here(leaf) => leaf,
+            Found::Absent => return Ok(Found::Absent),
+            Found::Lacking(node) => return Ok(Found::Lacking(node)),
+        };
+        let index = leaf.child_at(at - base);
+        let begin = base + leaf.begin(index);
+        match leaf.entries().get(index).map(|entry| &entry.kind) {
+            Some(_) if begin == at => return Ok(Found::Here((Spot { leaf, base, index }, number))),
+            Some(EntryKind::Dir(inner)) => (number, dir) = (number + 1 + begin, *inner),
+            _ => return Ok(Found::Absent),
+        }
     }
 }
 

@@ -37,11 +37,35 @@ pub(super) struct Fault {
 impl<T> Machine<T> {
     /// Gets as far as it can without waiting.
     pub(super) fn step(&mut self, now: Instant, request: &Request, pins: &mut Pins) -> Result<Step, Fault> {
+        if let Some(lacks) = self.recall(request.ino(), pins)? {
+            return Ok(lacks);
+        }
         match request {
             Request::Lookup { parent, name } => self.lookup(*parent, name, pins),
             Request::Read { ino, offset, len } => self.read(*ino, *offset, *len, pins),
             Request::List { ino, offset } => self.list(now, *ino, *offset, pins),
             Request::Xattr { ino, name } => self.xattr(*ino, name, pins),
+            Request::Recall { .. } => Ok(Step::Done(Reply::Known)),
+        }
+    }
+
+    /// Makes sure that an inode is known, which whoever had this mount before may have told the kernel of. What it takes, if it is not at hand.
+    fn recall(&mut self, ino: u64, pins: &mut Pins) -> Result<Option<Step>, Fault> {
+        if self.knows(ino) {
+            return Ok(None);
+        }
+        let found = match self.folder(ROOT)? {
+            Folder::Tree(dir) => view::locate(&mut self.shelf(pins), ROOT, dir, ino)?,
+            Folder::Around(leaf) if ino == ROOT + 1 => Found::Here((Spot { leaf, base: 0, index: 0 }, ROOT)),
+            Folder::Around(_) => Found::Absent,
+        };
+        match found {
+            Found::Lacking(node) => Ok(Some(Step::lacks(node))),
+            Found::Absent => Err(Fault::stale()),
+            Found::Here((Spot { leaf, index, .. }, parent)) => {
+                self.inodes.recall(ino, parent, &leaf.entries()[index]);
+                Ok(None)
+            }
         }
     }
 

@@ -558,6 +558,38 @@ fn what_the_kernel_forgets_is_forgotten_and_comes_back_with_the_same_number() {
 }
 
 #[test]
+fn every_number_leads_back_to_its_entry() {
+    let top = dir([("a", dir([("b", many(1500)), ("c", file("c"))])), ("z", file("z"))]);
+    let (mut teller, mut told) = (Rig::of(&top), Rig::of(&top));
+    let mut todo = vec![ROOT];
+    let mut seen = 1;
+    while let Some(at) = todo.pop() {
+        for (name, ino, _) in teller.list_all(at, usize::MAX) {
+            let attr = teller.lookup(at, &name).expect("listed");
+            let asked = told.ask(Request::Recall { ino });
+            told.deliver();
+            assert!(matches!(told.answers.remove(&asked), Some(Reply::Known)), "{ino}");
+            assert_eq!(told.machine.attr(ino), Ok(attr));
+            assert_eq!(
+                told.machine.inodes.describe(ino).rsplit('/').next().map(str::as_bytes),
+                Some(&name[..])
+            );
+            seen += 1;
+            if attr.kind == AttrKind::Dir {
+                todo.push(ino);
+            }
+        }
+    }
+    for none in [0, seen + 1, u64::MAX] {
+        let asked = told.ask(Request::Recall { ino: none });
+        assert_eq!(told.failed(asked), Some(Failure::Stale), "{none}");
+    }
+    // All of it at once, however often whoever told it told it.
+    told.machine.on_forget(seen, 3);
+    assert!(!told.machine.knows(seen));
+}
+
+#[test]
 fn questions_of_the_wrong_kind_have_their_errno() {
     let top = dir([("d", dir::<&str>([])), ("f", file("x")), ("l", Item::Link(b"f".to_vec()))]);
     let mut rig = Rig::of(&top);

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Weak};
 use std::thread;
 
+use ares_ring::Roster;
 use rustix::io::Errno;
 
 use super::answer::{Own, To};
@@ -17,6 +18,15 @@ use super::wire::{self, Ask, Header};
 /// Room for a request. Nothing that is asked of us is longer than a name; what writes is refused by the kernel, or cut by it to fit. The kernel
 /// wants 8 KiB at least; in more it has room to forget thousands of entries at once.
 const REQUEST_BYTES: usize = 64 << 10;
+
+/// Why no request is taken any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    /// The connection has ended.
+    Ended,
+    /// It goes on, with another process.
+    Left,
+}
 
 /// One descriptor of the connection.
 #[derive(Debug)]
@@ -42,18 +52,30 @@ impl Channel {
         Self(connection)
     }
 
-    /// The next request; `None` when the connection is over.
-    fn receive<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
-        loop {
+    /// The next request, unless the thread is called to leave.
+    fn receive<'a>(&self, buffer: &'a mut [u8], roster: &Roster) -> io::Result<Result<&'a [u8], Over>> {
+        while !roster.is_called() {
             match rustix::io::read(&self.0, &mut *buffer) {
-                Ok(len) => return Ok(Some(&buffer[..len])),
+                Ok(len) => return Ok(Ok(&buffer[..len])),
                 // Somebody took the request back before we had it; a signal.
                 Err(Errno::NOENT | Errno::INTR | Errno::AGAIN) => {}
                 // Unmounted; aborted.
-                Err(Errno::NODEV | Errno::CONNABORTED) => return Ok(None),
+                Err(Errno::NODEV | Errno::CONNABORTED) => return Ok(Err(Over::Ended)),
                 Err(error) => return Err(error.into()),
             }
         }
+        Ok(Err(Over::Left))
+    }
+
+    /// Has the kernel ask again what was taken from any descriptor of the connection and is not answered.
+    pub(super) fn ask_again(&self) -> io::Result<()> {
+        rustix::io::write(&self.0, &wire::resend())?;
+        Ok(())
+    }
+
+    /// A descriptor of the connection for others to go on with.
+    pub(super) fn hand_out(&self) -> io::Result<OwnedFd> {
+        self.0.try_clone()
     }
 
     /// The kernel takes an answer whole or not at all.
@@ -104,6 +126,12 @@ impl Ticket {
 }
 
 impl Backing {
+    /// One that the kernel has already.
+    pub(super) fn lent(channel: &Arc<Channel>, id: u32) -> Self {
+        let channel = Arc::downgrade(channel);
+        Self { id, channel }
+    }
+
     /// Lends the kernel a file.
     pub(super) fn open(channel: &Arc<Channel>, file: &dyn AsFd) -> io::Result<Self> {
         let id = ares_ring::fuse::open_backing(channel.0.as_fd(), file.as_fd())?;
@@ -127,8 +155,8 @@ pub(super) fn greet(shared: &Arc<Shared>, connection: OwnedFd, ring: bool) -> io
     let channel = Arc::new(Channel::over(connection));
     let mut buffer = vec![0; REQUEST_BYTES];
     loop {
-        let request = channel.receive(&mut buffer)?;
-        let request = request.ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "the kernel ended it at once"))?;
+        let request = channel.receive(&mut buffer, &shared.roster)?;
+        let request = request.map_err(|_| io::Error::new(io::ErrorKind::NotConnected, "the kernel ended it at once"))?;
         let malformed = |_| io::Error::new(io::ErrorKind::InvalidData, "the kernel's first request is malformed");
         let (header, arguments) = Header::parse(request).map_err(malformed)?;
         let Ask::Init {
@@ -163,9 +191,7 @@ pub(super) fn greet(shared: &Arc<Shared>, connection: OwnedFd, ring: bool) -> io
         if major > wire::MAJOR {
             continue;
         }
-        if taken & wire::init::PASSTHROUGH == 0 {
-            shared.expect_no_opens();
-        }
+        shared.agree(taken & wire::init::PASSTHROUGH != 0, taken & wire::init::HAS_RESEND != 0);
         if let Some(queues) = &mut queues {
             queues.begin();
         }
@@ -185,8 +211,8 @@ fn queues(shared: &Arc<Shared>, channel: &Arc<Channel>, offered: u64) -> Option<
         .ok()
 }
 
-/// Answers requests in several threads, this one among them, until the connection is over.
-pub(super) fn serve(shared: &Arc<Shared>, channel: Arc<Channel>, queues: Option<Queues>, threads: usize) -> io::Result<()> {
+/// Answers requests in several threads, this one among them, until the connection is over or all threads are called to leave.
+pub(super) fn serve(shared: &Arc<Shared>, channel: Arc<Channel>, queues: Option<Queues>, threads: usize) -> io::Result<Over> {
     let more: Vec<_> = (1..threads)
         .filter_map(|n| {
             // Without the right to open the device all threads share the one descriptor.
@@ -205,7 +231,11 @@ pub(super) fn serve(shared: &Arc<Shared>, channel: Arc<Channel>, queues: Option<
         let ended = thread
             .join()
             .unwrap_or_else(|_| Err(io::Error::other("a thread of the mount panicked")));
-        result = result.and(ended);
+        // What one of them knows of the end is so for all.
+        result = match (result, ended) {
+            (Ok(Over::Left), Ok(ended)) => Ok(ended),
+            (result, ended) => result.and_then(|result| ended.map(|_| result)),
+        };
     }
     if let Some(queues) = queues {
         // What still waits is answered, as a queue ends with the last of its requests.
@@ -216,12 +246,17 @@ pub(super) fn serve(shared: &Arc<Shared>, channel: Arc<Channel>, queues: Option<
 }
 
 /// One thread's part.
-fn take(shared: &Arc<Shared>, channel: &Arc<Channel>) -> io::Result<()> {
+fn take(shared: &Arc<Shared>, channel: &Arc<Channel>) -> io::Result<Over> {
+    let Some(_present) = shared.roster.enter() else {
+        return Ok(Over::Left);
+    };
     let mut buffer = vec![0; REQUEST_BYTES];
-    while let Some(request) = channel.receive(&mut buffer)? {
-        take_one(shared, channel, request);
+    loop {
+        match channel.receive(&mut buffer, &shared.roster)? {
+            Ok(request) => take_one(shared, channel, request),
+            Err(over) => return Ok(over),
+        }
     }
-    Ok(())
 }
 
 /// Answers one request, now or later.

@@ -7,6 +7,7 @@ mod device;
 mod error;
 mod fallback;
 mod info;
+mod left;
 mod place;
 mod ring;
 mod session;
@@ -24,6 +25,7 @@ use ares_core::chunk::{ReleaseId, VerifiedChunk};
 use ares_core::manifest::{Name, Root};
 
 pub use self::error::{MountError, ShowError, UnmountError};
+pub use self::left::{Agreed, Left, Lending, OpenFile, Showing, Slot};
 pub use self::place::{FSTYPE, stale};
 use crate::machine::{Machine, Settings};
 use crate::shown::Refusal;
@@ -44,6 +46,8 @@ pub struct Mount {
     transport: Transport,
     patience: Duration,
     shared: Arc<session::Shared>,
+    /// Where requests come from, if somebody else can go on with that.
+    channel: Option<Arc<device::Channel>>,
     life: Arc<Life>,
     /// Unmounting is done by one thread at a time.
     unmounting: Mutex<()>,
@@ -56,6 +60,8 @@ pub enum Ended {
     Unmounted,
     /// It was taken out of sight while somebody still had files of it open; their reads end with EIO.
     Detached,
+    /// Another process goes on with it.
+    Left,
     /// The kernel broke off: a line for the log.
     Lost(String),
 }
@@ -115,7 +121,24 @@ impl Mount {
             .filter(|line| line.fstype == place::FSTYPE)
             .map(|line| line.device);
         let session = Session::greet(&shared, connection, options).map_err(failed)?;
-        let transport = session.transport();
+        let mount = Self::run(dir, device, session, options, shared)?;
+        if let Some(device) = device {
+            attach::raise_readahead(device, READAHEAD_KIB);
+        }
+        tracing::info!(dir = %dir.display(), transport = ?mount.transport, "mounted");
+        Ok(mount)
+    }
+
+    /// Answers requests from now on.
+    fn run(
+        dir: &Path,
+        device: Option<(u32, u32)>,
+        session: Session,
+        options: &MountOptions,
+        shared: Arc<session::Shared>,
+    ) -> Result<Self, MountError> {
+        let failed = |error| MountError::Session { dir: dir.into(), error };
+        let (transport, channel) = (session.transport(), session.channel());
         let life = Arc::new(Life::default());
         let worker = shared.clone();
         thread::Builder::new()
@@ -125,7 +148,8 @@ impl Mount {
         let (end, last) = (life.clone(), shared.clone());
         let spawned = thread::Builder::new().name("ares-fs".into()).spawn(move || {
             let ended = match session.run(&last) {
-                Ok(()) => Ended::Unmounted,
+                Ok(device::Over::Left) => return,
+                Ok(device::Over::Ended) => Ended::Unmounted,
                 Err(error) => Ended::Lost(format!("the FUSE connection failed: {error}")),
             };
             last.stop();
@@ -135,16 +159,13 @@ impl Mount {
             shared.stop();
             return Err(failed(error));
         }
-        if let Some(device) = device {
-            attach::raise_readahead(device, READAHEAD_KIB);
-        }
-        tracing::info!(dir = %dir.display(), ?transport, "mounted");
         Ok(Self {
             dir: dir.into(),
             transport,
             patience: options.patience,
             device,
             shared,
+            channel,
             life,
             unmounting: Mutex::default(),
         })
@@ -152,7 +173,7 @@ impl Mount {
 
     /// Shows the release whose root chunk this is under `name`, with the mount's patience. Where something else has the name, it is given to this
     /// one if `replaces`, for whoever opens anything from now on; what is open stays what it is. A release of a single file is a directory
-    /// with one file that is called `file`.
+    /// with one file that is called `file`. Gives a number that no other has in the life of the mount.
     pub fn show(
         &self,
         name: &[u8],
@@ -160,7 +181,7 @@ impl Mount {
         file: &str,
         source: Arc<dyn Source>,
         replaces: bool,
-    ) -> Result<(), ShowError> {
+    ) -> Result<u64, ShowError> {
         let named = || String::from_utf8_lossy(name).into_owned();
         let release = ReleaseId(root.id());
         let settings = Settings {
@@ -324,14 +345,14 @@ impl Session {
     }
 
     /// Answers requests until the connection is over.
-    fn run(self, shared: &Arc<session::Shared>) -> io::Result<()> {
+    fn run(self, shared: &Arc<session::Shared>) -> io::Result<device::Over> {
         match self {
             Self::Own {
                 channel,
                 queues,
                 threads,
             } => device::serve(shared, channel, queues, threads),
-            Self::Fuser(session) => session.run(),
+            Self::Fuser(session) => session.run().map(|()| device::Over::Ended),
         }
     }
 }

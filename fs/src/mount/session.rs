@@ -9,13 +9,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ares_core::chunk::ChunkRef;
+use ares_core::chunk::{ChunkId, ChunkRef};
 use ares_core::manifest::{Mtime, Name, Root};
 use ares_core::swarm::{FetchError, Want};
 use ares_core::time::Instant;
+use ares_ring::Roster;
 use bytes::Bytes;
 
 use super::answer::{Answer, Backing, Page, To};
+use super::device::{self, Channel};
+use super::left::{Agreed, Lending, OpenFile};
 use super::wire::{Ask, Forgets, Line, Owner};
 use crate::errno::Failure;
 use crate::figures::{Figures, Op};
@@ -44,6 +47,14 @@ pub(super) struct Shared {
     opens: Mutex<Opens<Passed>>,
     /// Whether the kernel is to tell us. Once it was told not to, it never does again.
     told_of_opens: AtomicBool,
+    /// Whether the kernel asks again what was not answered.
+    resends: AtomicBool,
+    /// Whether somebody had the connection before, and so told the kernel of inodes that are not known here.
+    is_taken_over: bool,
+    /// The worker has nothing to wait for.
+    calm: Condvar,
+    /// Threads that take requests from the kernel.
+    pub(super) roster: Roster,
     started: std::time::Instant,
     owner: Owner,
 }
@@ -96,11 +107,15 @@ enum Kind {
     Xattr {
         room: u32,
     },
+    /// This is to be answered when it is known what it is about.
+    Recall(Ask<'static>),
 }
 
 /// A file that the kernel reads by itself.
 struct Passed {
     backing: Backing,
+    blob: ChunkId,
+    bytes: u64,
     /// Ends after the kernel was told.
     _lease: Box<dyn Send + Sync>,
 }
@@ -142,6 +157,10 @@ impl Shared {
             figures: options.figures.clone(),
             opens: Mutex::default(),
             told_of_opens: told_of_opens.into(),
+            resends: false.into(),
+            is_taken_over: false,
+            calm: Condvar::new(),
+            roster: Roster::default(),
             started: std::time::Instant::now(),
             owner: Owner::new(
                 rustix::process::getuid().as_raw(),
@@ -167,6 +186,9 @@ impl Shared {
             let mut state = self.lock();
             let deadline = state.shown.deadline();
             state.idle = deadline.is_none();
+            if state.idle {
+                self.calm.notify_all();
+            }
             drop(state);
             let Some(next) = self.next_arrivals(deadline) else { return };
             arrived = next;
@@ -221,6 +243,20 @@ impl Shared {
         self.wake.notify_all();
     }
 
+    /// Waits until all that was asked is answered, `patience` at most. Nothing may be asked meanwhile.
+    pub(super) fn settle(&self, patience: Duration) {
+        let waited = self.calm.wait_timeout_while(self.lock(), patience, |state| !state.idle);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Ends the worker, and answers nothing any more.
+    pub(super) fn abandon(&self) {
+        let mut inbox = self.inbox();
+        inbox.stopped = true;
+        inbox.arrived.clear();
+        self.wake.notify_all();
+    }
+
     /// Nobody has a file open any more: what the kernel has not told us of by now it never will.
     pub(super) fn forget_opens(&self) {
         self.opens().clear();
@@ -229,6 +265,19 @@ impl Shared {
     /// Whether the kernel is to tell of opens, as far as we are concerned.
     pub(super) fn is_told_of_opens(&self) -> bool {
         self.told_of_opens.load(Ordering::Relaxed)
+    }
+
+    /// What became of it with this kernel: whether it tells of opens, and asks again.
+    pub(super) fn agree(&self, tells_of_opens: bool, resends: bool) {
+        if !tells_of_opens {
+            self.expect_no_opens();
+        }
+        self.resends.store(resends, Ordering::Relaxed);
+    }
+
+    /// Whether the kernel asks again what was not answered.
+    pub(super) fn resends(&self) -> bool {
+        self.resends.load(Ordering::Relaxed)
     }
 
     /// The kernel reads no files by itself: it need not tell of opens.
@@ -243,9 +292,15 @@ impl Shared {
             Ask::Read { ino, .. } => (ino, Kind::Data),
             Ask::List { ino, room, plus, .. } => (ino, Kind::List { room, plus }),
             Ask::Xattr { ino, room, .. } => (ino, Kind::Xattr { room }),
+            Ask::Attr { ino } if self.must_recall(ino) => (ino, Kind::Recall(Ask::Attr { ino })),
+            Ask::Link { ino } if self.must_recall(ino) => (ino, Kind::Recall(Ask::Link { ino })),
+            Ask::Open { ino } if self.must_recall(ino) => (ino, Kind::Recall(Ask::Open { ino })),
+            Ask::Xattrs { ino, room } if self.must_recall(ino) => (ino, Kind::Recall(Ask::Xattrs { ino, room })),
             ask => return self.serve_at_once(ask, to),
         };
-        self.figures.on_request(kind.op());
+        if let Some(op) = kind.op() {
+            self.figures.on_request(op);
+        }
         let now = self.now();
         let unique = to.unique();
         let mut state = self.lock();
@@ -264,7 +319,7 @@ impl Shared {
                 parent: ino,
                 name: name.to_vec(),
             },
-            _ => return,
+            _ => Request::Recall { ino },
         };
         let Some(tree) = state.shown.tree(slot) else {
             drop(state);
@@ -292,6 +347,17 @@ impl Shared {
             self.wake.notify_one();
         }
         self.drive();
+    }
+
+    /// Whether it is not known yet what an inode is that the kernel may know.
+    fn must_recall(&self, ino: u64) -> bool {
+        self.is_taken_over && {
+            let mut state = self.lock();
+            match state.shown.place(ino) {
+                Place::Names => false,
+                Place::In(slot, own) => state.shown.tree(slot).is_some_and(|tree| !tree.machine.knows(own)),
+            }
+        }
     }
 
     fn serve_at_once(&self, ask: Ask<'_>, to: To) {
@@ -380,8 +446,61 @@ impl Shared {
         machine: Machine<Call>,
         source: Arc<dyn Source>,
         replaces: bool,
-    ) -> Result<(), Refusal> {
+    ) -> Result<u64, Refusal> {
         self.lock().shown.show(wall_clock(), name, machine, source, replaces)
+    }
+
+    /// Shows what was shown before, as whoever had the connection before did.
+    pub(super) fn show_again(&mut self, slot: u64, name: Option<&Name>, machine: Machine<Call>, source: Arc<dyn Source>) {
+        self.lock().shown.show_again(slot, name, machine, source);
+    }
+
+    /// Releases of several that are shown, or that the kernel has not forgotten.
+    pub(super) fn slots(&self) -> Vec<u64> {
+        self.lock().shown.slots()
+    }
+
+    /// What is open, as far as the kernel tells.
+    pub(super) fn open_files(&self) -> Vec<OpenFile> {
+        let lending = |passed: &Passed| {
+            let Backing::Own(backing) = &passed.backing else { return None };
+            Some(Lending {
+                id: backing.id,
+                blob: *passed.blob.as_bytes(),
+                bytes: passed.bytes,
+            })
+        };
+        let opens = self.opens();
+        let files = opens.iter().map(|(ino, count, how)| OpenFile {
+            ino,
+            count,
+            lending: match how {
+                How::Cached => None,
+                How::Passed(passed) => lending(passed),
+            },
+        });
+        files.collect()
+    }
+
+    /// Somebody had the connection before, who agreed on that with the kernel. What is shown must be so by now.
+    pub(super) fn take_over(&mut self, agreed: &Agreed, channel: &Arc<Channel>) {
+        self.is_taken_over = true;
+        self.resends.store(agreed.resends, Ordering::Relaxed);
+        self.told_of_opens.store(agreed.tells_of_opens, Ordering::Relaxed);
+        for file in &agreed.opens {
+            let how = file.blob().map(|(lending, blob)| {
+                let source = self.lock().of(file.ino).ok().map(|(_, tree)| tree.source.clone());
+                let lease = source.and_then(|source| source.backing(blob, lending.bytes));
+                How::Passed(Passed {
+                    backing: Backing::Own(device::Backing::lent(channel, lending.id)),
+                    blob,
+                    bytes: lending.bytes,
+                    // Where it was given away, the kernel has what it was.
+                    _lease: lease.map_or_else(|| Box::new(()) as Box<_>, |backing| backing.lease),
+                })
+            });
+            self.opens().restore(file.ino, file.count, how.unwrap_or(How::Cached));
+        }
     }
 
     /// Shows a name no more.
@@ -458,7 +577,7 @@ impl Shared {
     }
 
     fn count(&self, call: &Call, reply: &Reply) {
-        let op = call.kind.op();
+        let Some(op) = call.kind.op() else { return };
         if matches!(reply, Reply::Failed(Failure::Unreadable)) {
             self.figures.on_unreadable(op);
         }
@@ -481,6 +600,7 @@ impl Shared {
             (Kind::Data, Reply::Data(parts)) => to.send(owner, &Answer::Data(&parts)),
             (Kind::List { room, plus }, Reply::Listing(listing)) => self.list(to.page(room, plus), slot, &listing, plus),
             (Kind::Xattr { room }, Reply::Xattr(value)) => self.answer_xattr(to, room, &value),
+            (Kind::Recall(ask), Reply::Known) => self.serve_at_once(ask, to),
             (Kind::Xattr { room }, Reply::Held { wants, bytes }) => {
                 let source = self.lock().source(slot);
                 let is_held = |want: &&Want| source.as_ref().is_some_and(|source| source.is_held(want));
@@ -557,6 +677,8 @@ impl Shared {
             match to.back(&*whole.file) {
                 Ok(backing) => Some(Passed {
                     backing,
+                    blob,
+                    bytes,
                     _lease: whole.lease,
                 }),
                 Err(error) => {
@@ -631,13 +753,15 @@ impl State {
 }
 
 impl Kind {
-    fn op(self) -> Op {
-        match self {
+    /// What it counts as; what is recalled counts when it is answered.
+    fn op(self) -> Option<Op> {
+        Some(match self {
             Self::Entry => Op::Lookup,
             Self::Data => Op::Read,
             Self::List { .. } => Op::List,
             Self::Xattr { .. } => Op::Xattr,
-        }
+            Self::Recall(_) => return None,
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Real mounts. Skipped, with the reason printed, where this machine lets nobody mount.
 
 mod interrupt;
+mod left;
 mod names;
 mod passthrough;
 

@@ -57,6 +57,8 @@ pub(super) mod init {
     pub(in super::super) const EXT: u64 = 1 << 30;
     /// The kernel reads files by itself.
     pub(in super::super) const PASSTHROUGH: u64 = 1 << 37;
+    /// Requests that were taken and not answered are asked again when we say so (Linux 6.9).
+    pub(in super::super) const HAS_RESEND: u64 = 1 << 39;
     /// Requests come by io_uring. Once this is agreed on the kernel waits for the queues.
     pub(in super::super) const OVER_IO_URING: u64 = 1 << 41;
 
@@ -72,6 +74,7 @@ pub(super) mod init {
         | CACHE_SYMLINKS
         | NO_OPENDIR_SUPPORT
         | EXPLICIT_INVAL_DATA
+        | HAS_RESEND
         | EXT;
 }
 
@@ -356,6 +359,13 @@ pub(super) fn header(unique: u64, errno: i32, bytes: usize) -> [u8; ANSWER_BYTES
     header[4..8].copy_from_slice(&(-errno).to_ne_bytes());
     header[8..].copy_from_slice(&unique.to_ne_bytes());
     header
+}
+
+/// What tells the kernel to ask again all that was taken and is not answered (FUSE_NOTIFY_RESEND): an answer to nothing, with a code in place of an
+/// error.
+pub(super) fn resend() -> [u8; ANSWER_BYTES] {
+    const RESEND: i32 = 7;
+    header(0, -RESEND, 0)
 }
 
 /// `struct fuse_init_out`: what of the kernel's offer we take.

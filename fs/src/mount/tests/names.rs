@@ -13,13 +13,8 @@ fn release(text: &str) -> Release {
 
 fn show(mount: &Mount, name: &str, text: &str, replaces: bool) -> Result<(), ShowError> {
     let release = release(text);
-    mount.show(
-        name.as_bytes(),
-        &release.root,
-        "file",
-        MemorySource::slow(&release, Duration::ZERO),
-        replaces,
-    )
+    let source = MemorySource::slow(&release, Duration::ZERO);
+    mount.show(name.as_bytes(), &release.root, "file", source, replaces).map(drop)
 }
 
 fn names(at: &Path) -> Vec<String> {

@@ -221,6 +221,14 @@ impl Handle {
         self.tell(ToHub::Access(access));
     }
 
+    /// Answers what peers have asked by now and no more, and waits until they have all of that, or for so long. To be called before the node stops.
+    pub fn drain(&self, patience: Duration) {
+        let (owing, drained) = bounded(1);
+        self.tell(ToHub::Drain(owing));
+        // Nothing ever comes: it ends with the last of those who hold the other end, or when time is up.
+        let _ = drained.recv_timeout(patience);
+    }
+
     pub(crate) fn tell_discovery(&self, message: ToDiscovery) {
         for discovery in &self.inner.discoveries {
             // As with the hub.

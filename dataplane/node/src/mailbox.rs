@@ -6,6 +6,7 @@
 //! its senders may have under way: asks by credit, wants by their callers, frames by the conversation's limits.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -63,6 +64,8 @@ pub(crate) enum ToShard {
     Pace(Pacers),
     /// Speak with these keys alone.
     Access(Access),
+    /// As the hub was told.
+    Drain(Sender<Infallible>),
     /// Close everything and end the thread.
     Stop,
 }
@@ -271,6 +274,8 @@ pub(crate) enum ToHub {
         mode: Mode,
         old: Sender<Mode>,
     },
+    /// Answer what peers have asked by now and no more; whoever waits for that hears when this is dropped.
+    Drain(Sender<Infallible>),
     /// End the thread and all shards and workers.
     Stop,
 }

@@ -338,6 +338,11 @@ impl Hub {
                 // As with `Status`.
                 let _ = old.send(before);
             }
+            ToHub::Drain(drained) => {
+                for shard in &self.parts.shards {
+                    shard.send(ToShard::Drain(drained.clone()));
+                }
+            }
             ToHub::Stop => self.stopping = true,
         }
     }

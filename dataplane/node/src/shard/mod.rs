@@ -15,6 +15,7 @@ mod tag;
 mod telling;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -129,6 +130,8 @@ pub(crate) struct Shard<S = Ring> {
     /// Answers the endpoint gives by itself (version negotiation, retry, stateless reset).
     scratch: Vec<u8>,
     next_stats: Instant,
+    /// Held while peers that are not asked any more have not heard all.
+    draining: Option<Sender<Infallible>>,
     stopping: Option<Instant>,
 }
 
@@ -231,6 +234,7 @@ impl<S: Submit> Shard<S> {
             sends: Sends::default(),
             scratch: Vec::new(),
             next_stats: now + STATS_INTERVAL,
+            draining: None,
             stopping: None,
             ring,
             parts,
@@ -250,6 +254,9 @@ impl<S: Submit> Shard<S> {
         self.fire_timers(now);
         self.drive_all(now);
         self.report_stats(now);
+        if self.draining.is_some() && !self.conns.values().any(|conn| conn.serving.is_owing()) {
+            self.draining = None;
+        }
     }
 
     /// How long to sleep if nothing comes.
@@ -510,6 +517,10 @@ impl<S: Submit> Shard<S> {
                     why: TurnedAway::Key.to_string(),
                 };
                 strangers.into_iter().for_each(|path| self.close(now, path, &why));
+            }
+            ToShard::Drain(drained) => {
+                self.draining = Some(drained);
+                self.conns.values_mut().for_each(|conn| conn.serving.close());
             }
             ToShard::Stop => {
                 self.stopping = Some(now + FAREWELL_MAX);

@@ -42,6 +42,10 @@ pub(super) struct Serving {
     /// Streams with a chunk under way that the peer was given in its turn: from when it is loaded until QUIC has taken it, or the peer all of
     /// the last.
     in_turn: BTreeSet<StreamId>,
+    /// Streams with a whole answer that the peer has not all of yet.
+    unheard: BTreeSet<StreamId>,
+    /// What is asked from now on is not answered.
+    is_closed: bool,
 }
 
 /// An ask and how far its answer is. One chunk of it at a time is loaded and written; other streams overlap with it.
@@ -72,6 +76,9 @@ enum Step {
 impl Serving {
     /// A peer opened a stream to ask on.
     pub(super) fn on_opened(&mut self, id: StreamId) {
+        if self.is_closed {
+            return;
+        }
         let answer = Answer {
             reader: AskReader::new(),
             asked: false,
@@ -159,6 +166,17 @@ impl Serving {
     /// The peer has all of an answer.
     pub(super) fn on_finished(&mut self, id: StreamId) {
         self.in_turn.remove(&id);
+        self.unheard.remove(&id);
+    }
+
+    /// Answers what is asked by now and no more: whoever asks then hears from somebody else when the connection is closed.
+    pub(super) fn close(&mut self) {
+        self.is_closed = true;
+    }
+
+    /// Whether the peer has not heard all that it asked for.
+    pub(super) fn is_owing(&self) -> bool {
+        self.is_answering() || !self.unheard.is_empty()
     }
 
     /// A chunk came from the store, or the reason why not. `bytes` starts at the item's `from`.
@@ -267,7 +285,9 @@ impl Serving {
         answer.step = Step::Idle;
         if answer.items.is_empty() {
             // It fails only where the requester has stopped the stream, and then it has ended already.
-            let _ = stream.finish();
+            if stream.finish().is_ok() {
+                self.unheard.insert(id);
+            }
             self.streams.remove(&id);
         } else {
             self.in_turn.remove(&id);
@@ -279,6 +299,7 @@ impl Serving {
     pub(super) fn on_stopped(&mut self, id: StreamId, quic: &mut Connection) {
         self.drop_stream(id, quic);
         self.in_turn.remove(&id);
+        self.unheard.remove(&id);
         // An answer that QUIC has taken whole is not here any more, but its bytes still wait to be sent.
         let _ = quic.send_stream(id).reset(RESET_ANSWER_DROPPED);
     }
@@ -375,6 +396,21 @@ mod tests {
         assert!(serving.is_giving());
         loading.into_iter().for_each(|id| assert!(serving.forget(id)));
         assert!(!serving.is_giving(), "a turn ends with what was given in it");
+    }
+
+    #[test]
+    fn what_is_asked_by_now_is_owed_and_what_is_asked_then_is_not() {
+        let mut serving = Serving::default();
+        let before = ask(&mut serving, 0, false);
+        serving.close();
+        serving.on_opened(StreamId::new(Side::Client, Dir::Bi, 1));
+        assert_eq!(serving.streams.keys().collect::<Vec<_>>(), [&before]);
+        assert!(serving.is_owing());
+        assert!(serving.forget(before) && !serving.is_owing());
+        serving.unheard.insert(before);
+        assert!(serving.is_owing(), "it may be lost on its way");
+        serving.on_finished(before);
+        assert!(!serving.is_owing());
     }
 
     #[test]

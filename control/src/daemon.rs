@@ -24,6 +24,7 @@ use crate::admin::socket::Caller;
 use crate::cancel::Cancel;
 use crate::config::{Config, Seed};
 use crate::error::Failure;
+use crate::handed::Handed;
 use crate::http;
 use crate::keeper::Keeper;
 use crate::kept::KeptFile;
@@ -32,6 +33,9 @@ use crate::notify::Notify;
 use crate::pins::Pins;
 use crate::remounter::Remounter;
 use crate::scrub::Scrubber;
+
+/// How long a daemon that makes room for the next goes on giving peers what they asked for before.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
 
 /// What a daemon in this process is for: decides where it listens, whether it may outlive the command and whether it keeps what it fetches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +85,7 @@ pub(crate) struct Shared {
     /// What is kept whole.
     pub(crate) pins: Pins,
     /// Who is told that it serves, where that is its job.
-    pub(crate) notify: Notify,
+    pub(crate) notify: Arc<Notify>,
     /// The settings as the file has them, as of when it was last read.
     read: Mutex<Arc<Config>>,
     /// Where HTTP is answered, once it is.
@@ -90,8 +94,8 @@ pub(crate) struct Shared {
 }
 
 impl Daemon {
-    /// Locks the state directory, starts the node and opens the admin socket.
-    pub(crate) fn start(config: &Arc<Config>, role: Role) -> Result<Self, StartFailure> {
+    /// Locks the state directory, starts the node and opens the admin socket. Goes on with mounts whose connections were handed to it.
+    pub(crate) fn start(config: &Arc<Config>, role: Role, handed: &Handed) -> Result<Self, StartFailure> {
         let listen = match role {
             Role::Serve => config.listen.clone(),
             Role::Mount | Role::Passing | Role::Discarding => Vec::new(),
@@ -139,21 +143,23 @@ impl Daemon {
             error => StartFailure::Failed(error.into()),
         })?;
         // The store's lock is ours, so whoever has mounted by this name is no more; and before anybody can ask for another.
-        sweep_mounts(&mount_source(&node.handle()));
+        let notify = Arc::new(match role {
+            Role::Serve => Notify::from_env(&|name| std::env::var_os(name)),
+            Role::Mount | Role::Passing | Role::Discarding => Notify::default(),
+        });
+        let mounts = match role {
+            Role::Serve => Mounts::remembered(KeptFile::of(&config.state), handed, Arc::clone(&notify)),
+            Role::Mount | Role::Passing | Role::Discarding => Mounts::default(),
+        };
+        sweep_mounts(&mount_source(&node.handle()), &mounts.connected());
         let shared = Arc::new(Shared {
             config: Arc::clone(config),
             role,
             handle: node.handle(),
-            mounts: match role {
-                Role::Serve => Mounts::remembered(KeptFile::of(&config.state)),
-                Role::Mount | Role::Passing | Role::Discarding => Mounts::default(),
-            },
+            mounts,
             fuse: Arc::default(),
             pins: Pins::open(node.handle().store()),
-            notify: match role {
-                Role::Serve => Notify::from_env(&|name| std::env::var_os(name)),
-                Role::Mount | Role::Passing | Role::Discarding => Notify::from_env(&|_| None),
-            },
+            notify,
             read: Mutex::new(Arc::clone(config)),
             http: OnceLock::new(),
             guests: Guests::default(),
@@ -217,6 +223,22 @@ impl Daemon {
         self.stop();
     }
 
+    /// As `stop`, but peers get what they were promised, for a moment, and mounts stay for the next daemon: whoever reads them waits for it.
+    /// Their connections, which the manager of this service, if it keeps such, has already.
+    pub(crate) fn leave(mut self) -> Handed {
+        drop(self.http.take());
+        self.server.stop();
+        self.keeper.stop();
+        self.scrubber.stop();
+        self.shared.handle.drain(DRAIN_MAX);
+        self.remounter.cancel();
+        self.shared.mounts.close();
+        self.remounter.join();
+        let handed = self.shared.mounts.leave_all();
+        self.node.stop();
+        handed
+    }
+
     /// Takes no more commands, ends the running ones, unmounts, closes connections with a reason, flushes the store.
     pub(crate) fn stop(mut self) {
         drop(self.http.take());
@@ -246,8 +268,8 @@ fn listen_http(daemon: &Arc<Shared>) -> Result<Option<http::Server>, Failure> {
 }
 
 /// Takes away what an earlier daemon of the same state directory left mounted when it was killed.
-fn sweep_mounts(source: &str) {
-    for swept in ares_fs::stale::clean_all(source) {
+fn sweep_mounts(source: &str, live: &[u32]) {
+    for swept in ares_fs::stale::clean_all(source, live) {
         match swept {
             Ok(dir) => tracing::warn!("took away {}, which a killed daemon left mounted", dir.display()),
             Err(e) => tracing::warn!("{e}"),

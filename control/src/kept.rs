@@ -10,6 +10,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use ares_fs::Agreed;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::proto::{MountHow, Raw, WireLink};
@@ -29,6 +30,12 @@ pub(crate) struct Kept {
     /// What it shows then.
     #[serde(default)]
     pub(crate) names: Vec<Named>,
+    /// What had a name and may be open still, where somebody can go on with the mount.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) former: Vec<Named>,
+    /// What was agreed on with the kernel, where somebody can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) agreed: Option<Agreed>,
 }
 
 /// A release under a name.
@@ -36,6 +43,39 @@ pub(crate) struct Kept {
 pub(crate) struct Named {
     pub(crate) name: Raw,
     pub(crate) link: WireLink,
+    /// The mount's number for it.
+    #[serde(default)]
+    pub(crate) slot: u64,
+}
+
+impl Kept {
+    /// One that nobody has made yet.
+    pub(crate) fn new(dir: Raw, link: Option<WireLink>, how: MountHow) -> Self {
+        Self {
+            dir,
+            link,
+            how,
+            names: Vec::new(),
+            former: Vec::new(),
+            agreed: None,
+        }
+    }
+
+    /// What the descriptor of its connection is called, where somebody can go on with it.
+    pub(crate) fn descriptor(&self) -> Option<String> {
+        self.agreed.as_ref().map(|agreed| format!("mount-{}", agreed.minor))
+    }
+
+    /// It shows that under a name from now on. What had the name may be open still.
+    pub(crate) fn on_shown(&mut self, named: Named) {
+        self.on_hidden(&named.name);
+        self.names.push(named);
+    }
+
+    /// It shows nothing under that name from now on.
+    pub(crate) fn on_hidden(&mut self, name: &Raw) {
+        self.former.extend(self.names.extract_if(.., |other| other.name == *name));
+    }
 }
 
 /// Where they are written down.

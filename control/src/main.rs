@@ -7,6 +7,7 @@ mod config;
 mod daemon;
 mod error;
 mod export;
+mod handed;
 mod http;
 mod jobs;
 mod keeper;

@@ -2,16 +2,20 @@
 //! fs's work.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ares_core::chunk::VerifiedChunk;
-use ares_fs::Source;
+use ares_fs::{Agreed, Left, Source};
 
 use crate::admin::proto::{Force, Overwrite, Reach};
 use crate::error::Failure;
+use crate::handed::Handed;
 use crate::kept::{Kept, KeptFile};
+use crate::notify::{Manager, Notify};
 
 /// Pauses before one that could not be made is tried again: each is twice the one before.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -27,10 +31,18 @@ pub(crate) trait Mounted: Send + Sync {
     fn is_over(&self) -> bool;
     /// How long the request has waited that has waited longest.
     fn longest_wait(&self) -> Duration;
-    /// Shows a release under a name.
-    fn show(&self, name: &[u8], release: Showable, overwrite: Overwrite) -> Result<(), Failure>;
+    /// Shows a release under a name. Gives the mount's number for it.
+    fn show(&self, name: &[u8], release: Showable, overwrite: Overwrite) -> Result<u64, Failure>;
     /// Shows a name no more; `false` where there is none.
     fn hide(&self, name: &[u8]) -> bool;
+    /// The numbers of what it shows under names, or that is still open.
+    fn slots(&self) -> Vec<u64>;
+    /// What another process has to know of it now to go on with it; `None` where none can.
+    fn agreed(&self) -> Option<Agreed>;
+    /// Another descriptor of its connection; `None` where nobody can go on with it.
+    fn connection(&self) -> Option<io::Result<OwnedFd>>;
+    /// Leaves it for another process; `None` where none can go on with it.
+    fn leave(&self) -> Option<Left>;
 }
 
 /// A release that can be shown under a name.
@@ -64,6 +76,8 @@ pub(crate) struct Absent {
     pub(crate) kept: Kept,
     /// Why the last try failed; `None` before the first.
     pub(crate) why: Option<String>,
+    /// It is there, and nobody answers: this is its connection.
+    connection: Option<Arc<OwnedFd>>,
     tries: u32,
     /// `None` while it is being made.
     next_at: Option<Instant>,
@@ -76,23 +90,36 @@ pub(crate) struct Mounts {
     changed: Condvar,
     /// `None` for a daemon that keeps none for the next.
     file: Option<KeptFile>,
+    /// Who may keep connections for the next.
+    notify: Arc<Notify>,
 }
 
 #[derive(Default)]
 struct State {
     there: BTreeMap<PathBuf, MountEntry>,
     absent: BTreeMap<PathBuf, Absent>,
+    /// None is made any more.
+    is_closed: bool,
+    /// What is said to be there stays as it was written down.
     is_over: bool,
 }
 
 impl Mounts {
-    /// Those that the file names are to be made, and it is kept true from now on.
-    pub(crate) fn remembered(file: KeptFile) -> Self {
+    /// Those that the file names are to be made, or gone on with where their connections were handed over; and it is kept true from now on.
+    pub(crate) fn remembered(file: KeptFile, handed: &Handed, notify: Arc<Notify>) -> Self {
         let kept = file.read().unwrap_or_else(|failure| {
             tracing::error!("no mounts are made again: {failure}");
             Vec::new()
         });
-        let absent = kept.into_iter().map(|kept| (kept.dir.to_path(), Absent::new(kept)));
+        let is_known = |name: &str| kept.iter().any(|kept| kept.descriptor().is_some_and(|known| known == name));
+        handed
+            .iter()
+            .filter(|(name, _)| !is_known(name))
+            .for_each(|(name, _)| notify.let_go(name));
+        let absent = kept.into_iter().map(|kept| {
+            let connection = kept.descriptor().and_then(|name| handed.get(&name));
+            (kept.dir.to_path(), Absent::new(kept, connection))
+        });
         Self {
             state: Mutex::new(State {
                 absent: absent.collect(),
@@ -100,6 +127,7 @@ impl Mounts {
             }),
             changed: Condvar::new(),
             file: Some(file),
+            notify,
         }
     }
 
@@ -118,15 +146,39 @@ impl Mounts {
         let Some(file) = self.file.as_ref().filter(|_| !state.is_over) else {
             return;
         };
-        let there = state.there.values().filter_map(|entry| entry.kept.clone());
+        let there = state.there.values().filter_map(|entry| {
+            let mut kept = entry.kept.clone()?;
+            if !kept.former.is_empty() {
+                let slots = entry.mount.slots();
+                kept.former.retain(|former| slots.contains(&former.slot));
+            }
+            Some(kept)
+        });
         let absent = state.absent.values().map(|absent| absent.kept.clone());
         if let Err(failure) = file.write(there.chain(absent).collect()) {
             tracing::error!("the next daemon will not make the same mounts again: {failure}");
         }
     }
 
+    /// Has the connection of a mount kept for whoever comes next should this process be killed, where that is enough to go on with it: it is where
+    /// the kernel asks again what was not answered, and does not tell of opens, which only this process counts.
+    fn secure(&self, entry: &mut MountEntry) {
+        let Some(kept) = &mut entry.kept else { return };
+        if let Some(name) = kept.descriptor() {
+            self.notify.let_go(&name);
+        }
+        let is_enough = |agreed: &Agreed| agreed.resends && !agreed.tells_of_opens && self.notify.manager() == Manager::Keeper;
+        kept.agreed = entry.mount.agreed().filter(is_enough);
+        match (kept.descriptor(), entry.mount.connection()) {
+            (Some(name), Some(Ok(connection))) => self.notify.keep(&name, &connection),
+            (Some(name), Some(Err(e))) => tracing::warn!("{name} cannot be kept: {e}"),
+            _ => {}
+        }
+    }
+
     /// Adds a mount at `dir`.
-    pub(crate) fn add(&self, dir: PathBuf, entry: MountEntry) {
+    pub(crate) fn add(&self, dir: PathBuf, mut entry: MountEntry) {
+        self.secure(&mut entry);
         let mut state = self.state();
         let was_absent = state.absent.remove(&dir).is_some();
         let is_news = was_absent || entry.kept.is_some();
@@ -137,11 +189,13 @@ impl Mounts {
     }
 
     /// One that was to be made is. `false`, and not added, where nobody wants it any more.
-    pub(crate) fn on_made(&self, dir: &Path, entry: MountEntry) -> bool {
+    pub(crate) fn on_made(&self, dir: &Path, mut entry: MountEntry) -> bool {
         let mut state = self.state();
         let is_wanted = !state.is_over && state.absent.remove(dir).is_some();
         if is_wanted {
+            self.secure(&mut entry);
             state.there.insert(dir.to_owned(), entry);
+            self.write(&state);
         }
         is_wanted
     }
@@ -168,11 +222,16 @@ impl Mounts {
     /// A mount that was to be made at `dir` need not be any more. `false` where none was.
     pub(crate) fn forget(&self, dir: &Path) -> bool {
         let mut state = self.state();
-        let is_news = state.absent.remove(dir).is_some();
-        if is_news {
+        let absent = state.absent.remove(dir);
+        if let Some(absent) = &absent {
+            absent
+                .kept
+                .descriptor()
+                .into_iter()
+                .for_each(|name| self.notify.let_go(&name));
             self.write(&state);
         }
-        is_news
+        absent.is_some()
     }
 
     /// That mount has ended. `is_lost`: by nobody's wish, so that it is to be made again.
@@ -183,18 +242,21 @@ impl Mounts {
             return;
         }
         let kept = state.there.remove(dir).and_then(|entry| entry.kept);
+        kept.iter()
+            .filter_map(Kept::descriptor)
+            .for_each(|name| self.notify.let_go(&name));
         if let Some(kept) = kept.filter(|_| is_lost) {
-            state.absent.insert(dir.to_owned(), Absent::new(kept));
+            state.absent.insert(dir.to_owned(), Absent::new(kept, None));
             self.changed.notify_all();
         }
         self.write(&state);
     }
 
-    /// Waits for the next one that is to be made. `None` when the daemon stops.
-    pub(crate) fn next_absent(&self) -> Option<Kept> {
+    /// Waits for the next one that is to be made, or to be gone on with by its connection. `None` when the daemon stops.
+    pub(crate) fn next_absent(&self) -> Option<(Kept, Option<Arc<OwnedFd>>)> {
         let mut state = self.state();
         loop {
-            if state.is_over {
+            if state.is_closed {
                 return None;
             }
             let now = Instant::now();
@@ -206,7 +268,7 @@ impl Mounts {
             let sleep = match next {
                 Some(next) if next.next_at.is_some_and(|at| at <= now) => {
                     next.next_at = None;
-                    return Some(next.kept.clone());
+                    return Some((next.kept.clone(), next.connection.clone()));
                 }
                 Some(next) => next.next_at.map_or(PAUSE_MAX, |at| at.saturating_duration_since(now)),
                 None => PAUSE_MAX,
@@ -242,6 +304,16 @@ impl Mounts {
         there.map(|(dir, entry)| (dir.clone(), entry.clone())).collect()
     }
 
+    /// Those that are there and wait to be gone on with, by the minor numbers of their devices.
+    pub(crate) fn connected(&self) -> Vec<u32> {
+        let state = self.state();
+        let connected = state.absent.values().filter(|absent| absent.connection.is_some());
+        connected
+            .filter_map(|absent| absent.kept.agreed.as_ref())
+            .map(|agreed| agreed.minor)
+            .collect()
+    }
+
     /// Those that are to be made.
     pub(crate) fn absent(&self) -> Vec<(PathBuf, Absent)> {
         self.state()
@@ -251,26 +323,82 @@ impl Mounts {
             .collect()
     }
 
+    /// Makes none any more.
+    pub(crate) fn close(&self) {
+        self.state().is_closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Leaves those that are kept for the next daemon, as far as it can go on with them, and takes the others away. To be called when none is being
+    /// made any more. Their connections, which must not be closed before the next daemon has them.
+    pub(crate) fn leave_all(&self) -> Handed {
+        let mut state = self.state();
+        let leave = |entry: &MountEntry| entry.kept.as_ref().and_then(|_| entry.mount.leave());
+        let left: Vec<Option<Left>> = std::thread::scope(|scope| {
+            let leaving: Vec<_> = state.there.values().map(|entry| scope.spawn(move || leave(entry))).collect();
+            leaving
+                .into_iter()
+                .map(|leaving| leaving.join().unwrap_or_default())
+                .collect()
+        });
+        let mut handed = Handed::default();
+        for (entry, left) in state.there.values_mut().zip(left) {
+            let (Some(kept), Some(left)) = (&mut entry.kept, left) else {
+                entry.mount.end();
+                continue;
+            };
+            kept.agreed = Some(left.agreed);
+            handed.add(kept.descriptor().unwrap_or_default(), Arc::new(left.connection));
+        }
+        for absent in state.absent.values() {
+            if let (Some(name), Some(connection)) = (absent.kept.descriptor(), &absent.connection) {
+                handed.add(name, Arc::clone(connection));
+            }
+        }
+        self.write(&state);
+        state.is_over = true;
+        // The next daemon is started by the manager only when this one is no more.
+        handed
+            .iter()
+            .for_each(|(name, connection)| self.notify.keep(name, connection));
+        handed
+    }
+
     /// Takes all of them away, and makes none any more.
     pub(crate) fn end_all(&self) {
-        let all = {
+        let (all, absent) = {
             let mut state = self.state();
-            state.is_over = true;
-            std::mem::take(&mut state.there)
+            (state.is_closed, state.is_over) = (true, true);
+            (std::mem::take(&mut state.there), std::mem::take(&mut state.absent))
         };
         self.changed.notify_all();
+        let let_go = |kept: &Kept| kept.descriptor().into_iter().for_each(|name| self.notify.let_go(&name));
         for (dir, entry) in all {
             tracing::info!("unmounting {}", dir.display());
             entry.mount.end();
+            entry.kept.iter().for_each(let_go);
+        }
+        // What this daemon was to go on with, and did not come to.
+        for (dir, absent) in absent.into_iter().filter(|(_, absent)| absent.connection.is_some()) {
+            if let Err(failure) = crate::unmount::unmount(&dir, Force::Lazy) {
+                tracing::warn!("left mounted: {failure}");
+            }
+            let_go(&absent.kept);
         }
     }
 }
 
 impl Absent {
-    fn new(kept: Kept) -> Self {
+    fn new(mut kept: Kept, connection: Option<Arc<OwnedFd>>) -> Self {
+        if connection.is_none() {
+            // Whatever was agreed on is over.
+            kept.agreed = None;
+            kept.former.clear();
+        }
         Self {
             kept,
             why: None,
+            connection,
             tries: 0,
             next_at: Some(Instant::now()),
         }

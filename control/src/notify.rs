@@ -2,20 +2,37 @@
 //! does nothing.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+
 /// The line to systemd, if there is one.
+#[derive(Default)]
 pub(crate) struct Notify {
     socket: Option<(UnixDatagram, SocketAddr)>,
     watchdog: Option<Duration>,
+    keeps_descriptors: bool,
+}
+
+/// Whether somebody waits for the process to end when it is told to make room for the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manager {
+    /// Nobody.
+    None,
+    /// It starts the next one, and keeps nothing for it.
+    Plain,
+    /// It keeps descriptors for the next one.
+    Keeper,
 }
 
 impl Notify {
-    /// From NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID.
+    /// From NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID and FDSTORE.
     pub(crate) fn from_env(env: &dyn Fn(&str) -> Option<OsString>) -> Self {
         let socket = env("NOTIFY_SOCKET").and_then(|name| match open(&name) {
             Ok(socket) => Some(socket),
@@ -32,7 +49,39 @@ impl Notify {
         let watchdog = number("WATCHDOG_USEC")
             .filter(|us| *us > 0 && is_ours && socket.is_some())
             .map(Duration::from_micros);
-        Self { socket, watchdog }
+        Self {
+            keeps_descriptors: socket.is_some() && number("FDSTORE").is_some_and(|count| count > 0),
+            socket,
+            watchdog,
+        }
+    }
+
+    /// Who manages this service, if anybody does.
+    pub(crate) fn manager(&self) -> Manager {
+        match self.socket {
+            None => Manager::None,
+            Some(_) if self.keeps_descriptors => Manager::Keeper,
+            Some(_) => Manager::Plain,
+        }
+    }
+
+    /// Has the manager keep a descriptor for the next of this service, also where this process is killed. Does nothing where it keeps none.
+    pub(crate) fn keep(&self, name: &str, fd: &OwnedFd) {
+        // It is not to look whether there is something to read: it would be woken by every request of a mount.
+        let message = format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0");
+        if self.keeps_descriptors
+            && let Some((_, to)) = &self.socket
+            && let Err(e) = send_with(fd, &message, to)
+        {
+            tracing::warn!("systemd was not given {name}: {e}");
+        }
+    }
+
+    /// Has the manager keep it no more.
+    pub(crate) fn let_go(&self, name: &str) {
+        if self.keeps_descriptors {
+            self.say(&format!("FDSTOREREMOVE=1\nFDNAME={name}"));
+        }
     }
 
     /// How often to say `WATCHDOG=1`: half of what systemd waits; `None` where it does not.
@@ -48,6 +97,17 @@ impl Notify {
             tracing::warn!("systemd was not told {message:?}: {e}");
         }
     }
+}
+
+fn send_with(fd: &OwnedFd, message: &str, to: &SocketAddr) -> io::Result<()> {
+    let socket = UnixDatagram::unbound()?;
+    socket.connect_addr(to)?;
+    let fds = [fd.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    sendmsg(&socket, &[IoSlice::new(message.as_bytes())], &mut control, SendFlags::empty())?;
+    Ok(())
 }
 
 /// The name is a path, or `@` and an abstract name (unix(7)).

@@ -23,8 +23,8 @@ impl Remounter {
         }
         let (daemon, cancel) = (Arc::clone(daemon), stop.clone());
         let remount = move || {
-            while let Some(kept) = daemon.mounts.next_absent() {
-                match jobs::mount_again(&daemon, &kept, &cancel) {
+            while let Some((kept, connection)) = daemon.mounts.next_absent() {
+                match jobs::mount_again(&daemon, &kept, connection.as_deref(), &cancel) {
                     Ok(()) => tracing::info!("mounted {} again", kept.dir.lossy()),
                     Err(failure) => daemon.mounts.on_failed(&kept, &failure.message),
                 }

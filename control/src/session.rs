@@ -11,6 +11,7 @@ use crate::cancel::Cancel;
 use crate::config::Config;
 use crate::daemon::{Daemon, Role, StartFailure};
 use crate::error::{Failure, Kind};
+use crate::handed::Handed;
 
 /// How long a state directory may be locked by a process that does not answer yet: it is starting or stopping.
 const LOCKED_MAX: Duration = Duration::from_secs(5);
@@ -43,7 +44,7 @@ impl Session {
             if let Some(client) = Client::connect(&config.state)? {
                 break Place::Remote(client);
             }
-            match Daemon::start(config, role) {
+            match Daemon::start(config, role, &Handed::default()) {
                 Ok(daemon) => break Place::Embedded(Box::new(daemon)),
                 Err(StartFailure::Locked(failure)) => {
                     if Instant::now() >= deadline {

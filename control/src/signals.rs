@@ -1,6 +1,9 @@
-//! SIGINT and SIGTERM: the first asks for a clean end, the second ends at once. Decides nothing else.
+//! SIGINT and SIGTERM: the first asks for a clean end, the second ends at once. SIGUSR2 asks a daemon to make room for the next. Decides nothing else.
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use crate::cancel::Cancel;
@@ -31,6 +34,36 @@ pub(crate) fn watch(cancel: &Cancel) -> Result<(), Failure> {
         .spawn(wait)
         .map_err(failed)?;
     Ok(())
+}
+
+/// Whether the process was asked to make room for the next of its kind.
+pub(crate) struct Leave(Arc<AtomicBool>);
+
+impl Leave {
+    /// So far.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Raises `cancel` on SIGUSR2, too.
+pub(crate) fn watch_leave(cancel: &Cancel) -> Result<Leave, Failure> {
+    let failed = |e: std::io::Error| Failure::new(Kind::Failed, format!("cannot watch for signals: {e}"));
+    let mut signals = Signals::new([SIGUSR2]).map_err(failed)?;
+    let asked = Arc::new(AtomicBool::new(false));
+    let (leave, cancel) = (Leave(Arc::clone(&asked)), cancel.clone());
+    let wait = move || {
+        if signals.forever().next().is_some() {
+            tracing::info!("SIGUSR2 received: making room for the next daemon");
+            asked.store(true, Relaxed);
+            cancel.cancel();
+        }
+    };
+    std::thread::Builder::new()
+        .name("signals-leave".into())
+        .spawn(wait)
+        .map_err(failed)?;
+    Ok(leave)
 }
 
 /// Whether a signal was ignored when this process began, by the `SigIgn` mask of its status (proc_pid_status(5)).

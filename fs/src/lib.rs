@@ -29,5 +29,5 @@ pub use figures::{Figures, Op};
 pub use mount::{
     Agreed, Ended, FSTYPE, Left, Lending, Mount, MountError, OpenFile, ShowError, Showing, Slot, UnmountError, Unmounted, stale,
 };
-pub use options::{Access, Cover, MountOptions, Passthrough, Permissions, Transport};
+pub use options::{Access, Cover, Descriptors, MountOptions, Passthrough, Permissions, Transport};
 pub use source::{Backing, Fetching, Reply, Source};

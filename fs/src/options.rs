@@ -22,6 +22,8 @@ pub struct MountOptions {
     pub patience: Duration,
     /// Threads that take requests from the kernel. They never wait for bytes, so a few are enough.
     pub threads: usize,
+    /// What those take requests by.
+    pub descriptors: Descriptors,
     /// Whether the kernel reads whole files by itself.
     pub passthrough: Passthrough,
     /// How requests and answers go between the kernel and us.
@@ -42,6 +44,15 @@ pub enum Passthrough {
     Always,
     /// Not at all.
     Never,
+}
+
+/// What the threads of a mount take requests by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Descriptors {
+    /// A descriptor for each: they disturb each other less. What was taken by them ends with this process, and whoever asked has an error.
+    Each,
+    /// One for all. As long as somebody else has it too, nothing that was asked is lost with this process (Linux 6.9).
+    One,
 }
 
 /// How requests and answers go between the kernel and us.
@@ -99,6 +110,7 @@ impl Default for MountOptions {
             cover: Cover::Refuse,
             patience: Duration::from_secs(30),
             threads: 2,
+            descriptors: Descriptors::Each,
             passthrough: Passthrough::WherePays,
             transport: Transport::Device,
             cache_bytes: 64 << 20,

@@ -9,6 +9,7 @@ pub mod hostile;
 pub mod http;
 pub mod keys;
 pub mod lab;
+pub mod manager;
 pub mod mount;
 pub mod paths;
 pub mod procfs;

@@ -10,7 +10,9 @@ use crate::cancel::Cancel;
 use crate::config::Config;
 use crate::daemon::{Daemon, Role, StartFailure};
 use crate::error::{Failure, Kind};
+use crate::handed::Handed;
 use crate::lowargs::ServeArgs;
+use crate::notify::Manager;
 
 /// How long a short command that holds the state directory may take to end.
 const LOCKED_MAX: Duration = Duration::from_secs(5);
@@ -19,7 +21,11 @@ pub(super) fn run(context: Context, args: ServeArgs) -> Result<(), Failure> {
     let mut config = Config::clone(&context.config);
     config.listen_on(args.listen);
     let config = Arc::new(config);
-    let daemon = start(&config, &context.cancel)?;
+    let handed = Handed::from_env(&|name| std::env::var_os(name));
+    let leave = crate::signals::watch_leave(&context.cancel)?;
+    let daemon = start(&config, &handed, &context.cancel)?;
+    // The mounts have theirs.
+    drop(handed);
     let listen: Vec<String> = daemon
         .shared()
         .handle
@@ -48,6 +54,16 @@ pub(super) fn run(context: Context, args: ServeArgs) -> Result<(), Failure> {
         }
     }
     notify.say("STOPPING=1");
+    let manager = notify.manager();
+    if leave.is_asked() && manager != Manager::Plain {
+        context.terminal.note("making room for the next daemon: mounts stay");
+        let handed = daemon.leave();
+        return match manager {
+            // It has them.
+            Manager::Keeper | Manager::Plain => Ok(()),
+            Manager::None => Err(handed.exec()),
+        };
+    }
     context
         .terminal
         .note("stopping: unmounting, closing connections, flushing the store");
@@ -55,10 +71,10 @@ pub(super) fn run(context: Context, args: ServeArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn start(config: &Arc<Config>, cancel: &Cancel) -> Result<Daemon, Failure> {
+fn start(config: &Arc<Config>, handed: &Handed, cancel: &Cancel) -> Result<Daemon, Failure> {
     let deadline = Instant::now() + LOCKED_MAX;
     loop {
-        match Daemon::start(config, Role::Serve) {
+        match Daemon::start(config, Role::Serve, handed) {
             Ok(daemon) => return Ok(daemon),
             Err(StartFailure::Failed(failure)) => return Err(failure),
             Err(StartFailure::Locked(failure)) => {

@@ -53,16 +53,13 @@ pub(crate) fn run(
         }
         Request::Get { link, dest, overwrite } => get::run(daemon, &read_link(&link)?, &dest.to_path(), overwrite, &sink, cancel),
         Request::Warm { link } => warm::run(daemon, &read_link(&link)?, &sink, cancel),
-        Request::Mount { link, dir, stay, how } => {
-            let names = Vec::new();
-            mount::run(daemon, Kept { dir, link, how, names }, stay, &sink, cancel)
-        }
+        Request::Mount { link, dir, stay, how } => mount::run(daemon, Kept::new(dir, link, how), stay, &sink, cancel),
         Request::Show {
             dir,
             name,
             link,
             overwrite,
-        } => show::run(daemon, &dir.to_path(), Named { name, link }, overwrite, cancel),
+        } => show::run(daemon, &dir.to_path(), Named { name, link, slot: 0 }, overwrite, cancel),
         Request::Hide { dir, name } => show::undo(daemon, &dir.to_path(), &name),
         Request::Umount { dir, force } => umount::run(daemon, &dir.to_path(), force),
         Request::Pin { link } => pin::run(daemon, &read_link(&link)?),

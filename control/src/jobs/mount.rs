@@ -1,6 +1,8 @@
 //! Mounts a release and keeps it for as long as was asked.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +10,7 @@ use std::time::Duration;
 use ares_core::link::Link;
 use ares_core::manifest::{EntryKind, Root};
 use ares_fs::stale::{self, Cleaned};
-use ares_fs::{Access, Ended, Mount, MountOptions, Permissions};
+use ares_fs::{Access, Agreed, Descriptors, Ended, Left, Mount, MountOptions, Permissions, Showing};
 
 use super::{read_link, show};
 use crate::admin::proto::{
@@ -17,8 +19,9 @@ use crate::admin::proto::{
 use crate::cancel::Cancel;
 use crate::daemon::{Role, Shared};
 use crate::error::{Failure, Kind};
-use crate::kept::Kept;
+use crate::kept::{Kept, Named};
 use crate::mounts::{MountEntry, Mounted, Showable};
+use crate::notify::Manager;
 use crate::tree;
 
 /// How often a mount that is waited for is looked at.
@@ -36,13 +39,14 @@ pub(super) fn run(daemon: &Arc<Shared>, ask: Kept, stay: Stay, sink: &SharedSink
         )
         .help("try again when it has ended, or name another --state"));
     }
-    let (mount, mut entry) = start(daemon, &ask, cancel)?;
+    let (mount, mut entry) = start(daemon, &ask, None, cancel)?;
     let dir = mount.dir().to_owned();
     let release = entry.release.clone();
-    if stay == Stay::Detached && daemon.mounts.are_kept() {
-        let dir = Raw::from(dir.as_path());
-        entry.kept = Some(Kept { dir, ..ask });
-    }
+    let is_kept = stay == Stay::Detached && daemon.mounts.are_kept();
+    entry.kept = entry.kept.filter(|_| is_kept).map(|kept| Kept {
+        dir: Raw::from(dir.as_path()),
+        ..kept
+    });
     daemon.mounts.add(dir.clone(), entry);
     let said = sink.event(Event::Mounted {
         dir: Raw::from(dir.as_path()),
@@ -73,10 +77,18 @@ pub(super) fn run(daemon: &Arc<Shared>, ask: Kept, stay: Stay, sink: &SharedSink
     }
 }
 
-/// Makes a mount that is to be there.
-pub(crate) fn again(daemon: &Arc<Shared>, kept: &Kept, cancel: &Cancel) -> Result<(), Failure> {
-    let (mount, mut entry) = start(daemon, kept, cancel)?;
-    entry.kept = Some(kept.clone());
+/// Makes a mount that is to be there, or goes on with it by its connection.
+pub(crate) fn again(daemon: &Arc<Shared>, kept: &Kept, connection: Option<&OwnedFd>, cancel: &Cancel) -> Result<(), Failure> {
+    let left = match (connection, &kept.agreed) {
+        (Some(connection), Some(agreed)) => Some(Left {
+            connection: connection
+                .try_clone()
+                .map_err(|e| Failure::new(Kind::Failed, e.to_string()))?,
+            agreed: agreed.clone(),
+        }),
+        _ => None,
+    };
+    let (mount, entry) = start(daemon, kept, left, cancel)?;
     if daemon.mounts.on_made(mount.dir(), entry) {
         watch(daemon, &mount);
     }
@@ -87,7 +99,9 @@ pub(crate) fn again(daemon: &Arc<Shared>, kept: &Kept, cancel: &Cancel) -> Resul
 fn watch(daemon: &Arc<Shared>, mount: &Arc<Mount>) {
     let (daemon, mount) = (Arc::clone(daemon), Arc::clone(mount));
     let wait = move || {
-        mount.wait();
+        if mount.wait() == Ended::Left {
+            return;
+        }
         // Who breaks the connection off (/sys/fs/fuse/connections) leaves it mounted and dead.
         let is_lost = matches!(stale::clean(mount.dir()), Ok(Cleaned::Detached(_)));
         let dir = mount.dir().to_owned();
@@ -99,7 +113,7 @@ fn watch(daemon: &Arc<Shared>, mount: &Arc<Mount>) {
     }
 }
 
-fn start(daemon: &Shared, ask: &Kept, cancel: &Cancel) -> Result<(Arc<Mount>, MountEntry), Failure> {
+fn start(daemon: &Shared, ask: &Kept, left: Option<Left>, cancel: &Cancel) -> Result<(Arc<Mount>, MountEntry), Failure> {
     let how = &ask.how;
     let options = options(daemon, how);
     let dir = ask.dir.to_path();
@@ -112,10 +126,17 @@ fn start(daemon: &Shared, ask: &Kept, cancel: &Cancel) -> Result<(Arc<Mount>, Mo
                 ..options
             };
             let source = daemon.source(how.reach, link.release, &root);
-            let mount = Mount::start(&root.encode(), source, &dir, &options)?;
+            let root = root.encode();
+            let mount = match left {
+                Some(left) => Mount::resume(left, Showing::One { root, source }, &dir, &options)?,
+                None => Mount::start(&root, source, &dir, &options)?,
+            };
             (mount, Some(link.release.to_string()), link.name)
         }
-        None => (Mount::start_empty(&dir, &options)?, None, "releases".to_owned()),
+        None => match left {
+            Some(left) => return go_on_with_names(daemon, ask, left, &options, cancel),
+            None => (Mount::start_empty(&dir, &options)?, None, "releases".to_owned()),
+        },
     };
     let mount = Arc::new(mount);
     let mut entry = MountEntry {
@@ -126,13 +147,55 @@ fn start(daemon: &Shared, ask: &Kept, cancel: &Cancel) -> Result<(Arc<Mount>, Mo
         mount: Arc::clone(&mount) as Arc<dyn Mounted>,
         kept: None,
     };
+    let mut kept = Kept {
+        agreed: ask.agreed.clone(),
+        ..Kept::new(ask.dir.clone(), ask.link.clone(), how.clone())
+    };
     for named in &ask.names {
         // One that cannot be shown now does not keep the others from it, and is tried again by the next daemon.
         let ready = show::Ready::new(daemon, named, how.reach, cancel);
-        if let Err(failure) = ready.and_then(|ready| ready.show(&mut entry, &named.name, Overwrite::Refuse)) {
+        let slot = ready.and_then(|ready| ready.show(&mut entry, &named.name, Overwrite::Refuse));
+        let slot = slot.unwrap_or_else(|failure| {
             tracing::warn!("{} is not shown in {}: {failure}", named.name.lossy(), dir.display());
+            0
+        });
+        kept.names.push(Named { slot, ..named.clone() });
+    }
+    entry.kept = Some(kept);
+    Ok((mount, entry))
+}
+
+/// Goes on with a directory of names.
+fn go_on_with_names(
+    daemon: &Shared,
+    ask: &Kept,
+    left: Left,
+    options: &MountOptions,
+    cancel: &Cancel,
+) -> Result<(Arc<Mount>, MountEntry), Failure> {
+    let dir = ask.dir.to_path();
+    let (mut slots, mut names) = (Vec::new(), BTreeMap::new());
+    let named = ask.names.iter().map(|named| (named, Some(&named.name)));
+    for (named, name) in named.chain(ask.former.iter().map(|named| (named, None))) {
+        match show::Ready::new(daemon, named, ask.how.reach, cancel) {
+            Ok(ready) => {
+                let (slot, release) = ready.again(named.slot, name);
+                slots.push(slot);
+                names.extend(name.map(|name| (name.0.clone(), release)));
+            }
+            // Whoever has it open gets ESTALE, and the others go on.
+            Err(failure) => tracing::warn!("{} is not shown in {}: {failure}", named.name.lossy(), dir.display()),
         }
     }
+    let mount = Arc::new(Mount::resume(left, Showing::Many(slots), &dir, options)?);
+    let entry = MountEntry {
+        release: None,
+        name: ask.how.name.clone().unwrap_or_else(|| "releases".to_owned()),
+        reach: ask.how.reach,
+        names,
+        mount: Arc::clone(&mount) as Arc<dyn Mounted>,
+        kept: Some(ask.clone()),
+    };
     Ok((mount, entry))
 }
 
@@ -177,6 +240,10 @@ fn options(daemon: &Shared, how: &MountHow) -> MountOptions {
             Transport::Uring => ares_fs::Transport::Ring,
             Transport::Fuser => ares_fs::Transport::Fuser,
         },
+        descriptors: match daemon.notify.manager() {
+            Manager::Keeper => Descriptors::One,
+            Manager::Plain | Manager::None => Descriptors::Each,
+        },
         patience: Duration::from_millis(how.patience_ms),
         figures: Arc::clone(&daemon.fuse),
         ..MountOptions::default()
@@ -187,7 +254,7 @@ fn options(daemon: &Shared, how: &MountHow) -> MountOptions {
 fn attend(mount: &Mount, cancel: &Cancel) -> Result<(), Failure> {
     loop {
         match mount.ended() {
-            Some(Ended::Unmounted | Ended::Detached) => return Ok(()),
+            Some(Ended::Unmounted | Ended::Detached | Ended::Left) => return Ok(()),
             Some(Ended::Lost(why)) => {
                 return Err(Failure::new(
                     Kind::Mount,
@@ -224,7 +291,7 @@ impl Mounted for Mount {
         Mount::longest_wait(self)
     }
 
-    fn show(&self, name: &[u8], release: Showable, overwrite: Overwrite) -> Result<(), Failure> {
+    fn show(&self, name: &[u8], release: Showable, overwrite: Overwrite) -> Result<u64, Failure> {
         let Showable { root, file, source } = release;
         Ok(Mount::show(
             self,
@@ -238,5 +305,21 @@ impl Mounted for Mount {
 
     fn hide(&self, name: &[u8]) -> bool {
         Mount::hide(self, name)
+    }
+
+    fn slots(&self) -> Vec<u64> {
+        Mount::slots(self)
+    }
+
+    fn agreed(&self) -> Option<Agreed> {
+        Mount::agreed(self)
+    }
+
+    fn connection(&self) -> Option<io::Result<OwnedFd>> {
+        Mount::connection(self)
+    }
+
+    fn leave(&self) -> Option<Left> {
+        Mount::leave(self)
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use ares_fs::Slot;
+
 use super::mount::find;
 use super::read_link;
 use crate::admin::proto::{Outcome, Overwrite, Raw, Reach};
@@ -11,17 +13,22 @@ use crate::error::{Failure, Kind};
 use crate::kept::Named;
 use crate::mounts::{MountEntry, Showable};
 
-pub(super) fn run(daemon: &Shared, dir: &Path, named: Named, overwrite: Overwrite, cancel: &Cancel) -> Result<Outcome, Failure> {
+pub(super) fn run(
+    daemon: &Shared,
+    dir: &Path,
+    mut named: Named,
+    overwrite: Overwrite,
+    cancel: &Cancel,
+) -> Result<Outcome, Failure> {
     let reach = daemon.mounts.get(dir).ok_or_else(|| absent(dir))?.reach;
     // What takes the network comes first, and what the mount is then is decided at once.
     let ready = Ready::new(daemon, &named, reach, cancel)?;
     let changed = daemon.mounts.change(dir, |entry| {
         let former = entry.names.get(&named.name.0).cloned();
         let release = ready.release.clone();
-        ready.show(entry, &named.name, overwrite)?;
+        named.slot = ready.show(entry, &named.name, overwrite)?;
         if let Some(kept) = &mut entry.kept {
-            kept.names.retain(|other| other.name != named.name);
-            kept.names.push(named);
+            kept.on_shown(named);
         }
         Ok(Outcome::Shown { release, former })
     });
@@ -49,11 +56,24 @@ impl Ready {
         })
     }
 
-    /// Shows it.
-    pub(super) fn show(self, entry: &mut MountEntry, name: &Raw, overwrite: Overwrite) -> Result<(), Failure> {
-        entry.mount.show(&name.0, self.what, overwrite)?;
+    /// Shows it, and gives the mount's number for it.
+    pub(super) fn show(self, entry: &mut MountEntry, name: &Raw, overwrite: Overwrite) -> Result<u64, Failure> {
+        let slot = entry.mount.show(&name.0, self.what, overwrite)?;
         entry.names.insert(name.0.clone(), self.release);
-        Ok(())
+        Ok(slot)
+    }
+
+    /// As it was shown before, under that name if any.
+    pub(super) fn again(self, slot: u64, name: Option<&Raw>) -> (Slot, String) {
+        let Showable { root, file, source } = self.what;
+        let slot = Slot {
+            number: slot,
+            name: name.map(|name| name.0.clone()),
+            root,
+            file,
+            source,
+        };
+        (slot, self.release)
     }
 }
 
@@ -65,7 +85,7 @@ pub(super) fn undo(daemon: &Shared, dir: &Path, name: &Raw) -> Result<Outcome, F
             Failure::new(Kind::NotFound, message).help("`ares status` lists what it has")
         })?;
         if let Some(kept) = &mut entry.kept {
-            kept.names.retain(|other| other.name != *name);
+            kept.on_hidden(name);
         }
         Ok(Outcome::Hidden { release })
     });

@@ -14,6 +14,7 @@ use super::attach;
 use super::ring::Queues;
 use super::session::Shared;
 use super::wire::{self, Ask, Header};
+use crate::Descriptors;
 
 /// Room for a request. Nothing that is asked of us is longer than a name; what writes is refused by the kernel, or cut by it to fit. The kernel
 /// wants 8 KiB at least; in more it has room to forget thousands of entries at once.
@@ -212,11 +213,20 @@ fn queues(shared: &Arc<Shared>, channel: &Arc<Channel>, offered: u64) -> Option<
 }
 
 /// Answers requests in several threads, this one among them, until the connection is over or all threads are called to leave.
-pub(super) fn serve(shared: &Arc<Shared>, channel: Arc<Channel>, queues: Option<Queues>, threads: usize) -> io::Result<Over> {
+pub(super) fn serve(
+    shared: &Arc<Shared>,
+    channel: Arc<Channel>,
+    queues: Option<Queues>,
+    threads: usize,
+    descriptors: Descriptors,
+) -> io::Result<Over> {
     let more: Vec<_> = (1..threads)
         .filter_map(|n| {
-            // Without the right to open the device all threads share the one descriptor.
-            let channel = channel.another().map_or_else(|_| channel.clone(), Arc::new);
+            let channel = match descriptors {
+                // Without the right to open the device all threads share the one descriptor.
+                Descriptors::Each => channel.another().map_or_else(|_| channel.clone(), Arc::new),
+                Descriptors::One => channel.clone(),
+            };
             let shared = shared.clone();
             let spawned = thread::Builder::new()
                 .name(format!("ares-fs-{n}"))

@@ -181,6 +181,7 @@ impl Mount {
             channel,
             queues: None,
             threads: options.threads.max(1),
+            descriptors: options.descriptors,
         };
         // The first number of a device that belongs to a mount and to no disk.
         let device = Some((0, agreed.minor));

@@ -29,7 +29,7 @@ pub use self::left::{Agreed, Left, Lending, OpenFile, Showing, Slot};
 pub use self::place::{FSTYPE, stale};
 use crate::machine::{Machine, Settings};
 use crate::shown::Refusal;
-use crate::{MountOptions, Source, Transport};
+use crate::{Descriptors, MountOptions, Source, Transport};
 
 /// How far the kernel reads ahead of a sequential reader, in KiB, where we may say so.
 const READAHEAD_KIB: u32 = 4096;
@@ -317,6 +317,7 @@ enum Session {
         channel: Arc<device::Channel>,
         queues: Option<ring::Queues>,
         threads: usize,
+        descriptors: Descriptors,
     },
     Fuser(fuser::Session<fallback::Session>),
 }
@@ -332,6 +333,7 @@ impl Session {
             channel,
             queues,
             threads,
+            descriptors: options.descriptors,
         })
     }
 
@@ -351,7 +353,8 @@ impl Session {
                 channel,
                 queues,
                 threads,
-            } => device::serve(shared, channel, queues, threads),
+                descriptors,
+            } => device::serve(shared, channel, queues, threads, descriptors),
             Self::Fuser(session) => session.run().map(|()| device::Over::Ended),
         }
     }

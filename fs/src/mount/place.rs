@@ -56,11 +56,11 @@ pub mod stale {
     }
 
     /// Detaches the dead mounts of ours that have this source, wherever they are seen, and says where. Those of other sources stay, and those
-    /// that something else was mounted over.
-    pub fn clean_all(source: &str) -> Vec<Result<PathBuf, MountError>> {
+    /// that something else was mounted over. Those whose devices have these minor numbers live, though nobody answers yet: they are not asked.
+    pub fn clean_all(source: &str, live: &[u32]) -> Vec<Result<PathBuf, MountError>> {
         let dead = info::read().into_iter().rev().filter(|line| {
             let is_seen = || info::at(&line.dir).is_some_and(|top| top.device == line.device);
-            line.source == source && is_seen() && is_ours_and_dead(line)
+            line.source == source && !live.contains(&line.device.1) && is_seen() && is_ours_and_dead(line)
         });
         let detach = |line: info::MountLine| match attach::detach(&line.dir) {
             Ok(()) => Ok(line.dir),

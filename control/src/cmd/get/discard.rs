@@ -12,6 +12,7 @@ use crate::cmd::Context;
 use crate::config::Config;
 use crate::daemon::{Daemon, Role, StartFailure};
 use crate::error::Failure;
+use crate::handed::Handed;
 use crate::jobs::{self, Discarded};
 use crate::render::{Bytes, Seconds, count, rate};
 
@@ -20,7 +21,8 @@ pub(super) fn run(context: &Context, link: &Link) -> Result<(), Failure> {
     let mut config = Config::clone(&context.config);
     config.state = state.0.clone();
     let config = Arc::new(config);
-    let daemon = Daemon::start(&config, Role::Discarding).map_err(|(StartFailure::Locked(e) | StartFailure::Failed(e))| e)?;
+    let daemon = Daemon::start(&config, Role::Discarding, &Handed::default())
+        .map_err(|(StartFailure::Locked(e) | StartFailure::Failed(e))| e)?;
     let result = jobs::discard(daemon.shared(), link, &context.sink(), &context.cancel);
     context.terminal.clear();
     daemon.stop();

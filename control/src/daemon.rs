@@ -33,6 +33,7 @@ use crate::notify::Notify;
 use crate::pins::Pins;
 use crate::remounter::Remounter;
 use crate::scrub::Scrubber;
+use crate::timekeeper::{Timekeeper, Times};
 
 /// How long a daemon that makes room for the next goes on giving peers what they asked for before.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
@@ -66,6 +67,7 @@ pub(crate) struct Daemon {
     keeper: Keeper,
     remounter: Remounter,
     scrubber: Scrubber,
+    timekeeper: Timekeeper,
     shared: Arc<Shared>,
     node: Node,
 }
@@ -84,6 +86,8 @@ pub(crate) struct Shared {
     pub(crate) fuse: Arc<ares_fs::Figures>,
     /// What is kept whole.
     pub(crate) pins: Pins,
+    /// What the config file says for times of the week.
+    pub(crate) times: Times,
     /// Who is told that it serves, where that is its job.
     pub(crate) notify: Arc<Notify>,
     /// The settings as the file has them, as of when it was last read.
@@ -159,6 +163,7 @@ impl Daemon {
             mounts,
             fuse: Arc::default(),
             pins: Pins::open(node.handle().store()),
+            times: Times::new(config.schedule.clone()),
             notify,
             read: Mutex::new(Arc::clone(config)),
             http: OnceLock::new(),
@@ -179,6 +184,7 @@ impl Daemon {
                 keeper: Keeper::start(&shared),
                 remounter: Remounter::start(&shared),
                 scrubber: Scrubber::start(&shared),
+                timekeeper: Timekeeper::start(&shared),
                 shared,
                 node,
             }),
@@ -230,6 +236,7 @@ impl Daemon {
         self.server.stop();
         self.keeper.stop();
         self.scrubber.stop();
+        self.timekeeper.stop();
         self.shared.handle.drain(DRAIN_MAX);
         self.remounter.cancel();
         self.shared.mounts.close();
@@ -246,6 +253,7 @@ impl Daemon {
         self.keeper.stop();
         self.remounter.cancel();
         self.scrubber.stop();
+        self.timekeeper.stop();
         self.shared.mounts.end_all();
         self.remounter.join();
         self.node.stop();

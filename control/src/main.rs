@@ -27,6 +27,8 @@ mod session;
 mod signals;
 mod stream;
 mod survey;
+mod timekeeper;
+mod timetable;
 mod tree;
 mod unmount;
 

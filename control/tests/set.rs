@@ -222,6 +222,67 @@ fn the_log_says_who_turned_what_and_follows_its_own_knob() {
 }
 
 #[test]
+fn what_a_schedule_says_holds_while_it_does_and_is_gone_with_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = dir.path();
+    let config = at.join("ares.toml");
+    let file = config.to_str().expect("text").to_owned();
+    let write = |schedule: &str| {
+        let base = "[lanes]\ncap_up = { \"*\" = \"9MiB\" }\n[set]\nget-window = \"16MiB\"\n";
+        fs::write(&config, format!("{base}{schedule}")).expect("written");
+    };
+    let always = "[[schedule]]\nwhen = \"mon-sun\"\nset = { \"cap-up.*\" = \"2MiB\", get-window = \"1MiB\" }\n";
+    write(always);
+    let _serve = Serve::start(at, &["--config", &file]);
+    let value = |key: &str| json_of(at, &["set", key, "--json"]);
+    assert_eq!(
+        (value("cap-up.*")["value"].clone(), value("get-window")["value"].clone()),
+        (json!(2 << 20), json!(1 << 20))
+    );
+    assert_eq!(value("get-window")["schedule"], "mon-sun");
+    assert_eq!(value("serve-window")["schedule"], Value::Null);
+    let shown = json_of(at, &["status", "--json"])["schedule"].clone();
+    assert_eq!(
+        (&shown["entries"], &shown["next_change"]),
+        (&json!(1), &Value::Null),
+        "{shown}"
+    );
+    assert_eq!(shown["set"].as_array().map(Vec::len), Some(2), "{shown}");
+    let audit = log_of(at);
+    assert!(audit.contains("set cap-up.*: 9MiB -> 2MiB"), "{audit}");
+
+    // What the file says without it has changed meanwhile.
+    let base = "[lanes]\ncap_up = { \"*\" = \"9MiB\" }\n[set]\nget-window = \"32MiB\"\n";
+    fs::write(&config, base).expect("written");
+    let reloaded = json_of(at, &["reload", "--json"]);
+    assert!(reloaded["changed"].to_string().contains("0 schedules"), "{reloaded}");
+    assert_eq!(
+        (value("cap-up.*")["value"].clone(), value("get-window")["value"].clone()),
+        (json!(9 << 20), json!(32 << 20))
+    );
+    assert_eq!(value("get-window")["schedule"], Value::Null);
+
+    for (wrong, words) in [
+        (
+            "[[schedule]]\nwhen = \"noon\"\nset = {}\n",
+            ["schedule.when", "no time of the week"],
+        ),
+        (
+            "[[schedule]]\nwhen = \"mon\"\nset = { get-windw = 1 }\n",
+            ["schedule.set.get-windw", "no knob"],
+        ),
+        (
+            "[[schedule]]\nwhen = \"mon\"\nset = { get-window = \"x\" }\n",
+            ["schedule.set.get-window", "x"],
+        ),
+        ("[[schedule]]\nwhen = \"mon\"\n", ["schedule", "`when` and `set`"]),
+    ] {
+        write(wrong);
+        check(at, &["reload"], 2, &words);
+    }
+}
+
+#[test]
 fn it_starts_with_what_its_config_file_says() {
     let dir = tempfile::tempdir().expect("a directory");
     let at = dir.path();

@@ -454,6 +454,9 @@ pub(crate) struct KnobState {
     pub(crate) choices: Option<Vec<String>>,
     /// What turning it does and to whom.
     pub(crate) effect: String,
+    /// The times of the week for which the config file says this value, where it is one of them now.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) schedule: Option<String>,
 }
 
 /// A line from the daemon.

@@ -15,7 +15,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::seed::{BadSeed, Seed};
 use super::{ZONE_LABEL, zone_label};
+use crate::error::Failure;
 use crate::nearest::nearest;
+use crate::timetable::{BadWhen, Row};
 
 /// What the file says; `None` where it says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +45,7 @@ pub(crate) struct FileConfig {
     pub(crate) edge_releases: Option<Vec<Link>>,
     pub(crate) edge_upstreams: Option<Vec<Seed>>,
     pub(crate) http_listen: Option<SocketAddr>,
+    pub(crate) schedule: Vec<Row>,
     pub(crate) access_allow: Option<Vec<PeerId>>,
     pub(crate) access_block: Option<Vec<PeerId>>,
     pub(crate) http_gateway: Option<bool>,
@@ -62,11 +65,15 @@ pub(crate) fn keys() -> Vec<(String, &'static str)> {
 }
 
 /// Those of them that are no knobs: table, key and meaning.
-const KEYS: [(&str, &str); 28] = [
+const KEYS: [(&str, &str); 29] = [
     ("state", "directory of identity, store and admin socket"),
     ("listen", "addresses to serve on, [\"IP:PORT\", ..]"),
     ("log", "log filter, as in ARES_LOG"),
     ("pins", "releases that `serve` fetches whole and keeps, [\"ares:..\", ..]"),
+    (
+        "schedule",
+        "what `ares set` would say at times of the week, [{ when = \"mon-fri 08:00-18:00\", set = { \"cap-up.*\" = \"2MiB\" } }, ..]",
+    ),
     ("node.shards", "threads that drive sockets"),
     ("node.workers", "threads that hash and write"),
     ("node.dial_timeout", "how long an address may take to answer, \"5s\""),
@@ -232,6 +239,7 @@ impl Source<'_> {
             "lanes.exclude" => config.lanes_exclude = Some(self.patterns(key, value)?),
             "lanes.weight" => config.lanes_weight = Some(self.weights(key, value)?),
             "lanes.cap_up" => self.caps(key, Direction::Up, value, config)?,
+            "schedule" => config.schedule = self.schedule(key, value)?,
             "lanes.cap_down" => self.caps(key, Direction::Down, value, config)?,
             "swarm.seeds" => config.seeds = Some(self.seeds(key, value)?),
             "dht.enabled" => config.dht_enabled = Some(self.switch(key, value)?),
@@ -429,6 +437,38 @@ impl Source<'_> {
         Ok(())
     }
 
+    fn schedule(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<Row>, FileError> {
+        let expected =
+            "tables with `when` and `set`, such as { when = \"mon-fri 08:00-18:00\", set = { \"cap-up.*\" = \"2MiB\" } }";
+        let list = value.get_ref().as_array().ok_or_else(|| self.bad(key, value, expected))?;
+        let row = |item: &Spanned<DeValue<'_>>| {
+            let table = item.get_ref().as_table().filter(|table| table.len() == 2);
+            let table = table.ok_or_else(|| self.bad(key, item, expected))?;
+            let (Some(when), Some(DeValue::Table(set))) = (table.get("when"), table.get("set").map(Spanned::get_ref)) else {
+                return Err(self.bad(key, item, expected));
+            };
+            let text = self.string("schedule.when", when)?;
+            let parsed = text
+                .parse()
+                .map_err(|why: BadWhen| self.refused("schedule.when", when.span().start, why))?;
+            let set = set.iter().map(|(name, value)| {
+                let at = format!("schedule.set.{}", name.get_ref());
+                let text = text_of(value).ok_or_else(|| self.bad(&at, value, "a value as `ares set` takes it"))?;
+                let refused = |failure: Failure| FileError::Refused {
+                    path: self.path.to_owned(),
+                    line: self.line(value.span().start),
+                    key: at,
+                    why: failure.message,
+                };
+                crate::jobs::check_setting(name.get_ref(), text).map_err(refused)?;
+                Ok((name.get_ref().to_string(), text.to_owned()))
+            });
+            let set = set.collect::<Result<_, FileError>>()?;
+            Ok(Row { when: parsed, set })
+        };
+        list.iter().map(row).collect()
+    }
+
     fn pattern(&self, key: &str, at: usize, entry: &str) -> Result<LanePattern, FileError> {
         entry.parse().map_err(|why: BadPattern| self.refused(key, at, why))
     }
@@ -466,7 +506,8 @@ mod tests {
                     dial_timeout = \"5s\"\nstall_timeout = \"500ms\"\n[mount]\npatience = \"1m\"\nallow_other = true\n\
                     [lanes]\ninclude = [\"eth*\"]\nexclude = [\"10.0.0.0/8\", \"wg0\"]\nweight = { eth0 = 2, \"eth0.7\" = 1000 }\n\
                     cap_up = { \"eth*\" = \"20MiB\", wg0 = 1000000 }\ncap_down = { eth0 = \"none\", \"10.0.0.0/8\" = \"1GiB\" }\n\
-                    [swarm]\nseeds = [\"{SEED}\"]\nmdns = false\nzone = \"berlin-2\"\n[dht]\nenabled = true\nbootstrap = [\"a.example:6881\", \"192.0.2.7:1\"]\nport = 6881\n[edge]\nreleases = [\"{LINK}\"]\nupstreams = [\"{SEED}\"]\n[access]\nallow = [\"{PEER}\"]\nblock = []\n[http]\nlisten = \"[::1]:9464\"\ngateway = true\nstatus = true\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n";
+                    [swarm]\nseeds = [\"{SEED}\"]\nmdns = false\nzone = \"berlin-2\"\n[dht]\nenabled = true\nbootstrap = [\"a.example:6881\", \"192.0.2.7:1\"]\nport = 6881\n[edge]\nreleases = [\"{LINK}\"]\nupstreams = [\"{SEED}\"]\n[access]\nallow = [\"{PEER}\"]\nblock = []\n[http]\nlisten = \"[::1]:9464\"\ngateway = true\nstatus = true\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n\
+                    [[schedule]]\nwhen = \"mon-fri 08:00-18:00\"\nset = { \"cap-up.*\" = \"2MiB\", scrub-rate = 1048576 }\n";
         let config = parse(
             Path::new("f"),
             &text.replace("{SEED}", SEED).replace("{LINK}", LINK).replace("{PEER}", PEER),
@@ -483,6 +524,12 @@ mod tests {
             stall_timeout: Some(Duration::from_millis(500)),
             patience: Some(Duration::from_secs(60)),
             allow_other: Some(true),
+            schedule: vec![Row {
+                when: "mon-fri 08:00-18:00".parse().unwrap(),
+                set: [("cap-up.*", "2MiB"), ("scrub-rate", "1048576")]
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                    .to_vec(),
+            }],
             lanes_include: Some(vec![pattern("eth*")]),
             lanes_exclude: Some(vec![pattern("10.0.0.0/8"), pattern("wg0")]),
             lanes_weight: Some(vec![(pattern("eth0"), 2), (pattern("eth0.7"), 1000)]),

@@ -17,6 +17,7 @@ use ares_node::api::EdgeConfig;
 
 use crate::error::{Failure, Kind};
 use crate::lowargs::GlobalArgs;
+use crate::timetable::Row;
 
 pub(crate) use file::keys;
 pub(crate) use seed::Seed;
@@ -130,6 +131,8 @@ pub(crate) struct Config {
     pub(crate) http_gateway: bool,
     /// What `ares set` may change while the daemon runs.
     pub(crate) settings: Settings,
+    /// What it changes itself at times of the week.
+    pub(crate) schedule: Vec<Row>,
     /// Whether a page there shows what is going on.
     pub(crate) http_status: bool,
     /// What is printed.
@@ -261,6 +264,7 @@ pub(crate) fn resolve(args: &GlobalArgs, env: &dyn Fn(&str) -> Option<std::ffi::
         http_gateway: file.http_gateway.unwrap_or(false),
         http_status: file.http_status.unwrap_or(false),
         settings,
+        schedule: file.schedule,
         output,
         file: path.unwrap_or_else(|| paths::config_file_to_make(env)),
         args: args.clone(),

@@ -48,6 +48,7 @@ impl CapKey {
             range: Some(Cap::RANGE),
             choices: None,
             effect: effect.to_owned(),
+            schedule: None,
         }
     }
 }

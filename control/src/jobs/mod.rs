@@ -27,6 +27,7 @@ use ares_core::link::Link;
 pub(crate) use self::discard::{Discarded, run as discard};
 pub(crate) use self::get::{fetch, sound};
 pub(crate) use self::mount::again as mount_again;
+pub(crate) use self::set::{by_time as set_by_time, check as check_setting};
 use crate::admin::proto::{Outcome, Request, SharedSink, WireLink};
 use crate::admin::socket::Caller;
 use crate::cancel::Cancel;

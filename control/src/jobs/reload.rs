@@ -18,7 +18,10 @@ pub(super) fn run(daemon: &Shared, caller: Caller) -> Result<Outcome, Failure> {
     let mut read = daemon.read_config();
     let new = read.again()?;
     daemon.notify.say("RELOADING=1");
+    // What a schedule has set is no news, and the file may say something else for when it is over.
+    daemon.times.replace(daemon, Vec::new());
     let changes = obey(daemon, &read, &new);
+    daemon.times.replace(daemon, new.schedule.clone());
     daemon.notify.say("READY=1");
     let Caller { uid, pid } = caller;
     let needs_restart = needing_restart(&read, &new);
@@ -64,6 +67,9 @@ fn obey(daemon: &Shared, old: &Config, new: &Config) -> Result<Changes, Failure>
     if old.access != new.access {
         daemon.handle.set_access(new.access.clone());
         note("access".to_owned(), Ok(()));
+    }
+    if old.schedule != new.schedule {
+        note(format!("{} schedules", new.schedule.len()), Ok(()));
     }
     let by_release = |links: &[Link]| -> BTreeMap<_, _> { links.iter().map(|link| (link.release, link.clone())).collect() };
     let (old_pins, new_pins) = (by_release(&old.pins), by_release(&new.pins));

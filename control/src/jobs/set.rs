@@ -2,7 +2,7 @@
 
 use ares_core::chunk::ReleaseId;
 use ares_core::knobs::{BadValue, Domain, Knob, ROWS, Setting, Settings};
-use ares_core::path::Mode;
+use ares_core::path::{Cap, Mode};
 use ares_node::TuneError;
 
 use super::caps::{self, CapKey};
@@ -12,6 +12,7 @@ use crate::daemon::Shared;
 use crate::error::{Failure, Kind};
 use crate::log;
 use crate::nearest::nearest;
+use crate::render;
 
 /// All of them, or the one that is asked for.
 pub(super) fn list(daemon: &Shared, key: Option<&str>) -> Result<Outcome, Failure> {
@@ -27,6 +28,11 @@ pub(super) fn list(daemon: &Shared, key: Option<&str>) -> Result<Outcome, Failur
             knobs.chain(caps::list(daemon)).collect()
         }
     };
+    let by_time = |mut knob: KnobState| {
+        knob.schedule = daemon.times.of(&knob.key);
+        knob
+    };
+    let knobs = knobs.into_iter().map(by_time).collect();
     Ok(Outcome::Knobs { knobs })
 }
 
@@ -47,6 +53,23 @@ pub(super) fn run(daemon: &Shared, caller: Caller, key: &str, value: &str) -> Re
         old: value_of(old),
         value: value_of(setting),
     })
+}
+
+/// Turns one because it is time. What it was.
+pub(crate) fn by_time(daemon: &Shared, key: &str, value: &str) -> Result<String, Failure> {
+    match run(daemon, Caller::own(), key, value)? {
+        Outcome::Set { old, .. } => Ok(render::knob_value(&old)),
+        // Nothing else comes of it.
+        _ => Ok(value.to_owned()),
+    }
+}
+
+/// Whether one could be turned so.
+pub(crate) fn check(key: &str, value: &str) -> Result<(), Failure> {
+    match CapKey::parse(key) {
+        Some(cap) => cap.and_then(|_| Ok(Cap::parse(value).map(drop)?)),
+        None => Ok(Setting::parse(find(key)?, value).map(drop)?),
+    }
 }
 
 /// Turns one for a release.
@@ -103,6 +126,7 @@ fn state_of(knob: Knob, settings: &Settings) -> KnobState {
         range,
         choices,
         effect: row.effect.to_owned(),
+        schedule: None,
     }
 }
 

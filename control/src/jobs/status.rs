@@ -67,6 +67,7 @@ pub(crate) fn whole(daemon: &Shared) -> Result<Value, Failure> {
                 Some(quota).filter(|quota| *quota < QUOTA_BYTES_MAX).into(),
             );
         }
+        fields.insert("schedule".into(), daemon.times.shown());
         fields.insert("mounts".into(), mounts.into());
         fields.insert("pins".into(), serde_json::to_value(daemon.pins.list()).map_err(failed)?);
         bound(fields);

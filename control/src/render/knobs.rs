@@ -33,7 +33,11 @@ fn row(knob: &KnobState) -> [String; 6] {
     };
     let unit = knob.unit.as_deref().unwrap_or("-").to_owned();
     let (value, default) = (knob_value(&knob.value), knob_value(&knob.default));
-    [knob.key.clone(), value, default, unit, may_be, knob.effect.clone()]
+    let effect = match &knob.schedule {
+        Some(when) => format!("{} (now by schedule: {when})", knob.effect),
+        None => knob.effect.clone(),
+    };
+    [knob.key.clone(), value, default, unit, may_be, effect]
 }
 
 #[cfg(test)]
@@ -50,6 +54,7 @@ mod tests {
             range: Some([1 << 10, 1 << 30]),
             choices: None,
             effect: "it is wider".to_owned(),
+            schedule: None,
         };
         let word = KnobState {
             key: "a-long-name-of-a-knob".to_owned(),
@@ -59,12 +64,17 @@ mod tests {
             range: None,
             choices: Some(vec!["on".to_owned(), "off".to_owned()]),
             effect: "it is on".to_owned(),
+            schedule: Some("sat,sun".to_owned()),
         };
         let text = knobs(&[bytes, word]);
         let lines: Vec<&str> = text.lines().collect();
         let [head, first, second] = lines[..] else { panic!("{text}") };
         let at = head.find("EFFECT").expect("a column");
-        assert_eq!((&first[at..], &second[at..]), ("it is wider", "it is on"), "{text}");
+        assert_eq!(
+            (&first[at..], &second[at..]),
+            ("it is wider", "it is on (now by schedule: sat,sun)"),
+            "{text}"
+        );
         assert!(first.contains("100000  64MiB    bytes  1KiB..1GiB"), "{text}");
         assert!(second.contains("on      off      -      on off"), "{text}");
     }

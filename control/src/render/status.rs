@@ -30,6 +30,13 @@ pub(crate) fn status(status: &Value) -> String {
     if let Some(http) = status["http"].as_str() {
         lines.push(format!("  http    http://{http}/metrics"));
     }
+    for set in list(&status["schedule"]["set"]) {
+        let [key, value, when] = ["key", "value", "when"].map(|field| text(&set[field]));
+        lines.push(format!("  by time {key} {value} ({when})"));
+    }
+    if let Some(next) = status["schedule"]["next_change"].as_str() {
+        lines.push(format!("  by time something else from {next}"));
+    }
     let store = &status["store"];
     let mut held = format!(
         "  store   {} in {}",

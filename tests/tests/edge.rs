@@ -161,3 +161,39 @@ fn strangers_who_have_something_do_not_make_an_edge_fetch_it_for_others() {
     assert!(!held.contains(&release), "{held}");
     own.terminate().expect_ok();
 }
+
+#[test]
+fn for_whom_nothing_is_pulled_gets_what_is_here_and_no_more_until_the_config_names_it() {
+    let Some(relay) = Relay::of_all("edge-roles") else { return };
+    let publisher = relay.lab.node(0);
+    let [named, other] = [0, 1].map(|i| relay.reader(i, "3s"));
+    let named_daemon = Daemon::serve(&named);
+    let config = relay.lab.node(1).dir().join("edge.toml");
+    let before = std::fs::read_to_string(&config).expect("ours");
+    let write = |access: &str| {
+        std::fs::write(&config, format!("{before}[access]\n{access}\n")).expect("writable");
+        relay.edge.tell(&["reload"]);
+    };
+    write(&format!("pull = [\"{}\"]", peer_of(&named_daemon)));
+    let file = file_on(publisher, "file", 1 << 20, 213);
+    let link = relay.origin.publish(&file).link;
+    let get = |node: &Node| node.run(daemon::get(node, &link, &node.dir().join("copy")));
+    for _ in 0..2 {
+        get(&other).expect_error(&[]);
+    }
+    // It may look what of that release its upstream has, which is what the manifest says.
+    assert!(relay.edge.counter("fetched_bytes") < 64 << 10);
+    assert!(relay.edge.counter("refused_pulls") >= 1);
+    let said = relay.edge.log().matches("`access.pull` does not name it").count();
+    assert_eq!(said, 1, "once a minute");
+    get(&named).expect_ok();
+    compare::assert_same(&file, &named.dir().join("copy"));
+    // Now it is here, and is anybody's.
+    get(&other).expect_ok();
+    let more = file_on(publisher, "more", 1 << 20, 214);
+    let link = relay.origin.publish(&more).link;
+    write("");
+    let got = other.dir().join("more");
+    other.run(daemon::get(&other, &link, &got)).expect_ok();
+    compare::assert_same(&more, &got);
+}

@@ -48,6 +48,7 @@ pub(crate) struct FileConfig {
     pub(crate) schedule: Vec<Row>,
     pub(crate) access_allow: Option<Vec<PeerId>>,
     pub(crate) access_block: Option<Vec<PeerId>>,
+    pub(crate) access_pull: Option<Vec<PeerId>>,
     pub(crate) http_gateway: Option<bool>,
     pub(crate) http_status: Option<bool>,
     /// Knobs, as `ares set` takes them.
@@ -65,7 +66,7 @@ pub(crate) fn keys() -> Vec<(String, &'static str)> {
 }
 
 /// Those of them that are no knobs: table, key and meaning.
-const KEYS: [(&str, &str); 29] = [
+const KEYS: [(&str, &str); 30] = [
     ("state", "directory of identity, store and admin socket"),
     ("listen", "addresses to serve on, [\"IP:PORT\", ..]"),
     ("log", "log filter, as in ARES_LOG"),
@@ -103,6 +104,10 @@ const KEYS: [(&str, &str); 29] = [
         "keys of peers that are spoken with, and no others, [\"PEER\", ..]",
     ),
     ("access.block", "keys of peers that are not, [\"PEER\", ..]"),
+    (
+        "access.pull",
+        "keys of peers for whom an edge fetches what it has not, and no others, [\"PEER\", ..]",
+    ),
     ("edge.releases", "releases to fetch for whoever asks, [\"ares:..\", ..]"),
     (
         "edge.upstreams",
@@ -247,6 +252,7 @@ impl Source<'_> {
             "dht.port" => config.dht_port = Some(self.port(key, value)?),
             "access.allow" => config.access_allow = Some(self.keys(key, value)?),
             "access.block" => config.access_block = Some(self.keys(key, value)?),
+            "access.pull" => config.access_pull = Some(self.keys(key, value)?),
             "edge.releases" => config.edge_releases = Some(self.links(key, value)?),
             "edge.upstreams" => config.edge_upstreams = Some(self.seeds(key, value)?),
             "http.listen" => config.http_listen = Some(self.addr(key, value)?),
@@ -506,7 +512,7 @@ mod tests {
                     dial_timeout = \"5s\"\nstall_timeout = \"500ms\"\n[mount]\npatience = \"1m\"\nallow_other = true\n\
                     [lanes]\ninclude = [\"eth*\"]\nexclude = [\"10.0.0.0/8\", \"wg0\"]\nweight = { eth0 = 2, \"eth0.7\" = 1000 }\n\
                     cap_up = { \"eth*\" = \"20MiB\", wg0 = 1000000 }\ncap_down = { eth0 = \"none\", \"10.0.0.0/8\" = \"1GiB\" }\n\
-                    [swarm]\nseeds = [\"{SEED}\"]\nmdns = false\nzone = \"berlin-2\"\n[dht]\nenabled = true\nbootstrap = [\"a.example:6881\", \"192.0.2.7:1\"]\nport = 6881\n[edge]\nreleases = [\"{LINK}\"]\nupstreams = [\"{SEED}\"]\n[access]\nallow = [\"{PEER}\"]\nblock = []\n[http]\nlisten = \"[::1]:9464\"\ngateway = true\nstatus = true\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n\
+                    [swarm]\nseeds = [\"{SEED}\"]\nmdns = false\nzone = \"berlin-2\"\n[dht]\nenabled = true\nbootstrap = [\"a.example:6881\", \"192.0.2.7:1\"]\nport = 6881\n[edge]\nreleases = [\"{LINK}\"]\nupstreams = [\"{SEED}\"]\n[access]\nallow = [\"{PEER}\"]\nblock = []\npull = [\"{PEER}\"]\n[http]\nlisten = \"[::1]:9464\"\ngateway = true\nstatus = true\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n\
                     [[schedule]]\nwhen = \"mon-fri 08:00-18:00\"\nset = { \"cap-up.*\" = \"2MiB\", scrub-rate = 1048576 }\n";
         let config = parse(
             Path::new("f"),
@@ -556,6 +562,7 @@ mod tests {
             http_listen: Some("[::1]:9464".parse().unwrap()),
             access_allow: Some(vec![PeerId::from_hex(PEER).expect("a key")]),
             access_block: Some(Vec::new()),
+            access_pull: Some(vec![PeerId::from_hex(PEER).expect("a key")]),
             http_gateway: Some(true),
             http_status: Some(true),
             set: [(Knob::Congestion, "bbr"), (Knob::GetWindow, "8MiB")]

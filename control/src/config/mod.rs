@@ -259,6 +259,7 @@ pub(crate) fn resolve(args: &GlobalArgs, env: &dyn Fn(&str) -> Option<std::ffi::
         access: Access {
             allow: file.access_allow.map(|peers| peers.into_iter().collect()),
             block: file.access_block.unwrap_or_default().into_iter().collect(),
+            pull: file.access_pull.map(|peers| peers.into_iter().collect()),
         },
         http: args.http.or(file.http_listen),
         http_gateway: file.http_gateway.unwrap_or(false),

@@ -70,12 +70,21 @@ pub struct Access {
     pub allow: Option<BTreeSet<PeerId>>,
     /// None of these, also where `allow` names them.
     pub block: BTreeSet<PeerId>,
+    /// Those for whom an edge fetches what it has not; `None` for any. The others are served what is here.
+    pub pull: Option<BTreeSet<PeerId>>,
 }
 
 impl Access {
     /// Whether this key is spoken with.
     pub fn admits(&self, peer: &PeerId) -> bool {
         !self.block.contains(peer) && self.allow.as_ref().is_none_or(|allow| allow.contains(peer))
+    }
+}
+
+impl Access {
+    /// Whether an edge fetches for this key what it has not.
+    pub fn pulls_for(&self, peer: &PeerId) -> bool {
+        self.pull.as_ref().is_none_or(|pull| pull.contains(peer))
     }
 }
 
@@ -159,6 +168,11 @@ impl Admission {
             unproven: 0,
             access: Access::default(),
         }
+    }
+
+    /// Which keys may what.
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 
     /// From now on these keys are spoken with. Connections that are up are for the caller to look at.

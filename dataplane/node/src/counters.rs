@@ -36,11 +36,13 @@ pub(crate) struct Totals {
     pub(crate) refused_connections: AtomicU64,
     pub(crate) evicted_connections: AtomicU64,
     pub(crate) refused_keys: RefusedKeys,
+    /// Of whom nothing is fetched for: they count as `refused_pulls`, too.
+    pub(crate) refused_roles: RefusedKeys,
     pub(crate) peers: PeerTotals,
     pub(crate) carried: Carried,
 }
 
-/// Connections whose keys were not let in, and when that was said last.
+/// What was refused because of a key, and when that was said last.
 #[derive(Debug, Default)]
 pub(crate) struct RefusedKeys {
     count: AtomicU64,

@@ -188,7 +188,11 @@ fn a_key_is_spoken_with_where_it_is_allowed_and_not_blocked_whoever_opens_the_co
     let check = |allow: Option<&[u8]>, block: &[u8], expect: [bool; 3]| {
         let mut admission = Admission::new(LIMITS);
         let (allow, block) = (allow.map(keys), keys(block));
-        admission.set_access(Access { allow, block });
+        admission.set_access(Access {
+            allow,
+            block,
+            pull: None,
+        });
         let proven = [1, 2, 3].map(|key| admission.on_proven(PathId(key.into()), peer(key)));
         assert_eq!(proven.map(|proven| proven.is_ok()), expect);
         assert!(proven.iter().all(|proven| proven.is_ok() || *proven == Err(TurnedAway::Key)));

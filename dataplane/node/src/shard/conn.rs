@@ -408,6 +408,11 @@ impl Conn {
         }
     }
 
+    /// Whether what is not here is fetched for this peer, where it is for any.
+    pub(super) fn may_pull(&self, admission: &Admission) -> bool {
+        self.peer.is_some_and(|peer| admission.access().pulls_for(&peer))
+    }
+
     fn on_connected(&mut self, now: Instant, clock: &Clock, admission: &mut Admission, said: &mut Vec<Said>) {
         self.peer = tls::proven_peer(self.quic.crypto_session());
         let Some(peer) = self.peer else {

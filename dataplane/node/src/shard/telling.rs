@@ -24,6 +24,16 @@ pub(super) fn count_moved(parts: &Parts, conn: &mut Conn) {
     }
 }
 
+/// A peer asked for what is not here, and nothing is fetched for it.
+pub(super) fn on_refused_pull(parts: &Parts, conn: &Conn) {
+    add(&parts.totals.refused_pulls, 1);
+    let now = parts.clock.at(std::time::Instant::now());
+    if parts.totals.refused_roles.on_refused(now) {
+        let peer = conn.peer().map(|peer| peer.short().to_string());
+        tracing::warn!(peer, remote = %conn.remote(), "a peer asked for what is not here, and `access.pull` does not name it; others for the next minute are counted alone");
+    }
+}
+
 /// Carries what a connection says to the hub and the workers.
 pub(super) fn tell_all(parts: &Parts, conn: &Conn, said: &mut Vec<Said>) {
     let path = conn.path;

@@ -219,19 +219,30 @@ impl Mounts {
         Some(changed)
     }
 
-    /// A mount that was to be made at `dir` need not be any more. `false` where none was.
+    /// A mount that was to be made at `dir` need not be any more; one that waits there to be gone on with is taken away. `false` where none was.
     pub(crate) fn forget(&self, dir: &Path) -> bool {
         let mut state = self.state();
-        let absent = state.absent.remove(dir);
-        if let Some(absent) = &absent {
-            absent
-                .kept
-                .descriptor()
-                .into_iter()
-                .for_each(|name| self.notify.let_go(&name));
-            self.write(&state);
+        let Some(absent) = state.absent.remove(dir) else {
+            return false;
+        };
+        self.write(&state);
+        drop(state);
+        self.give_up(dir, &absent);
+        true
+    }
+
+    /// Takes away what is there and waits to be gone on with, whoever uses it.
+    fn give_up(&self, dir: &Path, absent: &Absent) {
+        if absent.connection.is_some()
+            && let Err(failure) = crate::unmount::unmount(dir, Force::Lazy)
+        {
+            tracing::warn!("left mounted: {failure}");
         }
-        absent.is_some()
+        absent
+            .kept
+            .descriptor()
+            .into_iter()
+            .for_each(|name| self.notify.let_go(&name));
     }
 
     /// That mount has ended. `is_lost`: by nobody's wish, so that it is to be made again.
@@ -372,19 +383,14 @@ impl Mounts {
             (std::mem::take(&mut state.there), std::mem::take(&mut state.absent))
         };
         self.changed.notify_all();
-        let let_go = |kept: &Kept| kept.descriptor().into_iter().for_each(|name| self.notify.let_go(&name));
         for (dir, entry) in all {
             tracing::info!("unmounting {}", dir.display());
             entry.mount.end();
-            entry.kept.iter().for_each(let_go);
+            let name = entry.kept.as_ref().and_then(Kept::descriptor);
+            name.into_iter().for_each(|name| self.notify.let_go(&name));
         }
         // What this daemon was to go on with, and did not come to.
-        for (dir, absent) in absent.into_iter().filter(|(_, absent)| absent.connection.is_some()) {
-            if let Err(failure) = crate::unmount::unmount(&dir, Force::Lazy) {
-                tracing::warn!("left mounted: {failure}");
-            }
-            let_go(&absent.kept);
-        }
+        absent.iter().for_each(|(dir, absent)| self.give_up(dir, absent));
     }
 }
 

@@ -231,13 +231,13 @@ fn what_a_schedule_says_holds_while_it_does_and_is_gone_with_it() {
         let base = "[lanes]\ncap_up = { \"*\" = \"9MiB\" }\n[set]\nget-window = \"16MiB\"\n";
         fs::write(&config, format!("{base}{schedule}")).expect("written");
     };
-    let always = "[[schedule]]\nwhen = \"mon-sun\"\nset = { \"cap-up.*\" = \"2MiB\", get-window = \"1MiB\" }\n";
+    let always = "[[schedule]]\nwhen = \"mon-sun\"\nset = { \"cap-up.*\" = \"2MiB\", get-window = \"8MiB\" }\n";
     write(always);
     let _serve = Serve::start(at, &["--config", &file]);
     let value = |key: &str| json_of(at, &["set", key, "--json"]);
     assert_eq!(
         (value("cap-up.*")["value"].clone(), value("get-window")["value"].clone()),
-        (json!(2 << 20), json!(1 << 20))
+        (json!(2 << 20), json!(8 << 20))
     );
     assert_eq!(value("get-window")["schedule"], "mon-sun");
     assert_eq!(value("serve-window")["schedule"], Value::Null);

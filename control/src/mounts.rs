@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ares_core::chunk::VerifiedChunk;
-use ares_fs::{Agreed, Left, Source};
+use ares_fs::{Agreed, LastEio, Left, Source};
 
 use crate::admin::proto::{Force, Overwrite, Reach};
 use crate::error::Failure;
@@ -31,6 +31,8 @@ pub(crate) trait Mounted: Send + Sync {
     fn is_over(&self) -> bool;
     /// How long the request has waited that has waited longest.
     fn longest_wait(&self) -> Duration;
+    /// Why it last answered with EIO.
+    fn last_eio(&self) -> Option<LastEio>;
     /// Shows a release under a name. Gives the mount's number for it.
     fn show(&self, name: &[u8], release: Showable, overwrite: Overwrite) -> Result<u64, Failure>;
     /// Shows a name no more; `false` where there is none.

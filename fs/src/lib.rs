@@ -8,6 +8,7 @@
 //! ```
 
 mod cache;
+mod eio;
 mod errno;
 mod figures;
 mod inode;
@@ -25,6 +26,7 @@ mod source;
 mod testing;
 mod view;
 
+pub use eio::{Eio, LastEio};
 pub use figures::{Figures, Op};
 pub use mount::{
     Agreed, Ended, FSTYPE, Left, Lending, Mount, MountError, OpenFile, ShowError, Showing, Slot, UnmountError, Unmounted, stale,

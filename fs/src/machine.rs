@@ -20,14 +20,14 @@ use ares_core::time::Instant;
 use bytes::Bytes;
 
 use self::step::{Fault, Step, place};
-use crate::Fetching;
 use crate::cache::Cache;
+use crate::eio::Eio;
 use crate::errno::Failure;
 use crate::inode::{Attr, Inodes, Kind};
 use crate::lookahead::{Advice, Lookahead};
 use crate::request::{Listing, Reply, Request};
 use crate::shelf::{Node, Pins, Shelf};
-use crate::view;
+use crate::{Fetching, view};
 
 /// Memory for parsed manifest nodes, in bytes: some 150 nodes, or 75,000 entries, wherever in the release they are.
 const NODES_BYTES_MAX: u64 = 32 << 20;
@@ -58,6 +58,8 @@ pub(crate) enum Action<T> {
     },
     /// Nobody waits for this fetch any more.
     LetGo(Fetching),
+    /// The answer that follows is EIO, and this is why.
+    Explain(Eio),
 }
 
 /// One `Action::Fetch`.
@@ -518,14 +520,12 @@ impl<T> Machine<T> {
                 Request::Recall { ino } => format!("inode {ino}"),
                 Request::Read { ino, .. } | Request::List { ino, .. } | Request::Xattr { ino, .. } => self.inodes.describe(*ino),
             };
-            let chunk = fault.chunk.map(|chunk| chunk.to_string());
-            tracing::warn!(
+            self.actions.push_back(Action::Explain(Eio {
+                request: job.request.kind(),
                 entry,
-                chunk,
-                why = fault.why,
-                request = job.request.kind(),
-                "answered with EIO"
-            );
+                chunk: fault.chunk,
+                why: fault.why,
+            }));
         }
         let reply = Reply::Failed(fault.failure);
         self.actions.push_back(Action::Answer { to: job.to, reply });

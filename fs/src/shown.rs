@@ -261,6 +261,12 @@ impl<T> Shown<T> {
         self.top(slot)
     }
 
+    /// The name that leads to a slot now, where one does.
+    pub(crate) fn name(&self, slot: u64) -> Option<Vec<u8>> {
+        let mut named = self.names.iter().flat_map(|names| &names.named);
+        named.find_map(|(name, named)| (named.slot == slot).then(|| name.clone()))
+    }
+
     fn top(&self, slot: u64) -> Option<Attr> {
         let attr = self.trees.get(&slot)?.machine.attr(ROOT).ok()?;
         Some(attr.at(slot))

@@ -17,6 +17,8 @@ const STUCK: usize = 4;
 const BYTES: u64 = 1 << 20;
 /// Seconds that a read may wait.
 const PATIENCE_S: u32 = 8;
+/// A source says why it gives up a little before a read must end.
+const EARLIEST: Duration = Duration::from_secs(PATIENCE_S as u64 - 1);
 /// Far above what a read may take, far below one that hangs.
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -74,17 +76,32 @@ fn sixty_read_on_while_four_wait_for_what_nobody_has() {
             let read = other.wait(BOUND).expect_ok();
             assert!(read.stdout == want[n], "{} over {transport}", name(n));
         }
+        // All at once: they end together.
+        let early: Vec<usize> = stuck
+            .iter()
+            .filter(|(_, stuck)| !stuck.is_running())
+            .map(|(n, _)| *n)
+            .collect();
         let served = begun.elapsed();
+        assert!(early.is_empty() || served > EARLIEST, "{early:?} failed before their time");
         for (n, stuck) in stuck {
-            assert!(
-                served > Duration::from_secs(PATIENCE_S.into()) || stuck.is_running(),
-                "{} failed before its time",
-                name(n)
-            );
             let read = stuck.wait(BOUND);
             assert_eq!(read.status.code(), Some(1), "{}", name(n));
             assert!(read.stderr.contains("Input/output error"), "{}", read.stderr);
         }
+        let status = node.run(node.ares(["status", "--json"])).expect_ok().json();
+        let last = &status["mounts"][0]["last_eio"];
+        let is_of_stuck = (0..READERS)
+            .filter(|n| is_stuck(*n))
+            .any(|n| last["entry"] == format!("/{}", name(n)));
+        assert!(is_of_stuck && last["request"] == "read" && last["why"] != "", "{last}");
+        assert_eq!(
+            (&status["last_eio"]["why"], status["last_eio"]["dir"].as_str()),
+            (&last["why"], dir.to_str())
+        );
+        let text = node.run(node.ares(["status"])).expect_ok().stdout;
+        let text = String::from_utf8_lossy(&text);
+        assert!(text.contains("    EIO "), "{text}");
         // Others that wait do not keep it from being taken away, and are let go of then.
         let stuck = readers(&node, &dir, READERS..ALL);
         let status = node.run(node.ares(["status", "--json"])).expect_ok().json();

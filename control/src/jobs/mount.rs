@@ -10,7 +10,7 @@ use std::time::Duration;
 use ares_core::link::Link;
 use ares_core::manifest::{EntryKind, Root};
 use ares_fs::stale::{self, Cleaned};
-use ares_fs::{Access, Agreed, Descriptors, Ended, Left, Mount, MountOptions, Permissions, Showing};
+use ares_fs::{Access, Agreed, Descriptors, Ended, LastEio, Left, Mount, MountOptions, Permissions, Showing};
 
 use super::{read_link, show};
 use crate::admin::proto::{
@@ -289,6 +289,10 @@ impl Mounted for Mount {
 
     fn longest_wait(&self) -> Duration {
         Mount::longest_wait(self)
+    }
+
+    fn last_eio(&self) -> Option<LastEio> {
+        Mount::last_eio(self)
     }
 
     fn show(&self, name: &[u8], release: Showable, overwrite: Overwrite) -> Result<u64, Failure> {

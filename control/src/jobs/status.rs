@@ -3,6 +3,7 @@
 
 use ares_core::knobs::Knob;
 use ares_core::store::QUOTA_BYTES_MAX;
+use ares_fs::{Eio, LastEio};
 use ares_node::api::Status;
 use serde_json::{Map, Value, json};
 
@@ -26,7 +27,10 @@ const LISTS: [List; 7] = [
 /// Of what one peer says it has, so that a few that have much do not take the place of all others.
 const CLAIMS: List = List::new("releases", Keep::First, 16 << 10);
 
-// The rest is numbers and two paths.
+/// Characters of a path, or of a reason, in an answer of EIO.
+const EIO_CHARS_MAX: usize = 1000;
+
+// The rest is numbers, two paths and one answer of EIO.
 const _: () = assert!(List::bytes_max_of(&LISTS) + (100 << 10) < REPLY_BYTES_MAX);
 
 pub(super) fn run(daemon: &Shared) -> Result<Outcome, Failure> {
@@ -38,6 +42,12 @@ pub(crate) fn whole(daemon: &Shared) -> Result<Value, Failure> {
     let failed = |e: serde_json::Error| Failure::new(Kind::Failed, format!("the status cannot be written as JSON: {e}"));
     let mut status = serde_json::to_value(look(daemon)?).map_err(failed)?;
     let mounts = daemon.mounts.list();
+    let last_eio = mounts.iter().filter_map(|(dir, entry)| Some((dir, entry.mount.last_eio()?)));
+    let last_eio = last_eio.max_by_key(|(_, last)| last.at).map(|(dir, last)| {
+        let mut shown = eio(&last);
+        shown["dir"] = json!(Raw::from(dir.as_path()));
+        shown
+    });
     let mounts = mounts.iter().map(|(dir, entry)| {
         let names = entry
             .names
@@ -45,12 +55,13 @@ pub(crate) fn whole(daemon: &Shared) -> Result<Value, Failure> {
             .map(|(name, release)| json!({"name": Raw(name.clone()), "release": release}));
         let names: Vec<Value> = names.collect();
         let oldest_wait_s = entry.mount.longest_wait().as_secs_f64();
-        json!({"dir": Raw::from(dir.as_path()), "release": entry.release, "name": entry.name, "names": names, "why": null, "oldest_wait_s": oldest_wait_s})
+        json!({"dir": Raw::from(dir.as_path()), "release": entry.release, "name": entry.name, "names": names, "why": null, "oldest_wait_s": oldest_wait_s,
+            "last_eio": entry.mount.last_eio().as_ref().map(eio)})
     });
     // What is to be mounted again, and why it is not yet.
     let absent = daemon.mounts.absent().into_iter().map(|(dir, absent)| {
         let why = absent.why.unwrap_or_else(|| "it is being mounted".to_owned());
-        json!({"dir": Raw::from(dir.as_path()), "release": null, "name": absent.kept.how.name, "names": [], "why": why, "oldest_wait_s": 0.0})
+        json!({"dir": Raw::from(dir.as_path()), "release": null, "name": absent.kept.how.name, "names": [], "why": why, "oldest_wait_s": 0.0, "last_eio": null})
     });
     let mounts: Vec<Value> = mounts.chain(absent).collect();
     if let Value::Object(fields) = &mut status {
@@ -69,10 +80,24 @@ pub(crate) fn whole(daemon: &Shared) -> Result<Value, Failure> {
         }
         fields.insert("schedule".into(), daemon.times.shown());
         fields.insert("mounts".into(), mounts.into());
+        fields.insert("last_eio".into(), last_eio.into());
         fields.insert("pins".into(), serde_json::to_value(daemon.pins.list()).map_err(failed)?);
         bound(fields);
     }
     Ok(status)
+}
+
+/// An answer of EIO: when, to what, why. What is long in it is cut, as there may be one a mount.
+fn eio(last: &LastEio) -> Value {
+    let Eio {
+        request,
+        entry,
+        chunk,
+        why,
+    } = &last.eio;
+    let cut = |text: &str| text.chars().take(EIO_CHARS_MAX).collect::<String>();
+    json!({"ago_s": last.at.elapsed().as_secs_f64(), "request": request, "entry": cut(entry),
+        "chunk": chunk.map(|chunk| chunk.to_string()), "why": cut(why)})
 }
 
 /// The node's own status.

@@ -86,6 +86,14 @@ pub(crate) fn status(status: &Value) -> String {
             }
             None => format!("  mount   {} {dir}", short(&mount["release"])),
         });
+        let eio = &mount["last_eio"];
+        if let (Some(ago), Some(why)) = (eio["ago_s"].as_f64(), eio["why"].as_str()) {
+            let (request, entry) = (text(&eio["request"]), text(&eio["entry"]));
+            lines.push(super::cut(format!(
+                "    EIO {} ago to {request} of {entry}: {why}",
+                Seconds(ago)
+            )));
+        }
         for shown in list(&mount["names"]) {
             let name = shown["name"].as_str().unwrap_or("(not UTF-8)");
             lines.push(super::cut(format!("    {} {name}", short(&shown["release"]))));
@@ -141,7 +149,7 @@ mod tests {
             "counters": {"fetched_bytes": 1, "served_bytes": 2, "bad_chunks": 0, "failed_wants": 1, "refused_connections": 3},
             "releases": [{"release": "0123456789abcdef", "name": "n", "complete": true}],
             "pins": [{"release": "0123456789abcdef", "name": "n", "state": "whole"}],
-            "mounts": [{"dir": "/mnt", "release": "0123456789abcdef"},
+            "mounts": [{"dir": "/mnt", "release": "0123456789abcdef", "last_eio": {"ago_s": 1.5, "request": "read", "entry": "/f", "why": "no source"}},
                 {"dir": "/many", "release": null, "names": [{"name": "v1", "release": "fedcba9876543210"}]}, {"dir": "/gone", "release": null, "why": "no such directory"}],
             "peers": [{"peer": "fedcba987654", "paths": [
                 {"path": 1, "remote": "127.0.0.1:1", "rtt_ms": 0.5, "mtu": 1452, "local": null, "interface": null},
@@ -158,6 +166,7 @@ mod tests {
             "0123456789 complete n",
             "pin     0123456789 whole n",
             "0123456789 /mnt",
+            "EIO 1.5 s ago to read of /f: no source",
             "not there: /gone: no such directory",
             "1 name /many",
             "fedcba9876 v1",

@@ -20,6 +20,8 @@ struct Rig {
     wants: Vec<Want>,
     /// Fetches that nobody wants any more.
     let_go: Vec<u64>,
+    /// Why there were answers of EIO.
+    explained: Vec<Eio>,
 }
 
 impl Rig {
@@ -44,6 +46,7 @@ impl Rig {
             fetches: Vec::new(),
             wants: Vec::new(),
             let_go: Vec::new(),
+            explained: Vec::new(),
         }
     }
 
@@ -66,6 +69,7 @@ impl Rig {
                     self.wants.push(want);
                 }
                 Action::LetGo(Fetching(place)) => self.let_go.push(place),
+                Action::Explain(eio) => self.explained.push(eio),
             }
         }
     }
@@ -442,6 +446,11 @@ fn a_source_that_gives_up_ends_the_read_with_its_reason_and_may_be_asked_again()
     rig.machine.on_fetched(rig.now, call, want.chunk, Err(error));
     rig.collect();
     assert_eq!(rig.failed(asked), Some(Failure::Unreadable));
+    let [eio] = &rig.explained[..] else {
+        panic!("one answer of EIO, not {:?}", rig.explained);
+    };
+    assert_eq!((eio.request, &*eio.entry, eio.chunk), ("read", "/a", Some(want.chunk.id)));
+    assert!(eio.why.contains("disk full"), "{eio:?}");
     rig.pass(FAILED_FOR);
     assert_eq!(rig.read(a, 0, 70_000).len(), 70_000);
 }

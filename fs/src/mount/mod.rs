@@ -29,7 +29,7 @@ pub use self::left::{Agreed, Left, Lending, OpenFile, Showing, Slot};
 pub use self::place::{FSTYPE, stale};
 use crate::machine::{Machine, Settings};
 use crate::shown::Refusal;
-use crate::{Descriptors, MountOptions, Source, Transport};
+use crate::{Descriptors, LastEio, MountOptions, Source, Transport};
 
 /// How far the kernel reads ahead of a sequential reader, in KiB, where we may say so.
 const READAHEAD_KIB: u32 = 4096;
@@ -222,6 +222,11 @@ impl Mount {
     /// How long the request has waited that has waited longest; zero where none waits.
     pub fn longest_wait(&self) -> Duration {
         self.shared.longest_wait()
+    }
+
+    /// The last answer of EIO, if there was one.
+    pub fn last_eio(&self) -> Option<LastEio> {
+        self.shared.last_eio()
     }
 
     /// Waits until it is unmounted, by us or from outside.

@@ -20,6 +20,7 @@ use super::answer::{Answer, Backing, Page, To};
 use super::device::{self, Channel};
 use super::left::{Agreed, Lending, OpenFile};
 use super::wire::{Ask, Forgets, Line, Owner};
+use crate::eio::{Eio, LastEio};
 use crate::errno::Failure;
 use crate::figures::{Figures, Op};
 use crate::inode::{Attr, ROOT};
@@ -55,6 +56,7 @@ pub(super) struct Shared {
     calm: Condvar,
     /// Threads that take requests from the kernel.
     pub(super) roster: Roster,
+    last_eio: Mutex<Option<LastEio>>,
     started: std::time::Instant,
     owner: Owner,
 }
@@ -161,6 +163,7 @@ impl Shared {
             is_taken_over: false,
             calm: Condvar::new(),
             roster: Roster::default(),
+            last_eio: Mutex::default(),
             started: std::time::Instant::now(),
             owner: Owner::new(
                 rustix::process::getuid().as_raw(),
@@ -226,6 +229,10 @@ impl Shared {
 
     pub(super) fn longest_wait(&self) -> Duration {
         self.lock().shown.longest_wait(self.now())
+    }
+
+    pub(super) fn last_eio(&self) -> Option<LastEio> {
+        self.last_eio.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Answers everything that waits, with EIO, and from now on everything that would have to wait.
@@ -573,7 +580,24 @@ impl Shared {
                     source.let_go(fetching);
                 }
             }
+            Action::Explain(eio) => self.explain(slot, eio),
         }
+    }
+
+    fn explain(&self, slot: u64, mut eio: Eio) {
+        if let Some(name) = self.lock().shown.name(slot) {
+            eio.entry.insert_str(0, &format!("/{}", String::from_utf8_lossy(&name)));
+        }
+        let Eio {
+            request,
+            entry,
+            chunk,
+            why,
+        } = &eio;
+        let chunk = chunk.map(|chunk| chunk.to_string());
+        tracing::warn!(entry, chunk, why, request, "answered with EIO");
+        let at = std::time::Instant::now();
+        *self.last_eio.lock().unwrap_or_else(PoisonError::into_inner) = Some(LastEio { at, eio });
     }
 
     fn count(&self, call: &Call, reply: &Reply) {

@@ -226,6 +226,9 @@ pub(crate) struct PublishArgs {
     /// Record each file's BLAKE3 (what b3sum prints) in the release; `ares ls --json` shows it
     #[arg(long)]
     pub(crate) b3: bool,
+    /// Attach this access profile (`ares mount profile`): mounts fetch ahead what it names
+    #[arg(long, value_name = "FILE")]
+    pub(crate) profile: Option<PathBuf>,
 }
 
 /// `ares serve`
@@ -333,6 +336,12 @@ pub(crate) struct MountArgs {
     /// How the kernel is spoken with; fuser: by another program's hand, which cannot be interrupted while it waits
     #[arg(long, value_enum, value_name = "WAY", default_value = "dev")]
     pub(crate) transport: Way,
+    /// An access profile (`ares mount profile`) whose parts are fetched ahead, in place of the release's own
+    #[arg(long, value_name = "FILE", conflicts_with = "no_profile")]
+    pub(crate) profile: Option<PathBuf>,
+    /// Fetch nothing ahead but what goes on where somebody reads
+    #[arg(long)]
+    pub(crate) no_profile: bool,
     /// Set by --detach on the process it starts; not for people.
     #[arg(long, hide = true)]
     pub(crate) detached_child: bool,
@@ -358,6 +367,12 @@ pub(crate) enum MountAction {
         /// Give the name to this release where another has it: what is open stays on that
         #[arg(long)]
         replace: bool,
+    },
+    /// Print what was read so far and what came first, for `--profile` of the next mount or of `ares publish`
+    Profile {
+        /// A mount, or DIR/NAME
+        #[arg(value_name = "DIR")]
+        at: PathBuf,
     },
     /// Show a name no more: what is open of it stays readable
     #[command(visible_alias = "rm")]

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ares_core::chunk::VerifiedChunk;
+use ares_core::profile::Profile;
 use ares_fs::{Agreed, LastEio, Left, Source};
 
 use crate::admin::proto::{Force, Overwrite, Reach};
@@ -33,6 +34,8 @@ pub(crate) trait Mounted: Send + Sync {
     fn longest_wait(&self) -> Duration;
     /// Why it last answered with EIO.
     fn last_eio(&self) -> Option<LastEio>;
+    /// What was read so far, of the one release or of that under a name; `None` where there is none.
+    fn recorded(&self, name: Option<&[u8]>) -> Option<Profile>;
     /// Shows a release under a name. Gives the mount's number for it.
     fn show(&self, name: &[u8], release: Showable, overwrite: Overwrite) -> Result<u64, Failure>;
     /// Shows a name no more; `false` where there is none.

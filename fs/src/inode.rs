@@ -144,18 +144,31 @@ impl Inodes {
 
     /// The entry as a person would name it, for log lines.
     pub(crate) fn describe(&self, ino: u64) -> String {
+        let (mut names, is_whole) = self.names(ino);
+        if !is_whole {
+            names.insert(0, b"..");
+        }
+        format!("/{}", String::from_utf8_lossy(&names.join(&b'/')))
+    }
+
+    /// Its names from the top, joined by `/`; `None` where the kernel has forgotten one of them.
+    pub(crate) fn path(&self, ino: u64) -> Option<Vec<u8>> {
+        let (names, is_whole) = self.names(ino);
+        is_whole.then(|| names.join(&b'/'))
+    }
+
+    /// Its names as far up as they are known, and whether that is to the top.
+    fn names(&self, ino: u64) -> (Vec<&[u8]>, bool) {
         let mut names = Vec::new();
         let mut at = ino;
-        while at != ROOT {
-            let Some(inode) = self.known.get(&at) else {
-                names.push(String::from(".."));
-                break;
-            };
-            names.extend(inode.name.as_ref().map(Name::to_string));
+        while at != ROOT
+            && let Some(inode) = self.known.get(&at)
+        {
+            names.extend(inode.name.as_ref().map(Name::as_bytes));
             at = inode.parent;
         }
         names.reverse();
-        format!("/{}", names.join("/"))
+        (names, at == ROOT)
     }
 }
 

@@ -18,6 +18,7 @@ mod mount;
 mod opens;
 mod options;
 mod read;
+mod recorder;
 mod request;
 mod shelf;
 mod shown;
@@ -31,5 +32,5 @@ pub use figures::{Figures, Op};
 pub use mount::{
     Agreed, Ended, FSTYPE, Left, Lending, Mount, MountError, OpenFile, ShowError, Showing, Slot, UnmountError, Unmounted, stale,
 };
-pub use options::{Access, Cover, Descriptors, MountOptions, Passthrough, Permissions, Transport};
+pub use options::{Access, Cover, Descriptors, MountOptions, Passthrough, Permissions, Prefetch, Transport};
 pub use source::{Backing, Fetching, Reply, Source};

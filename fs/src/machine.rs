@@ -9,22 +9,26 @@
 //! ahead fetches it again as urgent, and takes what comes first. Every request ends by its deadline, whatever becomes of its chunks.
 
 mod step;
+mod warm;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId};
 use ares_core::manifest::{Content, Name, Root, Totals};
+use ares_core::profile::Profile;
 use ares_core::swarm::{BlobPlace, Class, FetchError, Unreached, Want};
 use ares_core::time::Instant;
 use bytes::Bytes;
 
 use self::step::{Fault, Step, place};
+use self::warm::Warm;
 use crate::cache::Cache;
 use crate::eio::Eio;
 use crate::errno::Failure;
 use crate::inode::{Attr, Inodes, Kind};
 use crate::lookahead::{Advice, Lookahead};
+use crate::recorder::Recorder;
 use crate::request::{Listing, Reply, Request};
 use crate::shelf::{Node, Pins, Shelf};
 use crate::{Fetching, view};
@@ -55,11 +59,22 @@ pub(crate) enum Action<T> {
         call: CallId,
         /// What.
         want: Want,
+        /// What for.
+        goal: Goal,
     },
     /// Nobody waits for this fetch any more.
     LetGo(Fetching),
     /// The answer that follows is EIO, and this is why.
     Explain(Eio),
+}
+
+/// What a chunk is fetched for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goal {
+    /// For its bytes.
+    Bytes,
+    /// To be held: where it is, tell `on_held` of it instead.
+    Held,
 }
 
 /// One `Action::Fetch`.
@@ -76,6 +91,8 @@ pub(crate) struct Settings {
     pub(crate) release: ReleaseId,
     pub(crate) patience: Duration,
     pub(crate) cache_bytes: u64,
+    /// What to fetch ahead.
+    pub(crate) profile: Profile,
 }
 
 /// The view of one release. `T` is whatever the answer must be handed to.
@@ -86,6 +103,8 @@ pub(crate) struct Machine<T> {
     nodes: Cache<ChunkId, Node>,
     chunks: Cache<ChunkId, Bytes>,
     lookahead: Lookahead,
+    warm: Warm,
+    recorder: Recorder,
     jobs: HashMap<JobId, Job<T>>,
     deadlines: BTreeSet<(Instant, JobId)>,
     flights: HashMap<ChunkId, Flight>,
@@ -99,7 +118,8 @@ pub(crate) struct Machine<T> {
 
 /// A request that waits for chunks.
 struct Job<T> {
-    to: T,
+    /// `None` where it is for nobody in particular yet.
+    to: Option<T>,
     request: Request,
     deadline: Instant,
     /// Chunks not in yet.
@@ -119,7 +139,7 @@ struct Flight {
 }
 
 /// A chunk with its place in a blob.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Need {
     chunk: ChunkRef,
     place: Option<BlobPlace>,
@@ -134,6 +154,8 @@ impl<T> Machine<T> {
             nodes: Cache::new(NODES_BYTES_MAX),
             chunks: Cache::new(settings.cache_bytes),
             lookahead: Lookahead::default(),
+            warm: Warm::new(&settings.profile),
+            recorder: Recorder::default(),
             jobs: HashMap::new(),
             deadlines: BTreeSet::new(),
             flights: HashMap::new(),
@@ -148,14 +170,18 @@ impl<T> Machine<T> {
 
     /// The kernel asks. The answer comes as an action, now or later.
     pub(crate) fn on_request(&mut self, now: Instant, to: T, request: Request) {
-        let job = Job {
+        let job = self.job(now, Some(to), request);
+        self.run(now, job);
+    }
+
+    fn job(&self, now: Instant, to: Option<T>, request: Request) -> Job<T> {
+        Job {
             to,
             request,
             deadline: now + self.settings.patience,
             waits: HashSet::new(),
             pins: Pins::default(),
-        };
-        self.run(now, job);
+        }
     }
 
     /// A `Fetch` has begun: the source calls it so. It may have ended already.
@@ -170,7 +196,11 @@ impl<T> Machine<T> {
     /// Whoever waits for the request that `is_it` knows wants it no more: it ends, and so does what was fetched for nobody else. `false` where
     /// there is none.
     pub(crate) fn on_interrupt(&mut self, is_it: impl Fn(&T) -> bool) -> bool {
-        let Some(id) = self.jobs.iter().find_map(|(&id, job)| is_it(&job.to).then_some(id)) else {
+        let Some(id) = self
+            .jobs
+            .iter()
+            .find_map(|(&id, job)| job.to.as_ref().is_some_and(&is_it).then_some(id))
+        else {
             return false;
         };
         let Some(job) = self.take_job(id) else { return false };
@@ -183,8 +213,7 @@ impl<T> Machine<T> {
                 self.actions.extend(fetching.map(Action::LetGo));
             }
         }
-        let reply = Reply::Failed(Failure::Interrupted);
-        self.actions.push_back(Action::Answer { to: job.to, reply });
+        self.answer(job.to, Reply::Failed(Failure::Interrupted));
         true
     }
 
@@ -199,6 +228,7 @@ impl<T> Machine<T> {
             Ok(bytes) => self.on_chunk(now, chunk.id, bytes),
             Err(outcome) => self.on_call_failed(now, call, chunk, outcome),
         }
+        self.warm_on(now);
     }
 
     /// Time passed. Ends requests that are over their deadline.
@@ -228,6 +258,7 @@ impl<T> Machine<T> {
             let failure = Failure::Unreadable;
             self.fail(job, Fault { failure, chunk, why });
         }
+        self.warm_on(now);
     }
 
     /// The kernel forgot entries.
@@ -250,9 +281,9 @@ impl<T> Machine<T> {
         self.deadlines.clear();
         self.flights.clear();
         self.bulk_bytes = 0;
+        self.stop_warming();
         for (_, job) in std::mem::take(&mut self.jobs) {
-            let reply = Reply::Failed(Failure::Unreadable);
-            self.actions.push_back(Action::Answer { to: job.to, reply });
+            self.answer(job.to, Reply::Failed(Failure::Unreadable));
         }
     }
 
@@ -315,6 +346,11 @@ impl<T> Machine<T> {
         Ok(inode.meta.xattrs.iter().map(|xattr| xattr.key.clone()).collect())
     }
 
+    /// What was read so far and where it came first.
+    pub(crate) fn recorded(&self) -> &Profile {
+        self.recorder.profile()
+    }
+
     /// Sums over the release.
     pub(crate) fn totals(&self) -> Totals {
         self.totals
@@ -336,7 +372,7 @@ impl<T> Machine<T> {
 
     fn advance(&mut self, now: Instant, mut job: Job<T>) {
         match self.step(now, &job.request, &mut job.pins) {
-            Ok(Step::Done(reply)) => self.actions.push_back(Action::Answer { to: job.to, reply }),
+            Ok(Step::Done(reply)) => self.answer(job.to, reply),
             Err(fault) => self.fail(job, fault),
             Ok(Step::Lacks(_)) if !self.open => {
                 let why = String::from("the mount is being taken away");
@@ -361,30 +397,33 @@ impl<T> Machine<T> {
                     return self.fail(job, Fault { failure, chunk, why });
                 }
                 let id = JobId(self.next_id());
+                let class = if job.to.is_some() { Class::Deadline } else { Class::Bulk };
                 for need in needs {
                     if job.waits.insert(need.chunk.id) {
-                        self.demand(now, id, job.deadline, need);
+                        self.demand(now, id, job.deadline, need, class);
                     }
                 }
-                self.deadlines.insert((job.deadline, id));
+                if job.to.is_some() {
+                    self.deadlines.insert((job.deadline, id));
+                }
                 self.jobs.insert(id, job);
             }
         }
     }
 
-    /// Makes sure that a chunk is under way, urgently, and that the request hears of it.
-    fn demand(&mut self, now: Instant, waiter: JobId, deadline: Instant, need: Need) {
-        let is_urgent = |flight: &Flight| flight.class == Class::Deadline;
+    /// Makes sure that a chunk is under way, as urgently as `class`, and that the request hears of it.
+    fn demand(&mut self, now: Instant, waiter: JobId, deadline: Instant, need: Need, class: Class) {
+        let is_urgent = |flight: &Flight| flight.class <= class;
         if !self.flights.get(&need.chunk.id).is_some_and(is_urgent) {
             let patience = deadline.since(now).saturating_sub(self.margin());
-            self.call(now, need, Class::Deadline, patience);
+            self.call(now, need, class, patience, Goal::Bytes);
         }
         if let Some(flight) = self.flights.get_mut(&need.chunk.id) {
             flight.waiters.push(waiter);
         }
     }
 
-    fn call(&mut self, now: Instant, need: Need, class: Class, patience: Duration) {
+    fn call(&mut self, now: Instant, need: Need, class: Class, patience: Duration, goal: Goal) {
         let call = CallId(self.next_id());
         let want = Want {
             chunk: need.chunk,
@@ -410,7 +449,7 @@ impl<T> Machine<T> {
         }
         flight.until = flight.until.max(now + patience);
         flight.calls.push((call, None));
-        self.actions.push_back(Action::Fetch { call, want });
+        self.actions.push_back(Action::Fetch { call, want, goal });
     }
 
     /// The part of its patience that a request keeps for itself.
@@ -510,8 +549,15 @@ impl<T> Machine<T> {
         }
     }
 
+    fn answer(&mut self, to: Option<T>, reply: Reply) {
+        match to {
+            Some(to) => self.actions.push_back(Action::Answer { to, reply }),
+            None => self.warm.on_searched(),
+        }
+    }
+
     fn fail(&mut self, job: Job<T>, fault: Fault) {
-        if fault.failure == Failure::Unreadable {
+        if fault.failure == Failure::Unreadable && job.to.is_some() {
             let entry = match &job.request {
                 Request::Lookup { parent, name } => {
                     let dir = self.inodes.describe(*parent);
@@ -519,6 +565,7 @@ impl<T> Machine<T> {
                 }
                 Request::Recall { ino } => format!("inode {ino}"),
                 Request::Read { ino, .. } | Request::List { ino, .. } | Request::Xattr { ino, .. } => self.inodes.describe(*ino),
+                Request::Warm(part) => String::from_utf8_lossy(&part.path).into_owned(),
             };
             self.actions.push_back(Action::Explain(Eio {
                 request: job.request.kind(),
@@ -527,8 +574,7 @@ impl<T> Machine<T> {
                 why: fault.why,
             }));
         }
-        let reply = Reply::Failed(fault.failure);
-        self.actions.push_back(Action::Answer { to: job.to, reply });
+        self.answer(job.to, Reply::Failed(fault.failure));
     }
 
     /// Fetches what the reader of a big file will want next, and lets go of what it is done with.
@@ -547,12 +593,10 @@ impl<T> Machine<T> {
             chunks: &mut self.chunks,
             pins: &mut pins,
         };
-        let mut pieces_of = |range: &std::ops::Range<u64>| match &file.content {
-            _ if range.is_empty() => Default::default(),
-            Content::Chunks(chunks) => (view::pieces_of(chunks, range.start, range.end), Vec::new()),
-            // A malformed list is reported when somebody reads that far.
-            Content::List(list) => view::pieces(&mut shelf, *list, range.start, range.end, 1).unwrap_or_default(),
-            Content::Inline(_) | Content::Packed { .. } => Default::default(),
+        // A malformed list is reported when somebody reads that far.
+        let mut pieces_of = |range: &std::ops::Range<u64>| match range.is_empty() {
+            true => Default::default(),
+            false => view::pieces_in(&mut shelf, file, range.clone(), 1).unwrap_or_default(),
         };
         let (behind, near) = match done.is_empty() {
             true => Default::default(),
@@ -563,7 +607,7 @@ impl<T> Machine<T> {
             .iter()
             .map(|piece| Need {
                 chunk: piece.chunk,
-                place: place(inode, file, piece),
+                place: place(inode.blob(), file, piece),
             })
             .collect();
         for piece in &behind {
@@ -595,7 +639,7 @@ impl<T> Machine<T> {
             return false;
         }
         if !self.failed.contains_key(&id) {
-            self.call(now, need, Class::Bulk, self.settings.patience);
+            self.call(now, need, Class::Bulk, self.settings.patience, Goal::Bytes);
         }
         true
     }

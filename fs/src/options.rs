@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ares_core::profile::Profile;
+
 use crate::Figures;
 
 /// How a release is mounted.
@@ -30,6 +32,8 @@ pub struct MountOptions {
     pub transport: Transport,
     /// Bytes of content chunks kept in memory for reads that come soon: what the kernel asks for is smaller than a chunk.
     pub cache_bytes: u64,
+    /// What is fetched ahead of whoever reads.
+    pub prefetch: Prefetch,
     /// Where it is counted what the kernel asks, maybe together with other mounts.
     pub figures: Arc<Figures>,
 }
@@ -64,6 +68,17 @@ pub enum Transport {
     Ring,
     /// The same as the crate `fuser` does it: whoever waits for bytes cannot be interrupted.
     Fuser,
+}
+
+/// Which access profile a mount fetches ahead, behind everything that somebody waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prefetch {
+    /// The one that is attached to what is mounted, where one is.
+    OfRelease,
+    /// None.
+    Nothing,
+    /// This one.
+    This(Profile),
 }
 
 /// Who may look into a mount.
@@ -114,6 +129,7 @@ impl Default for MountOptions {
             passthrough: Passthrough::WherePays,
             transport: Transport::Device,
             cache_bytes: 64 << 20,
+            prefetch: Prefetch::OfRelease,
             figures: Arc::default(),
         }
     }

@@ -1,6 +1,7 @@
 //! What the kernel asks and what it is answered, apart from how FUSE writes either.
 
 use ares_core::manifest::Entry;
+use ares_core::profile::Part;
 use ares_core::swarm::Want;
 use bytes::Bytes;
 
@@ -21,17 +22,20 @@ pub(crate) enum Request {
     Xattr { ino: u64, name: Vec<u8> },
     /// What is this inode? Asked before anything else of one that the kernel knows and we do not yet.
     Recall { ino: u64 },
+    /// Nothing that the kernel asks for: what a profile names, to be fetched for those who will.
+    Warm(Part),
 }
 
 impl Request {
-    /// The inode that it is about.
-    pub(crate) fn ino(&self) -> u64 {
+    /// The inode that it is about, where it is about one.
+    pub(crate) fn ino(&self) -> Option<u64> {
         match *self {
             Self::Lookup { parent: ino, .. }
             | Self::Read { ino, .. }
             | Self::List { ino, .. }
             | Self::Xattr { ino, .. }
-            | Self::Recall { ino } => ino,
+            | Self::Recall { ino } => Some(ino),
+            Self::Warm(_) => None,
         }
     }
 
@@ -43,6 +47,7 @@ impl Request {
             Self::List { .. } => "readdir",
             Self::Xattr { .. } => "getxattr",
             Self::Recall { .. } => "recall",
+            Self::Warm(_) => "warm",
         }
     }
 }

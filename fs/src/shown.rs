@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ares_core::manifest::{Mtime, Name, Totals};
+use ares_core::profile::Profile;
 use ares_core::time::Instant;
 
 use crate::Source;
@@ -206,6 +207,7 @@ impl<T> Shown<T> {
     fn unname(&mut self, slot: u64) {
         if let Some(tree) = self.trees.get_mut(&slot) {
             tree.is_named = false;
+            tree.machine.stop_warming();
         }
         self.drop_if_forgotten(slot);
     }
@@ -314,6 +316,16 @@ impl<T> Shown<T> {
         self.drop_if_forgotten(slot);
     }
 
+    /// What was read of a release so far: of the one, or of that which a name leads to.
+    pub(crate) fn recorded(&self, name: Option<&[u8]>) -> Option<&Profile> {
+        let slot = match (&self.names, name) {
+            (None, None) => 0,
+            (Some(names), Some(name)) => names.named.get(name)?.slot,
+            _ => return None,
+        };
+        Some(self.trees.get(&slot)?.machine.recorded())
+    }
+
     /// What to do next, and for which slot.
     pub(crate) fn poll(&mut self) -> Vec<(u64, Action<T>)> {
         let mut actions = Vec::new();
@@ -406,6 +418,7 @@ pub(crate) fn number(slot: u64, own: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use ares_core::chunk::ReleaseId;
+    use ares_core::profile::Profile;
 
     use super::*;
     use crate::machine::Settings;
@@ -419,6 +432,7 @@ mod tests {
             release: ReleaseId(release.root.id()),
             patience: Duration::from_secs(1),
             cache_bytes: 1 << 20,
+            profile: Profile::default(),
         };
         let name = Name::new(b"n".to_vec()).expect("a name");
         (

@@ -13,10 +13,11 @@
 //! ```
 //! The same places serve as directory offsets: an entry's offset is where it ends, which is where the next begins.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use ares_core::chunk::{ChunkRef, Mismatch, VerifiedChunk};
-use ares_core::manifest::{DirClaim, DirNode, DirRef, Entry, EntryKind, ListNode, ListRef, ManifestError};
+use ares_core::manifest::{Content, DirClaim, DirNode, DirRef, Entry, EntryKind, File, ListNode, ListRef, ManifestError};
 
 /// A parsed directory node and where its items stand.
 #[derive(Debug)]
@@ -344,6 +345,22 @@ pub(crate) fn pieces(
         }
     }
     Ok((found, lacking))
+}
+
+/// The chunks that have bytes `range` of a file, and the nodes that are lacking on the way to the rest, `lacking_max` at most. None for a
+/// file that is all in its entry; of one in a pack, the pack.
+pub(crate) fn pieces_in(
+    nodes: &mut impl Nodes,
+    file: &File,
+    range: Range<u64>,
+    lacking_max: usize,
+) -> Result<(Vec<Piece>, Vec<ChunkRef>), NodeError> {
+    Ok(match &file.content {
+        Content::Inline(_) => Default::default(),
+        Content::Packed { pack, .. } => (vec![Piece { chunk: *pack, start: 0 }], Vec::new()),
+        Content::Chunks(chunks) => (pieces_of(chunks, range.start, range.end), Vec::new()),
+        Content::List(list) => pieces(nodes, *list, range.start, range.end, lacking_max)?,
+    })
 }
 
 /// The chunks of a short list that cover bytes `from..to`.

@@ -1,12 +1,16 @@
 //! The admin protocol as bytes: JSON lines of bounded length; after a data line, that many raw bytes. Does no I/O.
 
+use ares_core::profile::PROFILE_BYTES_MAX;
 use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::proto::{Envelope, Event, Reply, Request, VERSION};
 use crate::error::{Failure, Kind};
 
-/// Longest line of a request, in bytes. The longest honest one names two 4 KiB paths in hex and a link.
-pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 10;
+/// Longest line of a request, in bytes. The longest honest one names two 4 KiB paths in hex, a link and an access profile.
+pub(crate) const REQUEST_BYTES_MAX: usize = 256 << 10;
+
+// One in hexadecimal, beside paths and links.
+const _: () = assert!(2 * PROFILE_BYTES_MAX + (64 << 10) < REQUEST_BYTES_MAX);
 
 /// Longest line of a reply, in bytes. The longest honest one is a status, whose lists `jobs::status` bounds.
 pub(crate) const REPLY_BYTES_MAX: usize = 1 << 20;

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::proto::Raw;
+
 /// What becomes of a mount when the command that asked for it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -68,6 +70,19 @@ pub(crate) enum Reach {
     Store,
 }
 
+/// Which access profile a mount fetches ahead.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Prefetch {
+    /// The one that is attached to what is mounted.
+    #[default]
+    OfRelease,
+    /// None.
+    Nothing,
+    /// This text.
+    This(Raw),
+}
+
 /// Owner and permission bits in place of the mounter and those of the release; `None` leaves them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -95,4 +110,6 @@ pub(crate) struct MountHow {
     pub(crate) reach: Reach,
     #[serde(default)]
     pub(crate) modes: Modes,
+    #[serde(default)]
+    pub(crate) prefetch: Prefetch,
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use super::mounting::{Audience, Force, Modes, MountHow, Passthrough, Reach, Stay, Transport};
+pub(crate) use super::mounting::{Audience, Force, Modes, MountHow, Passthrough, Prefetch, Reach, Stay, Transport};
 use crate::error::Failure;
 
 /// Version of the protocol. A daemon answers another version with an error that says which one it speaks.
@@ -124,12 +124,15 @@ pub(crate) enum FileHash {
 }
 
 /// How something is published.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct ImportHow {
     pub(crate) large_files: LargeFiles,
     pub(crate) troubled: Troubled,
     pub(crate) file_hash: FileHash,
+    /// Text of the access profile to attach.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) profile: Option<Raw>,
 }
 
 /// What a command wants of the daemon.
@@ -170,6 +173,8 @@ pub(crate) enum Request {
     },
     /// Show that name no more.
     Hide { dir: Raw, name: Raw },
+    /// What was read so far of the mount at `at`, or of the name that `at` is in a mount.
+    Profile { at: Raw },
     /// Take the mount at `dir`, which is absolute, away.
     Umount { dir: Raw, force: Force },
     /// Keep a release whole, and fetch what is missing.
@@ -207,6 +212,7 @@ impl Request {
             Request::Mount { .. } => "mount",
             Request::Show { .. } => "show",
             Request::Hide { .. } => "hide",
+            Request::Profile { .. } => "profile",
             Request::Umount { .. } => "umount",
             Request::Pin { .. } => "pin",
             Request::Unpin { .. } => "unpin",
@@ -379,6 +385,10 @@ pub(crate) enum Outcome {
     },
     Hidden {
         release: String,
+    },
+    /// What was read, as the text of an access profile.
+    Recorded {
+        profile: Raw,
     },
     Unmounted {
         dir: Raw,

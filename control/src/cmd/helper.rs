@@ -48,7 +48,8 @@ const IGNORED: [&str; 24] = [
 ];
 
 /// Options that are flags of `ares` or `ares mount`.
-const SWITCHES: [(&str, &str); 5] = [
+const SWITCHES: [(&str, &str); 6] = [
+    ("no_profile", "--no-profile"),
     ("allow_other", "--allow-other"),
     ("offline", "--offline"),
     ("no_mdns", "--no-mdns"),
@@ -57,7 +58,8 @@ const SWITCHES: [(&str, &str); 5] = [
 ];
 
 /// The same with a value.
-const VALUES: [(&str, &str); 14] = [
+const VALUES: [(&str, &str); 15] = [
+    ("profile", "--profile"),
     ("state", "--state"),
     ("config", "--config"),
     ("seed", "--seed"),

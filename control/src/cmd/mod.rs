@@ -26,12 +26,14 @@ mod verify;
 mod warm;
 
 use std::ffi::{OsStr, OsString};
+use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use ares_core::link::Link;
+use ares_core::profile::{PROFILE_BYTES_MAX, Profile};
 use clap::Parser as _;
 
 use crate::admin::proto::{Outcome, Raw, Request, SharedSink, WireLink};
@@ -42,6 +44,9 @@ use crate::error::{Failure, Kind};
 use crate::lowargs::{Command, GlobalArgs, LowArgs};
 use crate::render::{self, Listing, Terminal};
 use crate::session::Session;
+
+/// How much of a file is looked at for an access profile: comments in it may be longer than it is.
+const PROFILE_FILE_BYTES_MAX: u64 = 4 * PROFILE_BYTES_MAX as u64;
 
 /// What every subcommand has.
 struct Context {
@@ -287,6 +292,16 @@ fn release_named(typed: &OsStr) -> Result<String, Failure> {
 /// `path` from the root: the daemon has another working directory.
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|e| Failure::io("resolving", path, &e))
+}
+
+/// The text of an access profile that the user has in a file.
+fn read_profile(file: &Path) -> Result<Raw, Failure> {
+    let mut text = Vec::new();
+    let opened = std::fs::File::open(file).map_err(|e| Failure::io("opening", file, &e))?;
+    let read = opened.take(PROFILE_FILE_BYTES_MAX).read_to_end(&mut text);
+    read.map_err(|e| Failure::io("reading", file, &e))?;
+    let profile = Profile::parse(&text).map_err(|e| Failure::new(Kind::Usage, format!("{}: {e}", file.display())))?;
+    Ok(Raw(profile.text()))
 }
 
 /// The one name of a mount point: absolute, without links. A dead mount cannot be looked at, so then only what is above it is resolved.

@@ -12,11 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::ValueEnum as _;
 use serde_json::json;
 
-use super::{Context, mount_point, parse_link, unexpected};
+use super::{Context, absolute, mount_point, parse_link, read_profile, unexpected};
 use crate::admin::client::Client;
 use crate::admin::proto::{
-    Audience, Event, Force, Gone, Modes, MountHow, Outcome, Passthrough, Raw, Reach, Request, SharedSink, Sink, Stay, Transport,
-    WireLink,
+    Audience, Event, Force, Gone, Modes, MountHow, Outcome, Passthrough, Prefetch, Raw, Reach, Request, SharedSink, Sink, Stay,
+    Transport, WireLink,
 };
 use crate::config::Config;
 use crate::daemon::Role;
@@ -48,21 +48,21 @@ pub(super) fn run(mut context: Context, args: MountArgs) -> Result<(), Failure> 
     }
     if args.detach {
         return match Client::connect(&context.config.state)? {
-            Some(_) => in_daemon(context, request(context, &args, link, &dir, Stay::Detached), &dir),
+            Some(_) => in_daemon(context, request(context, &args, link, &dir, Stay::Detached)?, &dir),
             None => in_background(context, &args, &dir),
         };
     }
     in_foreground(
         context,
-        request(context, &args, link, &dir, Stay::Attached),
+        request(context, &args, link, &dir, Stay::Attached)?,
         args.detached_child,
     )
 }
 
-fn request(context: &Context, args: &MountArgs, link: Option<WireLink>, dir: &Path, stay: Stay) -> Request {
+fn request(context: &Context, args: &MountArgs, link: Option<WireLink>, dir: &Path, stay: Stay) -> Result<Request, Failure> {
     let patience = args.patience.unwrap_or(context.config.patience);
     let is_open = args.allow_other || context.config.allow_other;
-    Request::Mount {
+    Ok(Request::Mount {
         link,
         dir: Raw::from(dir),
         stay,
@@ -88,8 +88,13 @@ fn request(context: &Context, args: &MountArgs, link: Option<WireLink>, dir: &Pa
                 dir: args.dmode,
                 umask: args.umask.unwrap_or(0),
             },
+            prefetch: match &args.profile {
+                Some(file) => Prefetch::This(read_profile(file)?),
+                None if args.no_profile => Prefetch::Nothing,
+                None => Prefetch::OfRelease,
+            },
         },
-    }
+    })
 }
 
 fn in_foreground(context: &Context, request: Request, is_detached_child: bool) -> Result<(), Failure> {
@@ -178,7 +183,11 @@ fn in_background(context: &Context, args: &MountArgs, dir: &Path) -> Result<(), 
     }
     child.args(std::iter::repeat_n("-v", usize::from(context.global.verbose)));
     child.args(["mount", "--detached-child"]);
-    for (flag, is_given) in [("--allow-other", args.allow_other), ("--offline", args.offline)] {
+    for (flag, is_given) in [
+        ("--allow-other", args.allow_other),
+        ("--offline", args.offline),
+        ("--no-profile", args.no_profile),
+    ] {
         if is_given {
             child.arg(flag);
         }
@@ -203,6 +212,9 @@ fn in_background(context: &Context, args: &MountArgs, dir: &Path) -> Result<(), 
     }
     if let Some(name) = &args.name {
         child.arg(format!("--name={name}"));
+    }
+    if let Some(file) = &args.profile {
+        child.arg("--profile").arg(absolute(file)?);
     }
     match &args.link {
         Some(link) => child.arg("--").arg(link).arg(dir),

@@ -3,7 +3,7 @@
 use ares_core::link::Link;
 use serde_json::json;
 
-use super::{Context, absolute, unexpected};
+use super::{Context, absolute, read_profile, unexpected};
 use crate::admin::proto::{FileHash, ImportHow, LargeFiles, Outcome, Raw, Request, Troubled};
 use crate::daemon::Role;
 use crate::error::{Failure, Kind};
@@ -33,6 +33,7 @@ pub(super) fn run(context: &Context, args: PublishArgs) -> Result<(), Failure> {
             large_files: if args.copy { LargeFiles::Copy } else { LargeFiles::InPlace },
             troubled: if args.skip_changed { Troubled::Skip } else { Troubled::Fail },
             file_hash: if args.b3 { FileHash::Record } else { FileHash::Leave },
+            profile: args.profile.as_deref().map(read_profile).transpose()?,
         },
     };
     let role = if args.serve { Role::Serve } else { Role::Passing };

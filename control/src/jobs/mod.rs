@@ -10,6 +10,7 @@ mod lists;
 mod ls;
 mod mount;
 mod pin;
+mod profile;
 mod progress;
 mod publish;
 mod reload;
@@ -62,6 +63,7 @@ pub(crate) fn run(
             overwrite,
         } => show::run(daemon, &dir.to_path(), Named { name, link, slot: 0 }, overwrite, cancel),
         Request::Hide { dir, name } => show::undo(daemon, &dir.to_path(), &name),
+        Request::Profile { at } => profile::run(daemon, &at.to_path()),
         Request::Umount { dir, force } => umount::run(daemon, &dir.to_path(), force),
         Request::Pin { link } => pin::run(daemon, &read_link(&link)?),
         Request::Unpin { release } => pin::undo(daemon, &release),

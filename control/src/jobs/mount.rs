@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use ares_core::link::Link;
 use ares_core::manifest::{EntryKind, Root};
+use ares_core::profile::Profile;
 use ares_fs::stale::{self, Cleaned};
 use ares_fs::{Access, Agreed, Descriptors, Ended, LastEio, Left, Mount, MountOptions, Permissions, Showing};
 
-use super::{read_link, show};
+use super::{profile, read_link, show};
 use crate::admin::proto::{
-    Audience, Event, Force, MountHow, Outcome, Overwrite, Passthrough, Raw, Reach, SharedSink, Stay, Transport,
+    Audience, Event, Force, MountHow, Outcome, Overwrite, Passthrough, Prefetch, Raw, Reach, SharedSink, Stay, Transport,
 };
 use crate::cancel::Cancel;
 use crate::daemon::{Role, Shared};
@@ -115,7 +116,7 @@ fn watch(daemon: &Arc<Shared>, mount: &Arc<Mount>) {
 
 fn start(daemon: &Shared, ask: &Kept, left: Option<Left>, cancel: &Cancel) -> Result<(Arc<Mount>, MountEntry), Failure> {
     let how = &ask.how;
-    let options = options(daemon, how);
+    let options = options(daemon, how)?;
     let dir = ask.dir.to_path();
     let (mount, release, name) = match &ask.link {
         Some(link) => {
@@ -216,8 +217,8 @@ pub(super) fn find(daemon: &Shared, link: &Link, reach: Reach, cancel: &Cancel) 
 }
 
 /// As fs has it, but for the name.
-fn options(daemon: &Shared, how: &MountHow) -> MountOptions {
-    MountOptions {
+fn options(daemon: &Shared, how: &MountHow) -> Result<MountOptions, Failure> {
+    Ok(MountOptions {
         source: daemon.mount_source(),
         access: match how.audience {
             Audience::Owner => Access::Mounter,
@@ -245,9 +246,15 @@ fn options(daemon: &Shared, how: &MountHow) -> MountOptions {
             Manager::Plain | Manager::None => Descriptors::Each,
         },
         patience: Duration::from_millis(how.patience_ms),
+        prefetch: match (&how.prefetch, how.reach) {
+            // What is held is here, and nothing else can be had.
+            (_, Reach::Store) | (Prefetch::Nothing, _) => ares_fs::Prefetch::Nothing,
+            (Prefetch::OfRelease, _) => ares_fs::Prefetch::OfRelease,
+            (Prefetch::This(text), _) => ares_fs::Prefetch::This(profile::read(text)?),
+        },
         figures: Arc::clone(&daemon.fuse),
         ..MountOptions::default()
-    }
+    })
 }
 
 /// Waits until it is unmounted, or nobody wants it any more.
@@ -289,6 +296,10 @@ impl Mounted for Mount {
 
     fn longest_wait(&self) -> Duration {
         Mount::longest_wait(self)
+    }
+
+    fn recorded(&self, name: Option<&[u8]>) -> Option<Profile> {
+        Mount::recorded(self, name)
     }
 
     fn last_eio(&self) -> Option<LastEio> {

@@ -9,6 +9,7 @@ use ares_core::link::Link;
 use ares_core::peer::PeerAt;
 use ares_node::import::{self, ImportProgress, PublishOptions};
 
+use super::profile;
 use super::progress::sampled;
 use crate::admin::proto::{Event, FileHash, ImportHow, LargeFiles, Outcome, Phase, Progress, SharedSink, Troubled};
 use crate::cancel::Cancel;
@@ -41,6 +42,7 @@ pub(super) fn run(daemon: &Shared, ask: Ask, sink: &SharedSink, cancel: &Cancel)
             FileHash::Leave => import::FileHash::Leave,
             FileHash::Record => import::FileHash::Record,
         },
+        profile: ask.options.profile.as_ref().map(profile::read).transpose()?,
         // A release that holds the store that holds the release would never end.
         without: vec![daemon.config.state.clone()],
         ..PublishOptions::default()

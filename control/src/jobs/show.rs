@@ -92,7 +92,7 @@ pub(super) fn undo(daemon: &Shared, dir: &Path, name: &Raw) -> Result<Outcome, F
     changed.ok_or_else(|| absent(dir))?
 }
 
-fn absent(dir: &Path) -> Failure {
+pub(super) fn absent(dir: &Path) -> Failure {
     let message = format!("this daemon has no mount at {}", dir.display());
     Failure::new(Kind::NotFound, message)
         .help("make one with `ares mount --root DIR`, or name the --state of the `ares` that has it")

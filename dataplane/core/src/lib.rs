@@ -12,6 +12,7 @@ pub mod link;
 pub mod manifest;
 pub mod path;
 pub mod peer;
+pub mod profile;
 pub mod rng;
 pub mod store;
 pub mod swarm;

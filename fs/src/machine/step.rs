@@ -17,7 +17,7 @@ use crate::shelf::{Pins, Shelf};
 use crate::view::{self, Ahead, Found, NodeError, Piece, Spot};
 
 /// Missing chunk list nodes that a request asks for at a time.
-const LIST_NODES_MAX: usize = 16;
+pub(super) const LIST_NODES_MAX: usize = 16;
 /// Chunks of a file up to which `user.ares.held` is answered: 256 GiB of a large file.
 const HELD_CHUNKS_MAX: u64 = 1 << 20;
 
@@ -37,7 +37,9 @@ pub(super) struct Fault {
 impl<T> Machine<T> {
     /// Gets as far as it can without waiting.
     pub(super) fn step(&mut self, now: Instant, request: &Request, pins: &mut Pins) -> Result<Step, Fault> {
-        if let Some(lacks) = self.recall(request.ino(), pins)? {
+        if let Some(ino) = request.ino()
+            && let Some(lacks) = self.recall(ino, pins)?
+        {
             return Ok(lacks);
         }
         match request {
@@ -46,6 +48,7 @@ impl<T> Machine<T> {
             Request::List { ino, offset } => self.list(now, *ino, *offset, pins),
             Request::Xattr { ino, name } => self.xattr(*ino, name, pins),
             Request::Recall { .. } => Ok(Step::Done(Reply::Known)),
+            Request::Warm(part) => self.warm_part(part, pins),
         }
     }
 
@@ -135,27 +138,26 @@ impl<T> Machine<T> {
             chunks: &mut self.chunks,
             pins,
         };
-        let (pieces, lacking, skew) = match &file.content {
+        let skew = match &file.content {
             Content::Inline(bytes) => {
                 let bytes = read::slice(bytes, offset..end);
                 let bytes = bytes.ok_or_else(|| Fault::malformed(None, "an inline file is shorter than it says"))?;
                 return Ok(Step::Done(Reply::Data(vec![bytes])));
             }
             // The file's bytes are somewhere in the middle of its pack.
-            Content::Packed { pack, offset } => (vec![Piece { chunk: *pack, start: 0 }], Vec::new(), u64::from(*offset)),
-            Content::Chunks(chunks) => (view::pieces_of(chunks, offset, end), Vec::new(), 0),
-            Content::List(list) => {
-                let (pieces, lacking) = view::pieces(&mut shelf, *list, offset, end, LIST_NODES_MAX)?;
-                (pieces, lacking, 0)
-            }
+            Content::Packed { offset, .. } => u64::from(*offset),
+            Content::Chunks(_) | Content::List(_) => 0,
         };
+        let (pieces, lacking) = view::pieces_in(&mut shelf, file, offset..end, LIST_NODES_MAX)?;
         if !lacking.is_empty() {
             let node = |chunk| Need { chunk, place: None };
             return Ok(Step::Lacks(lacking.into_iter().map(node).collect()));
         }
+        let path = || self.inodes.path(ino);
+        self.recorder.on_read(ino, file, &pieces, path);
         let bytes: Vec<Option<Bytes>> = pieces.iter().map(|piece| shelf.bytes(&piece.chunk.id)).collect();
         let lacks = |(piece, bytes): (&Piece, &Option<Bytes>)| {
-            let place = place(inode, file, piece);
+            let place = place(inode.blob(), file, piece);
             bytes.is_none().then_some(Need {
                 chunk: piece.chunk,
                 place,
@@ -202,27 +204,23 @@ impl<T> Machine<T> {
             chunks: &mut self.chunks,
             pins,
         };
-        let pieces = match &file.content {
+        match &file.content {
             Content::Inline(_) => {
                 let value = Bytes::from(file.bytes.to_string());
                 return Ok(Step::Done(Reply::Xattr(value)));
             }
-            // As much of the pack as the file is: it is held whole or not at all.
-            Content::Packed { pack, .. } => vec![Piece { chunk: *pack, start: 0 }],
-            Content::Chunks(chunks) => view::pieces_of(chunks, 0, file.bytes),
             Content::List(list) if list.chunks > HELD_CHUNKS_MAX => return Err(Fault::no_attribute()),
-            Content::List(list) => {
-                let (pieces, lacking) = view::pieces(&mut shelf, *list, 0, file.bytes, LIST_NODES_MAX)?;
-                if !lacking.is_empty() {
-                    let node = |chunk| Need { chunk, place: None };
-                    return Ok(Step::Lacks(lacking.into_iter().map(node).collect()));
-                }
-                pieces
-            }
-        };
+            // As much of a pack as the file is: it is held whole or not at all.
+            Content::Packed { .. } | Content::Chunks(_) | Content::List(_) => {}
+        }
+        let (pieces, lacking) = view::pieces_in(&mut shelf, file, 0..file.bytes, LIST_NODES_MAX)?;
+        if !lacking.is_empty() {
+            let node = |chunk| Need { chunk, place: None };
+            return Ok(Step::Lacks(lacking.into_iter().map(node).collect()));
+        }
         let want = |piece: &Piece| Want {
             chunk: piece.chunk,
-            place: place(inode, file, piece),
+            place: place(inode.blob(), file, piece),
             class: Class::Bulk,
             release: self.settings.release,
             patience: Duration::ZERO,
@@ -235,14 +233,14 @@ impl<T> Machine<T> {
         }))
     }
 
-    fn folder(&self, ino: u64) -> Result<Folder, Fault> {
+    pub(super) fn folder(&self, ino: u64) -> Result<Folder, Fault> {
         match &self.inodes.get(ino).ok_or_else(Fault::stale)?.kind {
             Kind::Dir(folder) => Ok(folder.clone()),
             Kind::File(_) | Kind::Symlink(_) => Err(Fault::new(Failure::NotDirectory)),
         }
     }
 
-    fn shelf<'a>(&'a mut self, pins: &'a mut Pins) -> Shelf<'a> {
+    pub(super) fn shelf<'a>(&'a mut self, pins: &'a mut Pins) -> Shelf<'a> {
         Shelf {
             nodes: &mut self.nodes,
             chunks: &mut self.chunks,
@@ -252,7 +250,7 @@ impl<T> Machine<T> {
 }
 
 impl Step {
-    fn lacks(chunk: ChunkRef) -> Self {
+    pub(super) fn lacks(chunk: ChunkRef) -> Self {
         Self::Lacks(vec![Need { chunk, place: None }])
     }
 }
@@ -301,10 +299,10 @@ fn file_of(inode: &Inode) -> Result<&File, Fault> {
     }
 }
 
-/// Where a chunk of a file belongs on disk; packs have no file of their own.
-pub(super) fn place(inode: &Inode, file: &File, piece: &Piece) -> Option<BlobPlace> {
+/// Where a chunk of a file with this blob belongs on disk; packs have no file of their own.
+pub(super) fn place(blob: Option<ChunkId>, file: &File, piece: &Piece) -> Option<BlobPlace> {
     Some(BlobPlace {
-        blob: inode.blob()?,
+        blob: blob?,
         blob_bytes: file.bytes,
         offset: piece.start,
     })

@@ -144,23 +144,24 @@ impl Mount {
 
     /// Goes on with a mount that was left. `dir` is where it is.
     pub fn resume(left: Left, showing: Showing, dir: &Path, options: &MountOptions) -> Result<Self, MountError> {
-        let settings = |root: &VerifiedChunk, cache_bytes| Settings {
-            release: ReleaseId(root.id()),
+        let settings = |root: &Root, release, cache_bytes| Settings {
+            release,
             patience: options.patience,
             cache_bytes,
+            profile: super::profile(root, &options.prefetch),
         };
         let mut shared = match showing {
             Showing::One { root: chunk, source } => {
-                let settings = settings(&chunk, options.cache_bytes);
-                let (root, name) = (Root::parse(&chunk)?, file_name(&options.name, settings.release));
-                Shared::new(settings, &root, name, source, options)
+                let (root, release) = (Root::parse(&chunk)?, ReleaseId(chunk.id()));
+                let settings = settings(&root, release, options.cache_bytes);
+                Shared::new(settings, &root, file_name(&options.name, release), source, options)
             }
             Showing::Many(slots) => {
                 let mut shared = Shared::many(options);
                 for slot in slots {
-                    let settings = settings(&slot.root, SHOWN_CACHE_BYTES);
-                    let file = file_name(&slot.file, settings.release);
-                    let machine = Machine::new(settings, &Root::parse(&slot.root)?, file);
+                    let (root, release) = (Root::parse(&slot.root)?, ReleaseId(slot.root.id()));
+                    let settings = settings(&root, release, SHOWN_CACHE_BYTES);
+                    let machine = Machine::new(settings, &root, file_name(&slot.file, release));
                     let name = slot.name.and_then(|name| Name::new(name).ok());
                     shared.show_again(slot.number, name.as_ref(), machine, slot.source);
                 }

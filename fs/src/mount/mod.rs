@@ -22,14 +22,15 @@ use std::thread;
 use std::time::Duration;
 
 use ares_core::chunk::{ReleaseId, VerifiedChunk};
-use ares_core::manifest::{Name, Root};
+use ares_core::manifest::{Name, Root, Top};
+use ares_core::profile::{PROFILE_XATTR, Profile};
 
 pub use self::error::{MountError, ShowError, UnmountError};
 pub use self::left::{Agreed, Left, Lending, OpenFile, Showing, Slot};
 pub use self::place::{FSTYPE, stale};
 use crate::machine::{Machine, Settings};
 use crate::shown::Refusal;
-use crate::{Descriptors, LastEio, MountOptions, Source, Transport};
+use crate::{Descriptors, LastEio, MountOptions, Prefetch, Source, Transport};
 
 /// How far the kernel reads ahead of a sequential reader, in KiB, where we may say so.
 const READAHEAD_KIB: u32 = 4096;
@@ -45,6 +46,7 @@ pub struct Mount {
     device: Option<(u32, u32)>,
     transport: Transport,
     patience: Duration,
+    prefetch: Prefetch,
     shared: Arc<session::Shared>,
     /// Where requests come from, if somebody else can go on with that.
     channel: Option<Arc<device::Channel>>,
@@ -98,6 +100,7 @@ impl Mount {
             release,
             patience: options.patience,
             cache_bytes: options.cache_bytes,
+            profile: profile(&root, &options.prefetch),
         };
         let name = file_name(&options.name, release);
         let shared = session::Shared::new(settings, &root, name, source, options);
@@ -163,6 +166,7 @@ impl Mount {
             dir: dir.into(),
             transport,
             patience: options.patience,
+            prefetch: options.prefetch.clone(),
             device,
             shared,
             channel,
@@ -184,14 +188,15 @@ impl Mount {
     ) -> Result<u64, ShowError> {
         let named = || String::from_utf8_lossy(name).into_owned();
         let release = ReleaseId(root.id());
+        let parsed = Root::parse(root)?;
         let settings = Settings {
             release,
             patience: self.patience,
             cache_bytes: SHOWN_CACHE_BYTES,
+            profile: profile(&parsed, &self.prefetch),
         };
         let name = Name::new(name.to_vec()).map_err(|_| ShowError::BadName { name: named() })?;
-        let root = Root::parse(root)?;
-        let machine = Machine::new(settings, &root, file_name(file, release));
+        let machine = Machine::new(settings, &parsed, file_name(file, release));
         let shown = self.shared.show(&name, machine, source, replaces);
         shown.map_err(|refusal| match refusal {
             Refusal::One => ShowError::NoNames { dir: self.dir.clone() },
@@ -227,6 +232,12 @@ impl Mount {
     /// The last answer of EIO, if there was one.
     pub fn last_eio(&self) -> Option<LastEio> {
         self.shared.last_eio()
+    }
+
+    /// What was read so far and what came first, of the release or of the one that `name` leads to: as far as the kernel has asked for it.
+    /// `None` where there is none.
+    pub fn recorded(&self, name: Option<&[u8]>) -> Option<Profile> {
+        self.shared.recorded(name)
     }
 
     /// Waits until it is unmounted, by us or from outside.
@@ -373,6 +384,20 @@ impl Life {
     fn set(&self, ended: Ended) {
         self.lock().get_or_insert(ended);
         self.changed.notify_all();
+    }
+}
+
+/// What is to be fetched ahead of a release's readers.
+fn profile(root: &Root, prefetch: &Prefetch) -> Profile {
+    let (Top::Dir { meta, .. } | Top::File { meta, .. }) = &root.top;
+    let attached = meta.xattrs.iter().find(|xattr| xattr.key == PROFILE_XATTR);
+    match (prefetch, attached) {
+        (Prefetch::This(profile), _) => profile.clone(),
+        (Prefetch::OfRelease, Some(xattr)) => Profile::parse(&xattr.value).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the release's access profile is malformed: nothing is fetched ahead");
+            Profile::default()
+        }),
+        (Prefetch::OfRelease, None) | (Prefetch::Nothing, _) => Profile::default(),
     }
 }
 

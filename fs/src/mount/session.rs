@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ChunkRef};
 use ares_core::manifest::{Mtime, Name, Root};
+use ares_core::profile::Profile;
 use ares_core::swarm::{FetchError, Want};
 use ares_core::time::Instant;
 use ares_ring::Roster;
@@ -24,7 +25,7 @@ use crate::eio::{Eio, LastEio};
 use crate::errno::Failure;
 use crate::figures::{Figures, Op};
 use crate::inode::{Attr, ROOT};
-use crate::machine::{Action, CallId, Machine, Settings};
+use crate::machine::{Action, CallId, Goal, Machine, Settings};
 use crate::opens::{How, Opens};
 use crate::request::{self, Listing, Reply, Request};
 use crate::shown::{NameLine, Place, Refusal, Shown, Tree, number};
@@ -73,8 +74,8 @@ struct State {
 #[derive(Default)]
 struct Inbox {
     arrived: Vec<Arrival>,
-    /// There is a deadline where there was none.
-    deadline: bool,
+    /// There is a deadline where there was none, or a release.
+    look: bool,
     stopped: bool,
 }
 
@@ -201,14 +202,14 @@ impl Shared {
     /// Waits for the inbox or the deadline; `None` when it is time to stop.
     fn next_arrivals(&self, deadline: Option<Instant>) -> Option<Vec<Arrival>> {
         let mut inbox = self.inbox();
-        while inbox.arrived.is_empty() && !inbox.deadline && !inbox.stopped {
+        while inbox.arrived.is_empty() && !inbox.look && !inbox.stopped {
             inbox = match deadline.map(|deadline| deadline.since(self.now())) {
                 None => self.wake.wait(inbox).unwrap_or_else(PoisonError::into_inner),
                 Some(Duration::ZERO) => break,
                 Some(left) => self.wake.wait_timeout(inbox, left).unwrap_or_else(PoisonError::into_inner).0,
             };
         }
-        inbox.deadline = false;
+        inbox.look = false;
         (!inbox.stopped).then(|| std::mem::take(&mut inbox.arrived))
     }
 
@@ -350,7 +351,7 @@ impl Shared {
         state.idle &= !news;
         drop(state);
         if news {
-            self.inbox().deadline = true;
+            self.inbox().look = true;
             self.wake.notify_one();
         }
         self.drive();
@@ -454,7 +455,16 @@ impl Shared {
         source: Arc<dyn Source>,
         replaces: bool,
     ) -> Result<u64, Refusal> {
-        self.lock().shown.show(wall_clock(), name, machine, source, replaces)
+        let slot = self.lock().shown.show(wall_clock(), name, machine, source, replaces)?;
+        // It may have something to fetch ahead.
+        self.inbox().look = true;
+        self.wake.notify_one();
+        Ok(slot)
+    }
+
+    /// What was read of a release so far.
+    pub(super) fn recorded(&self, name: Option<&[u8]>) -> Option<Profile> {
+        self.lock().shown.recorded(name).cloned()
     }
 
     /// Shows what was shown before, as whoever had the connection before did.
@@ -559,9 +569,16 @@ impl Shared {
                 self.count(&to, &reply);
                 self.answer(to, reply);
             }
-            Action::Fetch { call, want } => {
+            Action::Fetch { call, want, goal } => {
                 // Gone with all that waited for it.
                 let Some(source) = self.lock().source(slot) else { return };
+                if goal == Goal::Held && source.is_held(&want) {
+                    let now = self.now();
+                    if let Some(tree) = self.lock().shown.tree(slot) {
+                        tree.machine.on_held(now, call, want.chunk.id);
+                    }
+                    return;
+                }
                 let shared = self.clone();
                 let chunk = want.chunk;
                 let arrival = move |result| Arrival {

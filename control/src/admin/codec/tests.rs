@@ -43,6 +43,7 @@ fn requests() -> Vec<Request> {
                     umask: 0o022,
                     ..Modes::default()
                 },
+                prefetch: Prefetch::This(Raw(b"0-1 a\n0- \xff\n".to_vec())),
             },
         },
         Request::Show {
@@ -54,6 +55,9 @@ fn requests() -> Vec<Request> {
         Request::Hide {
             dir: Raw(b"/mnt".to_vec()),
             name: Raw(b"v1".to_vec()),
+        },
+        Request::Profile {
+            at: Raw(b"/mnt".to_vec()),
         },
         Request::Umount {
             dir: Raw(b"/mnt".to_vec()),

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::admin::client::Client;
+use crate::admin::codec::REQUEST_BYTES_MAX;
 use crate::admin::proto::{Raw, WireLink};
 
 fn cat() -> Request {
@@ -89,7 +90,7 @@ fn a_bad_line_is_answered_with_an_error() {
     };
     check(b"GET / HTTP/1.1\r\n", "not of this protocol");
     check(b"{\"v\":99}\n", "protocol version 99");
-    check(&[b'x'; 70_000], "longer than");
+    check(&vec![b'x'; REQUEST_BYTES_MAX + 1], "longer than");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `ares mount add` and `ares mount remove`: what a mount of names shows, by the daemon that has it.
+//! `ares mount add`, `remove` and `profile`: what a mount of names shows and what was read of a mount, by the daemon that has it.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,10 @@ use serde_json::json;
 
 use crate::admin::proto::{Outcome, Overwrite, Raw, Request};
 use crate::cmd::{Context, absolute, mount_point, parse_link, unexpected};
+use crate::config::Format;
 use crate::error::{Failure, Kind};
 use crate::lowargs::MountAction;
+use crate::render;
 use crate::session::Session;
 
 pub(super) fn run(context: &Context, action: &MountAction) -> Result<(), Failure> {
@@ -21,6 +23,13 @@ pub(super) fn run(context: &Context, action: &MountAction) -> Result<(), Failure
                 name,
                 link: parse_link(link)?.1,
                 overwrite: if *replace { Overwrite::Replace } else { Overwrite::Refuse },
+            };
+            (request, at)
+        }
+        MountAction::Profile { at } => {
+            let at = mount_point(at)?;
+            let request = Request::Profile {
+                at: Raw::from(at.as_path()),
             };
             (request, at)
         }
@@ -47,6 +56,11 @@ pub(super) fn run(context: &Context, action: &MountAction) -> Result<(), Failure
             let text = format!("{} is no more, and was {}", at.display(), &release[..10]);
             context.print(&text, &json!({"at": Raw::from(at.as_path()), "release": release}))
         }
+        Outcome::Recorded { profile } => match context.config.output.format {
+            Format::Json => context.print("", &json!({"at": Raw::from(at.as_path()), "profile": profile})),
+            // As it is, for a file.
+            Format::Text => render::stdout(&profile.0).map(drop),
+        },
         other => Err(unexpected(&other)),
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ares_core::limits::XATTRS_BYTES_MAX;
 use ares_core::manifest::BuildError;
 use rustix::io::Errno;
 
@@ -54,6 +55,15 @@ pub enum ImportError {
         path: PathBuf,
         /// How deep is allowed.
         limit: usize,
+    },
+    /// Attributes of its own leave no room for an access profile.
+    #[error(
+        "the extended attributes of what is published and the access profile have {bytes} bytes together, and {} is the most",
+        XATTRS_BYTES_MAX
+    )]
+    Attributes {
+        /// How long they are.
+        bytes: usize,
     },
     /// The kernel lists what a release cannot hold: a fault of the filesystem.
     #[error("{}: {error}", .path.display())]

@@ -10,8 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use ares_core::chunk::{CutterId, ReleaseId};
+use ares_core::limits::XATTRS_BYTES_MAX;
 use ares_core::link::Link;
-use ares_core::manifest::{Root, Top};
+use ares_core::manifest::{Root, Top, Xattr};
+use ares_core::profile::{PROFILE_XATTR, Profile};
+use bytes::Bytes;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -47,6 +50,8 @@ pub struct PublishOptions {
     pub troubled: Troubled,
     /// Whether the hash of each whole file is recorded beside its chunks.
     pub file_hash: FileHash,
+    /// The access profile that is attached to it, for mounts to fetch ahead.
+    pub profile: Option<Profile>,
     /// Directories below the published one that are left out: the state directory of the store, above all.
     pub without: Vec<PathBuf>,
 }
@@ -79,6 +84,27 @@ pub enum FileHash {
     Leave,
     /// For whoever wants to check single files with a public tool.
     Record,
+}
+
+/// Attaches a profile to what is published, in whose place there is none: attributes of ours are not published.
+fn attach(profile: &Profile, top: &mut Top) -> Result<(), ImportError> {
+    let (Top::Dir { meta, .. } | Top::File { meta, .. }) = top;
+    let xattr = Xattr {
+        key: Bytes::from_static(PROFILE_XATTR),
+        value: profile.text().into(),
+    };
+    let bytes: usize = meta
+        .xattrs
+        .iter()
+        .chain([&xattr])
+        .map(|xattr| xattr.key.len() + xattr.value.len())
+        .sum();
+    if bytes > XATTRS_BYTES_MAX {
+        return Err(ImportError::Attributes { bytes });
+    }
+    let at = meta.xattrs.partition_point(|other| other.key < xattr.key);
+    meta.xattrs.insert(at, xattr);
+    Ok(())
 }
 
 /// Publishes the directory or file at `path` (a symlink given here is followed). The release is complete in the store when this returns.
@@ -118,7 +144,10 @@ pub fn publish(
         .filter_map(|dir| dir.metadata().ok())
         .map(|meta| (meta.dev(), meta.ino()));
     let work = Work::new(store, options, progress, threads, without.collect(), first);
-    let top = run(work, threads)?;
+    let mut top = run(work, threads)?;
+    if let Some(profile) = &options.profile {
+        attach(profile, &mut top)?;
+    }
     let root = Root {
         cutter: CutterId::CURRENT,
         top,

@@ -172,6 +172,7 @@ fn an_interrupt_that_comes_first_is_kept_for_its_request() {
         release: ReleaseId(release.root.id()),
         patience: DEADLINE,
         cache_bytes: 1 << 20,
+        profile: Default::default(),
     };
     let name = Name::new(&b"n"[..]).expect("a name");
     let shared = Arc::new(session::Shared::new(

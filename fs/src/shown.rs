@@ -259,7 +259,7 @@ impl<T> Shown<T> {
     /// The top of what has this name; the kernel counts being told of it.
     pub(crate) fn lookup(&mut self, name: &[u8]) -> Option<Attr> {
         let slot = self.names.as_ref()?.named.get(name)?.slot;
-        self.on_told(slot);
+        self.on_top_told(slot);
         self.top(slot)
     }
 
@@ -294,10 +294,11 @@ impl<T> Shown<T> {
 
     /// The kernel is about to be told of the tops of these lines.
     pub(crate) fn on_listed(&mut self, lines: &[NameLine]) {
-        lines.iter().for_each(|line| self.on_told(line.named.slot));
+        lines.iter().for_each(|line| self.on_top_told(line.named.slot));
     }
 
-    fn on_told(&mut self, slot: u64) {
+    /// The kernel is about to be told of the top of what is in a slot.
+    pub(crate) fn on_top_told(&mut self, slot: u64) {
         if let Some(tree) = self.trees.get_mut(&slot) {
             tree.told += 1;
         }

@@ -73,6 +73,9 @@ impl<T> Machine<T> {
     }
 
     fn lookup(&mut self, parent: u64, name: &[u8], pins: &mut Pins) -> Result<Step, Fault> {
+        if let b"." | b".." = name {
+            return self.find_again(parent, name == b"..", pins);
+        }
         let folder = self.folder(parent)?;
         let found = match folder {
             Folder::Tree(dir) => view::find(&mut self.shelf(pins), dir, name)?,
@@ -91,6 +94,32 @@ impl<T> Machine<T> {
                 Step::Done(Reply::Entry(Attr::of(ino, entry)))
             }
         })
+    }
+
+    /// An entry that the kernel may have forgotten, or the directory it is in: whoever exports the mount knows it by its number alone.
+    fn find_again(&mut self, ino: u64, wants_parent: bool, pins: &mut Pins) -> Result<Step, Fault> {
+        let Folder::Tree(top) = self.folder(ROOT)? else {
+            return Err(Fault::stale());
+        };
+        let mut ino = ino;
+        let mut wants_parent = wants_parent;
+        loop {
+            if ino <= ROOT {
+                let attr = self.attr(ROOT).map_err(Fault::new)?;
+                return Ok(Step::Done(Reply::Entry(attr)));
+            }
+            let (Spot { leaf, index, .. }, parent) = match view::locate(&mut self.shelf(pins), ROOT, top, ino)? {
+                Found::Lacking(node) => return Ok(Step::lacks(node)),
+                Found::Absent => return Err(Fault::stale()),
+                Found::Here(found) => found,
+            };
+            if !std::mem::take(&mut wants_parent) {
+                let entry = &leaf.entries()[index];
+                self.inodes.tell(ino, parent, entry);
+                return Ok(Step::Done(Reply::Entry(Attr::of(ino, entry))));
+            }
+            ino = parent;
+        }
     }
 
     fn list(&mut self, now: Instant, ino: u64, offset: u64, pins: &mut Pins) -> Result<Step, Fault> {

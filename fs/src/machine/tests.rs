@@ -760,3 +760,47 @@ fn what_is_fetched_ahead_by_a_profile_is_bounded_and_gives_way() {
     assert_eq!(rig.wants.len(), before);
     assert!(rig.machine.jobs.is_empty() && rig.machine.bulk_bytes == 0);
 }
+
+#[test]
+fn an_entry_is_found_again_by_its_number_alone() {
+    let many = dir((0..3000).map(|n| (format!("{n:05}"), file(n.to_string()))));
+    let inner = dir([
+        ("a", file("1")),
+        ("deep", dir([("x", noise(70_000, 1))])),
+        ("many", many),
+        ("z", file("2")),
+    ]);
+    let top = dir([("0", file("3")), ("inner", inner), ("last", file("4"))]);
+    let mut rig = Rig::of(&top);
+    let mut paths = vec![(ROOT, ROOT, 0)];
+    let mut at = 0;
+    while let Some(&(dir, ..)) = paths.get(at) {
+        at += 1;
+        if rig.machine.attr(dir).expect("known").kind == AttrKind::Dir {
+            for (name, ino, _) in rig.list_all(dir, 1000) {
+                let attr = rig.lookup(dir, &name).expect("listed");
+                assert_eq!(attr.ino, ino);
+                paths.push((ino, dir, attr.size));
+            }
+        }
+    }
+    assert_eq!(paths.len(), 3009);
+    // Of a machine that was never told of any of them.
+    let mut fresh = Rig::of(&top);
+    for (ino, parent, size) in paths.into_iter().rev() {
+        let attr = fresh.lookup(ino, b".").expect("it is there");
+        assert!(attr.ino == ino && (ino == ROOT || attr.size == size));
+        assert_eq!(fresh.lookup(ino, b"..").map(|attr| attr.ino), Some(parent));
+        fresh.machine.on_forget(ino, 1);
+        fresh.machine.on_forget(parent, 1);
+    }
+    assert!(fresh.machine.is_forgotten(), "it counted what it told");
+    for beyond in [3010, u64::MAX] {
+        let asked = fresh.ask(Request::Lookup {
+            parent: beyond,
+            name: b".".to_vec(),
+        });
+        fresh.deliver();
+        assert_eq!(fresh.failed(asked), Some(Failure::Stale));
+    }
+}

@@ -25,9 +25,6 @@ use crate::errno::Failure;
 use crate::inode::{Attr, AttrKind};
 use crate::request::BLOCK_BYTES;
 
-/// An inode number means the same for ever.
-const GENERATION: Generation = Generation(0);
-
 /// Where the answer to one request goes.
 pub(super) enum Ticket {
     Empty(ReplyEmpty),
@@ -63,7 +60,9 @@ impl Ticket {
         match (self, answer) {
             (to, Answer::Failed(failure)) => to.fail(*failure),
             (Self::Empty(to), Answer::Done) => to.ok(),
-            (Self::Entry(to), Answer::Entry(attr)) => to.entry(&owner.name_ttl(attr), &shown(attr, owner), GENERATION),
+            (Self::Entry(to), Answer::Entry(attr)) => {
+                to.entry(&owner.name_ttl(attr), &shown(attr, owner), Generation(owner.generation(attr)))
+            }
             (Self::Attr(to), Answer::Attr(attr)) => to.attr(&owner.ttl(attr), &shown(attr, owner)),
             (Self::Data(to), Answer::Bytes(bytes)) => to.data(bytes),
             (Self::Data(to), Answer::Data([part])) => to.data(part),
@@ -128,7 +127,7 @@ impl Page {
                 name,
                 &owner.name_ttl(&line.attr),
                 &shown(&line.attr, owner),
-                GENERATION,
+                Generation(owner.generation(&line.attr)),
             ),
             Self::No(_) => true,
         }

@@ -42,6 +42,8 @@ pub struct Agreed {
     pub resends: bool,
     /// Whether it tells of opens.
     pub tells_of_opens: bool,
+    /// What it was told that inode numbers are valid with.
+    pub generation: u32,
     /// What is open where it does.
     pub opens: Vec<OpenFile>,
 }
@@ -105,6 +107,7 @@ impl Mount {
             minor,
             resends: self.shared.resends(),
             tells_of_opens: self.shared.is_told_of_opens(),
+            generation: self.shared.generation(),
             opens: self.shared.open_files(),
         })
     }

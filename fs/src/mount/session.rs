@@ -133,15 +133,25 @@ impl Shared {
     pub(super) fn new(settings: Settings, root: &Root, name: Name, source: Arc<dyn Source>, options: &MountOptions) -> Self {
         let totals = root.totals();
         let pays = totals.bytes / totals.entries.max(1) >= PASSTHROUGH_MEAN_BYTES_MIN;
-        Self::of(Shown::one(Machine::new(settings, root, name), source), pays, options)
+        // The same release has the same numbers at all times.
+        let [a, b, c, d, ..] = *settings.release.0.as_bytes();
+        let generation = u32::from_le_bytes([a, b, c, d]);
+        Self::of(
+            Shown::one(Machine::new(settings, root, name), source),
+            pays,
+            generation,
+            options,
+        )
     }
 
     /// A view of releases that are yet to be shown: what their files are like nobody knows.
     pub(super) fn many(options: &MountOptions) -> Self {
-        Self::of(Shown::many(wall_clock()), true, options)
+        // What has which number is not the same in the next life of the mount.
+        let now = wall_clock();
+        Self::of(Shown::many(now), true, now.secs as u32 ^ now.nanos, options)
     }
 
-    fn of(shown: Shown<Call>, passthrough_pays: bool, options: &MountOptions) -> Self {
+    fn of(shown: Shown<Call>, passthrough_pays: bool, generation: u32, options: &MountOptions) -> Self {
         let told_of_opens = match options.passthrough {
             Passthrough::Always => true,
             Passthrough::Never => false,
@@ -171,6 +181,7 @@ impl Shared {
                 rustix::process::getgid().as_raw(),
                 options.permissions,
                 has_names,
+                generation,
             ),
         }
     }
@@ -312,7 +323,12 @@ impl Shared {
         let now = self.now();
         let unique = to.unique();
         let mut state = self.lock();
-        let Place::In(slot, ino) = state.shown.place(at) else {
+        let place = match (&ask, state.shown.place(at)) {
+            // What a release is shown in.
+            (Ask::Lookup { name: b"..", .. }, Place::In(_, ROOT)) if state.shown.is_many() => Place::Names,
+            (_, place) => place,
+        };
+        let Place::In(slot, ino) = place else {
             drop(state);
             return self.serve_names(ask, to);
         };
@@ -417,6 +433,10 @@ impl Shared {
     /// What is asked of the directory of names.
     fn serve_names(&self, ask: Ask<'_>, to: To) {
         match ask {
+            Ask::Lookup { name: b"." | b"..", .. } => {
+                let attr = self.lock().shown.names_attr();
+                to.send(self.owner, &Answer::Entry(attr));
+            }
             Ask::Lookup { name, .. } => {
                 let found = self.lock().shown.lookup(name);
                 to.send(self.owner, &found.map_or(Answer::Failed(Failure::Absent), Answer::Entry));
@@ -499,11 +519,17 @@ impl Shared {
         files.collect()
     }
 
+    /// What the kernel is told that inode numbers are valid with.
+    pub(super) fn generation(&self) -> u32 {
+        self.owner.generation
+    }
+
     /// Somebody had the connection before, who agreed on that with the kernel. What is shown must be so by now.
     pub(super) fn take_over(&mut self, agreed: &Agreed, channel: &Arc<Channel>) {
         self.is_taken_over = true;
         self.resends.store(agreed.resends, Ordering::Relaxed);
         self.told_of_opens.store(agreed.tells_of_opens, Ordering::Relaxed);
+        self.owner.generation = agreed.generation;
         for file in &agreed.opens {
             let how = file.blob().map(|(lending, blob)| {
                 let source = self.lock().of(file.ino).ok().map(|(_, tree)| tree.source.clone());
@@ -635,7 +661,12 @@ impl Shared {
         let owner = self.owner;
         match (kind, reply) {
             (_, Reply::Failed(failure)) => to.send(owner, &Answer::Failed(failure)),
-            (Kind::Entry, Reply::Entry(attr)) => to.send(owner, &Answer::Entry(attr.at(slot))),
+            (Kind::Entry, Reply::Entry(attr)) => {
+                if attr.ino == ROOT {
+                    self.lock().shown.on_top_told(slot);
+                }
+                to.send(owner, &Answer::Entry(attr.at(slot)));
+            }
             // Number 0 tells the kernel that there is no such entry, for as long as it likes.
             (Kind::Entry, Reply::Absent) => to.send(owner, &Answer::Entry(Attr::absent())),
             (Kind::Data, Reply::Data(parts)) => to.send(owner, &Answer::Data(&parts)),

@@ -39,6 +39,8 @@ const WRITE_BYTES_MAX: u32 = 4096;
 pub(super) mod init {
     /// Reads of one file at a time are several.
     pub(in super::super) const ASYNC_READ: u64 = 1 << 0;
+    /// Entries are found again by number, as lookups of `.` and `..`, so that file handles outlive the kernel's memory of them (NFS).
+    pub(in super::super) const EXPORT_SUPPORT: u64 = 1 << 4;
     /// Listings with attributes.
     pub(in super::super) const DO_READDIRPLUS: u64 = 1 << 13;
     /// Opening files needs no word from us.
@@ -67,6 +69,7 @@ pub(super) mod init {
     /// wrong. Opening directories, and files that are not passed through, needs no word from us: the kernel keeps their pages anyway, and
     /// two round trips per file fall away.
     pub(in super::super) const WANTED: u64 = ASYNC_READ
+        | EXPORT_SUPPORT
         | DO_READDIRPLUS
         | NO_OPEN_SUPPORT
         | PARALLEL_DIROPS
@@ -397,11 +400,13 @@ pub(super) struct Owner {
     umask: u16,
     /// Whether the top is a directory of names, which come and go.
     has_names: bool,
+    /// Tells inode numbers of this mount from the same of others.
+    pub(super) generation: u32,
 }
 
 impl Owner {
     /// As the mount is told; where it is not, this is `user` and `group`.
-    pub(super) fn new(user: u32, group: u32, told: Permissions, has_names: bool) -> Self {
+    pub(super) fn new(user: u32, group: u32, told: Permissions, has_names: bool, generation: u32) -> Self {
         Self {
             user: told.user.unwrap_or(user),
             group: told.group.unwrap_or(group),
@@ -409,7 +414,14 @@ impl Owner {
             dir_mode: told.dir_mode,
             umask: told.umask,
             has_names,
+            generation,
         }
+    }
+
+    /// What an inode number is valid with: where it comes from elsewhere, by a handle of NFS, it may be of another release. The kernel has
+    /// given the top its own.
+    pub(super) fn generation(&self, attr: &Attr) -> u64 {
+        if attr.ino > ROOT { self.generation.into() } else { 0 }
     }
 
     /// How long the kernel may keep that a name leads to this.
@@ -444,8 +456,7 @@ impl Owner {
 /// `struct fuse_entry_out`. Number 0 tells the kernel that there is no such entry, for as long as it may keep that.
 pub(super) fn put_entry(out: &mut impl Put, attr: &Attr, owner: Owner) {
     out.u64(attr.ino);
-    // Generation: an inode number means the same for ever.
-    out.u64(0);
+    out.u64(owner.generation(attr));
     out.u64(owner.name_ttl(attr).as_secs());
     out.u64(owner.ttl(attr).as_secs());
     out.u64(0);

@@ -247,6 +247,7 @@ const OWNER: Owner = Owner {
     dir_mode: None,
     umask: 0,
     has_names: false,
+    generation: 7,
 };
 
 /// `struct fuse_attr` of them.
@@ -266,7 +267,7 @@ fn answers_are_written_as_the_kernel_reads_them() {
     let day = b"\x80\x51\x01\0\0\0\0\0";
     let got = written(&|out| put_attr(out, &attr(), OWNER));
     assert_eq!(got, [&day[..], &[0; 8], &STAT].concat());
-    let entry = [b"\x0b\x0a\0\0\0\0\0\0", &[0; 8], day, day, &[0; 8], &STAT[..]].concat();
+    let entry = [b"\x0b\x0a\0\0\0\0\0\0", b"\x07\0\0\0\0\0\0\0", day, day, &[0; 8], &STAT[..]].concat();
     assert_eq!(entry.len(), ENTRY_BYTES);
     assert_eq!(written(&|out| put_entry(out, &attr(), OWNER)), entry);
     assert_eq!(
@@ -316,7 +317,7 @@ fn figures_of_the_release_fill_the_kernels_struct() {
 fn modes_are_the_releases_unless_the_mount_says_otherwise_and_links_have_all() {
     let check = |told: Permissions, kind: AttrKind, expect: u16| {
         let attr = Attr { kind, ..attr() };
-        assert_eq!(Owner::new(1, 2, told, false).mode(&attr), expect, "{told:?} {kind:?}");
+        assert_eq!(Owner::new(1, 2, told, false, 0).mode(&attr), expect, "{told:?} {kind:?}");
     };
     let none = Permissions::default();
     check(none, AttrKind::File, 0o640);
@@ -333,6 +334,7 @@ fn modes_are_the_releases_unless_the_mount_says_otherwise_and_links_have_all() {
     check(told, AttrKind::File, 0o440);
     check(told, AttrKind::Dir, 0o550);
     check(told, AttrKind::Symlink, 0o640);
-    let owner = Owner::new(1, 2, Permissions { group: Some(9), ..none }, false);
+    let owner = Owner::new(1, 2, Permissions { group: Some(9), ..none }, false, 7);
     assert_eq!((owner.user, owner.group), (1, 9));
+    assert_eq!((owner.generation(&attr()), owner.generation(&Attr::dir(ROOT))), (7, 0));
 }

@@ -1,6 +1,7 @@
 //! Measures what Ares costs, with the programs people use today in the same run on the same machine: `cargo run -p bench --release --
 //! transfer`. Figures go to stdout as tables and, with `--json FILE`, one line per run; it decides nothing and keeps nothing.
 
+mod beside;
 mod demo_tree;
 mod error;
 mod failover;
@@ -42,6 +43,8 @@ enum Job {
     Publish(publish::Args),
     /// From `ares mount` to the first byte, and a cold sequential read against `get`.
     Mount(mount::Args),
+    /// Files read through mounts over the network, cold, beside sshfs and rclone.
+    Beside(beside::Args),
     /// Reading what is held through the mount, against the same file on the disk itself: cold, warm, mapped, in small pieces.
     Reads(reads::Args),
     /// Mounts read for minutes while daemons are killed and the network is cut: wrong bytes, late reads, leaks.
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Job::Transfer(args) => transfer::run(&args),
         Job::Publish(args) => publish::run(&args),
         Job::Mount(args) => mount::run(&args),
+        Job::Beside(args) => beside::run(&args),
         Job::Reads(args) => reads::run(&args),
         Job::Soak(args) => soak::run(&args),
         Job::DemoTree(args) => demo_tree::run(&args),

@@ -284,7 +284,7 @@ http {{
   client_body_temp_path {home}/body; proxy_temp_path {home}/proxy; fastcgi_temp_path {home}/fastcgi;
   uwsgi_temp_path {home}/uwsgi; scgi_temp_path {home}/scgi;
   {tls}
-  server {{ listen {listen}{ssl}; root {dir}; }}
+  server {{ listen {listen}{ssl}; root {dir}; autoindex on; }}
 }}
 "
     )

@@ -49,6 +49,8 @@ const PATIENCE_S: u32 = 5;
 const READ_MAX: Duration = Duration::from_secs(30);
 const BIG_BYTES: u64 = 24 << 20;
 const READERS: u64 = 3;
+/// By then the mount of names has as many releases as keep bytes in memory at a time, and more.
+const STEADY_ROUND: u64 = 6;
 /// What the process that lives through all of it may have more of at the end than after the first rounds.
 const FDS_MORE_MAX: usize = 32;
 /// And for each round: the store keeps the file of a large one open, of which a release has two.
@@ -132,7 +134,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 thread::sleep(PAUSE);
             }
             let taken = Taken::by(lasting.pid());
-            if round == 2 {
+            if round == STEADY_ROUND {
                 first = Some(taken);
             }
             let now = seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -187,7 +189,7 @@ fn finish(scene: &Scene<'_>, lasting: &Running, first: Option<Taken>, seen: &See
         seen.wrong.len()
     );
     println!("failed reads by errno: {:?}; longest read {:?}", seen.errors, seen.longest);
-    println!("the mount that lived: {first:?} after two rounds, {last:?} at the end; {mounts} mounts");
+    println!("the mount that lived: {first:?} after {STEADY_ROUND} rounds, {last:?} at the end; {mounts} mounts");
     let fds_max = first.fds + FDS_MORE_MAX + FDS_A_ROUND * (took.as_secs() / ROUND.as_secs()) as usize;
     let grown = last.fds > fds_max || last.threads > first.threads + THREADS_MORE_MAX || last.rss > first.rss + RSS_MORE_MAX;
     let faults = [

@@ -5,6 +5,7 @@ mod beside;
 mod demo_tree;
 mod error;
 mod failover;
+mod far;
 mod gateway;
 mod host;
 mod interrupt;
@@ -45,6 +46,8 @@ enum Job {
     Mount(mount::Args),
     /// Files read through mounts over the network, cold, beside sshfs and rclone.
     Beside(beside::Args),
+    /// A mount over a long link: random reads of what is not held, and a start with and without an access profile.
+    Far(far::Args),
     /// Reading what is held through the mount, against the same file on the disk itself: cold, warm, mapped, in small pieces.
     Reads(reads::Args),
     /// Mounts read for minutes while daemons are killed and the network is cut: wrong bytes, late reads, leaks.
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
         Job::Publish(args) => publish::run(&args),
         Job::Mount(args) => mount::run(&args),
         Job::Beside(args) => beside::run(&args),
+        Job::Far(args) => far::run(&args),
         Job::Reads(args) => reads::run(&args),
         Job::Soak(args) => soak::run(&args),
         Job::DemoTree(args) => demo_tree::run(&args),

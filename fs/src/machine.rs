@@ -8,6 +8,7 @@
 //! Chunks under way are shared: two requests that lack the same chunk fetch it once. A request that waits for something fetched
 //! ahead fetches it again as urgent, and takes what comes first. Every request ends by its deadline, whatever becomes of its chunks.
 
+mod packed;
 mod step;
 mod warm;
 
@@ -21,6 +22,7 @@ use ares_core::swarm::{BlobPlace, Class, FetchError, Unreached, Want};
 use ares_core::time::Instant;
 use bytes::Bytes;
 
+use self::packed::Packed;
 use self::step::{Fault, Step, place};
 use self::warm::Warm;
 use crate::cache::Cache;
@@ -64,6 +66,8 @@ pub(crate) enum Action<T> {
     },
     /// Nobody waits for this fetch any more.
     LetGo(Fetching),
+    /// Let the kernel keep these files, each whole, where it knows them.
+    Give(Vec<(u64, Bytes)>),
     /// The answer that follows is EIO, and this is why.
     Explain(Eio),
 }
@@ -103,6 +107,7 @@ pub(crate) struct Machine<T> {
     nodes: Cache<ChunkId, Node>,
     chunks: Cache<ChunkId, Bytes>,
     lookahead: Lookahead,
+    packed: Packed,
     warm: Warm,
     recorder: Recorder,
     jobs: HashMap<JobId, Job<T>>,
@@ -154,6 +159,7 @@ impl<T> Machine<T> {
             nodes: Cache::new(NODES_BYTES_MAX),
             chunks: Cache::new(settings.cache_bytes),
             lookahead: Lookahead::default(),
+            packed: Packed::default(),
             warm: Warm::new(&settings.profile),
             recorder: Recorder::default(),
             jobs: HashMap::new(),
@@ -581,8 +587,11 @@ impl<T> Machine<T> {
     fn follow(&mut self, now: Instant, ino: u64, range: std::ops::Range<u64>) {
         let Some(inode) = self.inodes.get(ino) else { return };
         let Kind::File(file) = &inode.kind else { return };
-        if !matches!(file.content, Content::Chunks(_) | Content::List(_)) || range.start >= file.bytes {
-            return;
+        match file.content {
+            Content::Packed { pack, .. } => return self.follow_packed(now, ino, pack),
+            Content::Inline(_) => return,
+            Content::Chunks(_) | Content::List(_) if range.start >= file.bytes => return,
+            Content::Chunks(_) | Content::List(_) => {}
         }
         let Advice { ahead, done } = self
             .lookahead

@@ -127,6 +127,7 @@ impl Mount {
         let connection = connection
             .inspect_err(|error| tracing::error!(%error, "the mount cannot be left"))
             .ok()?;
+        self.shared.finish_giving();
         self.shared.roster.clear();
         if self.shared.resends() {
             self.shared.settle(SETTLING);

@@ -6,6 +6,7 @@ mod attach;
 mod device;
 mod error;
 mod fallback;
+mod giving;
 mod info;
 mod left;
 mod place;
@@ -142,6 +143,9 @@ impl Mount {
     ) -> Result<Self, MountError> {
         let failed = |error| MountError::Session { dir: dir.into(), error };
         let (transport, channel) = (session.transport(), session.channel());
+        if let Session::Own { channel, .. } = &session {
+            shared.set_giving(giving::Giving::start(channel).map_err(failed)?);
+        }
         let life = Arc::new(Life::default());
         let worker = shared.clone();
         thread::Builder::new()

@@ -19,6 +19,7 @@ use bytes::Bytes;
 
 use super::answer::{Answer, Backing, Page, To};
 use super::device::{self, Channel};
+use super::giving::Giving;
 use super::left::{Agreed, Lending, OpenFile};
 use super::wire::{Ask, Forgets, Line, Owner};
 use crate::eio::{Eio, LastEio};
@@ -58,6 +59,8 @@ pub(super) struct Shared {
     /// Threads that take requests from the kernel.
     pub(super) roster: Roster,
     last_eio: Mutex<Option<LastEio>>,
+    /// Where the transport is our own, until the end.
+    giving: Mutex<Option<Giving>>,
     started: std::time::Instant,
     owner: Owner,
 }
@@ -175,6 +178,7 @@ impl Shared {
             calm: Condvar::new(),
             roster: Roster::default(),
             last_eio: Mutex::default(),
+            giving: Mutex::default(),
             started: std::time::Instant::now(),
             owner: Owner::new(
                 rustix::process::getuid().as_raw(),
@@ -243,6 +247,20 @@ impl Shared {
         self.lock().shown.longest_wait(self.now())
     }
 
+    pub(super) fn set_giving(&self, giving: Giving) {
+        *self.giving() = Some(giving);
+    }
+
+    /// Gives the kernel nothing any more that it has not asked for.
+    pub(super) fn finish_giving(&self) {
+        let giving = self.giving().take();
+        giving.into_iter().for_each(Giving::finish);
+    }
+
+    fn giving(&self) -> MutexGuard<'_, Option<Giving>> {
+        self.giving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn last_eio(&self) -> Option<LastEio> {
         self.last_eio.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -256,6 +274,7 @@ impl Shared {
     /// Closes, and ends the worker.
     pub(super) fn stop(self: &Arc<Self>) {
         self.close();
+        drop(self.giving().take());
         let mut inbox = self.inbox();
         inbox.stopped = true;
         inbox.arrived.clear();
@@ -621,6 +640,14 @@ impl Shared {
             Action::LetGo(fetching) => {
                 if let Some(source) = self.lock().source(slot) {
                     source.let_go(fetching);
+                }
+            }
+            Action::Give(mut files) => {
+                for (ino, _) in &mut files {
+                    *ino = number(slot, *ino);
+                }
+                if let Some(giving) = &*self.giving() {
+                    giving.give(files);
                 }
             }
             Action::Explain(eio) => self.explain(slot, eio),

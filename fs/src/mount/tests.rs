@@ -1,5 +1,6 @@
 //! Real mounts. Skipped, with the reason printed, where this machine lets nobody mount.
 
+mod giving;
 mod handles;
 mod interrupt;
 mod left;

@@ -371,6 +371,23 @@ pub(super) fn resend() -> [u8; ANSWER_BYTES] {
     header(0, -RESEND, 0)
 }
 
+/// The header of a word that the kernel has not asked for: for it to keep a part of a file (FUSE_NOTIFY_STORE).
+pub(super) fn store_header(bytes: usize) -> [u8; ANSWER_BYTES] {
+    // Such words have their number where answers have their error, which is negative.
+    header(0, -4, STORE_BYTES + bytes)
+}
+
+/// Length of `struct fuse_notify_store_out`, in bytes.
+const STORE_BYTES: usize = 24;
+
+/// `struct fuse_notify_store_out`: the file from its beginning. The bytes follow.
+pub(super) fn put_store(out: &mut impl Put, ino: u64, bytes: u32) {
+    out.u64(ino);
+    out.u64(0);
+    out.u32(bytes);
+    out.u32(0);
+}
+
 /// `struct fuse_init_out`: what of the kernel's offer we take.
 pub(super) fn put_init(out: &mut impl Put, max_readahead: u32, flags: u64) {
     out.u32(MAJOR);

@@ -275,6 +275,11 @@ fn answers_are_written_as_the_kernel_reads_them() {
         *b"\0\0\0\0\0\0\0\0\xa2\0\0\0\x07\0\0\0"
     );
     assert_eq!(written(&|out| put_length(out, 300)), *b"\x2c\x01\0\0\0\0\0\0");
+    assert_eq!(store_header(300), *b"\x54\x01\0\0\x04\0\0\0\0\0\0\0\0\0\0\0");
+    assert_eq!(
+        written(&|out| put_store(out, 0x0a0b, 300)),
+        *b"\x0b\x0a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x2c\x01\0\0\0\0\0\0"
+    );
     let flags = init::ASYNC_READ | init::EXT | init::PASSTHROUGH;
     let init = written(&|out| put_init(out, 1 << 17, flags));
     let golden = b"\x07\0\0\0\x2a\0\0\0\0\0\x02\0\x01\0\0\x40\x80\0\x60\0\0\x10\0\0\x01\0\0\0\x80\0\0\0\x20\0\0\0\x01\0\0\0";

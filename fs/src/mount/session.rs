@@ -3,6 +3,9 @@
 //! Threads that take the kernel's requests never wait for bytes, and threads that bring chunks only leave them in the inbox: they
 //! have a network to serve. Answers that took a chunk are given by one worker, which keeps the deadlines too.
 
+mod handover;
+mod names;
+
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,16 +14,13 @@ use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ChunkRef};
 use ares_core::manifest::{Mtime, Name, Root};
-use ares_core::profile::Profile;
 use ares_core::swarm::{FetchError, Want};
 use ares_core::time::Instant;
 use ares_ring::Roster;
 use bytes::Bytes;
 
 use super::answer::{Answer, Backing, Page, To};
-use super::device::{self, Channel};
 use super::giving::Giving;
-use super::left::{Agreed, Lending, OpenFile};
 use super::wire::{Ask, Forgets, Line, Owner};
 use crate::eio::{Eio, LastEio};
 use crate::errno::Failure;
@@ -29,7 +29,7 @@ use crate::inode::{Attr, ROOT};
 use crate::machine::{Action, CallId, Goal, Machine, Settings};
 use crate::opens::{How, Opens};
 use crate::request::{self, Listing, Reply, Request};
-use crate::shown::{NameLine, Place, Refusal, Shown, Tree, number};
+use crate::shown::{Place, Shown, Tree, number};
 use crate::{MountOptions, Passthrough, Source};
 
 /// Bytes that the files of a release must have on average for opens to be told to us. Being told of one costs 50 to 70 us at every open. A
@@ -281,20 +281,6 @@ impl Shared {
         self.wake.notify_all();
     }
 
-    /// Waits until all that was asked is answered, `patience` at most. Nothing may be asked meanwhile.
-    pub(super) fn settle(&self, patience: Duration) {
-        let waited = self.calm.wait_timeout_while(self.lock(), patience, |state| !state.idle);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
-    }
-
-    /// Ends the worker, and answers nothing any more.
-    pub(super) fn abandon(&self) {
-        let mut inbox = self.inbox();
-        inbox.stopped = true;
-        inbox.arrived.clear();
-        self.wake.notify_all();
-    }
-
     /// Nobody has a file open any more: what the kernel has not told us of by now it never will.
     pub(super) fn forget_opens(&self) {
         self.opens().clear();
@@ -447,127 +433,6 @@ impl Shared {
             Ask::Lookup { .. } | Ask::Read { .. } | Ask::List { .. } | Ask::Xattr { .. } => Err(Failure::Unreadable),
         };
         to.send(self.owner, &answer.unwrap_or_else(Answer::Failed));
-    }
-
-    /// What is asked of the directory of names.
-    fn serve_names(&self, ask: Ask<'_>, to: To) {
-        match ask {
-            Ask::Lookup { name: b"." | b"..", .. } => {
-                let attr = self.lock().shown.names_attr();
-                to.send(self.owner, &Answer::Entry(attr));
-            }
-            Ask::Lookup { name, .. } => {
-                let found = self.lock().shown.lookup(name);
-                to.send(self.owner, &found.map_or(Answer::Failed(Failure::Absent), Answer::Entry));
-            }
-            Ask::List { offset, room, plus, .. } => {
-                let lines = self.lock().shown.list(offset);
-                self.list_names(to.page(room, plus), offset, &lines, plus);
-            }
-            Ask::Xattr { .. } => to.send(self.owner, &Answer::Failed(Failure::NoAttribute)),
-            _ => to.send(self.owner, &Answer::Failed(Failure::IsDirectory)),
-        }
-    }
-
-    fn list_names(&self, mut page: Page, offset: u64, lines: &[NameLine], plus: bool) {
-        if !dots(ROOT, ROOT, offset).all(|line| page.add(&line, self.owner)) {
-            return page.send();
-        }
-        let add = |line: &&NameLine| {
-            let NameLine { next, attr, name, .. } = line;
-            let (next, attr) = (*next, *attr);
-            page.add(&Line { next, attr, name }, self.owner)
-        };
-        let count = lines.iter().take_while(add).count();
-        if plus {
-            // Before the kernel can know of them, and so forget them.
-            self.lock().shown.on_listed(&lines[..count]);
-        }
-        page.send();
-    }
-
-    /// Shows a release under a name, in place of another only if `replaces`.
-    pub(super) fn show(
-        &self,
-        name: &Name,
-        machine: Machine<Call>,
-        source: Arc<dyn Source>,
-        replaces: bool,
-    ) -> Result<u64, Refusal> {
-        let slot = self.lock().shown.show(wall_clock(), name, machine, source, replaces)?;
-        // It may have something to fetch ahead.
-        self.inbox().look = true;
-        self.wake.notify_one();
-        Ok(slot)
-    }
-
-    /// What was read of a release so far.
-    pub(super) fn recorded(&self, name: Option<&[u8]>) -> Option<Profile> {
-        self.lock().shown.recorded(name).cloned()
-    }
-
-    /// Shows what was shown before, as whoever had the connection before did.
-    pub(super) fn show_again(&mut self, slot: u64, name: Option<&Name>, machine: Machine<Call>, source: Arc<dyn Source>) {
-        self.lock().shown.show_again(slot, name, machine, source);
-    }
-
-    /// Releases of several that are shown, or that the kernel has not forgotten.
-    pub(super) fn slots(&self) -> Vec<u64> {
-        self.lock().shown.slots()
-    }
-
-    /// What is open, as far as the kernel tells.
-    pub(super) fn open_files(&self) -> Vec<OpenFile> {
-        let lending = |passed: &Passed| {
-            let Backing::Own(backing) = &passed.backing else { return None };
-            Some(Lending {
-                id: backing.id,
-                blob: *passed.blob.as_bytes(),
-                bytes: passed.bytes,
-            })
-        };
-        let opens = self.opens();
-        let files = opens.iter().map(|(ino, count, how)| OpenFile {
-            ino,
-            count,
-            lending: match how {
-                How::Cached => None,
-                How::Passed(passed) => lending(passed),
-            },
-        });
-        files.collect()
-    }
-
-    /// What the kernel is told that inode numbers are valid with.
-    pub(super) fn generation(&self) -> u32 {
-        self.owner.generation
-    }
-
-    /// Somebody had the connection before, who agreed on that with the kernel. What is shown must be so by now.
-    pub(super) fn take_over(&mut self, agreed: &Agreed, channel: &Arc<Channel>) {
-        self.is_taken_over = true;
-        self.resends.store(agreed.resends, Ordering::Relaxed);
-        self.told_of_opens.store(agreed.tells_of_opens, Ordering::Relaxed);
-        self.owner.generation = agreed.generation;
-        for file in &agreed.opens {
-            let how = file.blob().map(|(lending, blob)| {
-                let source = self.lock().of(file.ino).ok().map(|(_, tree)| tree.source.clone());
-                let lease = source.and_then(|source| source.backing(blob, lending.bytes));
-                How::Passed(Passed {
-                    backing: Backing::Own(device::Backing::lent(channel, lending.id)),
-                    blob,
-                    bytes: lending.bytes,
-                    // Where it was given away, the kernel has what it was.
-                    _lease: lease.map_or_else(|| Box::new(()) as Box<_>, |backing| backing.lease),
-                })
-            });
-            self.opens().restore(file.ino, file.count, how.unwrap_or(How::Cached));
-        }
-    }
-
-    /// Shows a name no more.
-    pub(super) fn hide(&self, name: &[u8]) -> bool {
-        self.lock().shown.hide(wall_clock(), name)
     }
 
     /// The kernel forgot entries.

@@ -24,6 +24,9 @@ const COMING_EVERY: Duration = Duration::from_millis(5);
 const PEERS_EVERY: Duration = Duration::from_secs(10);
 const PEERS_AGAIN: Duration = Duration::from_secs(1);
 
+/// Others are told of newcomers more often than of those who were there before, until they have made up for so many times.
+const NEWCOMERS_LEAD: u32 = 4;
+
 /// Peers that one is told of at a time: those, and some for when one of them cannot be reached.
 const OTHERS_MAX: usize = 16;
 
@@ -72,8 +75,10 @@ struct Swarm {
     /// Of those in the log.
     held_bytes: u64,
     members: BTreeMap<PeerId, Member>,
-    /// The same, in the order in which others are told of them.
+    /// The same, in an order of their own.
     turns: BTreeSet<Turn>,
+    /// How often others were told of any of them.
+    times: u64,
     links: Links,
 }
 
@@ -90,24 +95,31 @@ struct Member {
     round_at: Instant,
     /// How long after that the next time.
     round_pause: Duration,
+    /// How often it was told of others.
+    told_of: u32,
 }
 
-/// When others are told of a member: the one comes first that the fewest were told of, so that all get about as many links, and of those
-/// that are equal any, so that no links are alike.
+/// A member's place among all that others are told of: another one, at random, each time it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Turn {
-    times: u32,
     lot: u64,
     peer: PeerId,
+    /// How often others were told of it.
+    times: u32,
 }
 
 impl Turn {
     fn new(peer: PeerId, times: u32) -> Self {
-        let [b0, b1, b2, b3, b4, b5, b6, b7, ..] = *peer.as_bytes();
-        let seed = u64::from_be_bytes([b0, b1, b2, b3, b4, b5, b6, b7]) ^ u64::from(times);
-        let lot = Rng::new(seed).next();
-        Self { times, lot, peer }
+        let lot = lot(&peer, times);
+        Self { lot, peer, times }
     }
+}
+
+/// A number for the peer that nobody chooses, another one each time.
+fn lot(peer: &PeerId, times: u32) -> u64 {
+    let [b0, b1, b2, b3, b4, b5, b6, b7, ..] = *peer.as_bytes();
+    let seed = u64::from_be_bytes([b0, b1, b2, b3, b4, b5, b6, b7]) ^ u64::from(times).rotate_left(32);
+    Rng::new(seed).next()
 }
 
 impl Sharing {
@@ -163,11 +175,14 @@ impl Sharing {
             }
             return;
         }
-        let Swarm { members, turns, .. } = self.releases.entry(release).or_default();
+        let Swarm {
+            members, turns, times, ..
+        } = self.releases.entry(release).or_default();
         let member = members.entry(peer).or_insert_with(|| {
             self.rounds.insert((now, release, peer));
-            // Newcomers do not come before all others: they would be told of each other, who have nothing yet.
-            let turn = Turn::new(peer, turns.first().map_or(0, |first| first.times));
+            let mean = *times / (turns.len() as u64).max(1);
+            let turn = Turn::new(peer, (mean as u32).saturating_sub(NEWCOMERS_LEAD));
+            *times += u64::from(turn.times);
             turns.insert(turn);
             Member {
                 state,
@@ -176,6 +191,7 @@ impl Sharing {
                 turn,
                 round_at: now,
                 round_pause: PEERS_AGAIN,
+                told_of: 0,
             }
         });
         member.state = state;
@@ -341,6 +357,7 @@ impl Sharing {
             };
             member.round_at = now + member.round_pause;
             member.round_pause = (member.round_pause * 2).min(PEERS_EVERY);
+            member.told_of = member.told_of.wrapping_add(1);
             self.rounds.insert((member.round_at, release, peer));
             if member.state == ClaimState::Partial {
                 let known = first.entry(release).or_default();
@@ -389,29 +406,28 @@ impl Swarm {
     fn remove(&mut self, peer: &PeerId) {
         if let Some(member) = self.members.remove(peer) {
             self.turns.remove(&member.turn);
+            self.times -= u64::from(member.turn.times);
         }
     }
 
-    /// Some of those that take part, but for this one: those that the fewest were told of. Where there are zones, mostly of its own; whoever is
-    /// a gate itself needs more from elsewhere. `known`: the first of each zone, as far as they were looked for.
+    /// Some of those that take part, but for this one. Where there are zones, mostly of its own; whoever is a gate itself needs more from
+    /// elsewhere. `known`: the first of each zone, as far as they were looked for.
     fn next_others(&mut self, release: ReleaseId, peer: PeerId, zones: &Zones, known: &mut BTreeMap<Zone, Vec<PeerId>>) -> Tell {
         let zone = zones.of(&peer);
-        let by_turns = || self.turns.iter().map(|turn| turn.peer).filter(|other| *other != peer);
         let (mut gates, mut others) = (Vec::new(), Vec::new());
         if zones.are_one() {
-            others.extend(by_turns().take(OTHERS_MAX));
+            self.draw(&peer, OTHERS_MAX, &mut others, |_| true);
         } else {
             let first = known.entry(zone).or_insert_with(|| self.first_of(zone, zones));
             gates.extend(first.iter().copied().filter(|gate| *gate != peer).take(GATES));
             let is_gate = gates.get(GATES - 1).is_none_or(|last| rank(&peer) < rank(last));
-            let near = by_turns().filter(|other| zones.of(other) == zone && !gates.contains(other));
-            let far = || by_turns().filter(|other| zones.of(other) != zone);
-            match is_gate {
-                true => others.extend(far().take(FAR_OF_GATES).chain(near).take(OTHERS_MAX)),
-                false => others.extend(near.take(OTHERS_MAX - FAR_MIN)),
+            let is_far = |other: &PeerId| zones.of(other) != zone;
+            if is_gate {
+                self.draw(&peer, FAR_OF_GATES, &mut others, is_far);
             }
-            let more = far().skip(if is_gate { FAR_OF_GATES } else { 0 });
-            others.extend(more.take(OTHERS_MAX - others.len()));
+            let near_max = OTHERS_MAX - if is_gate { others.len() } else { FAR_MIN };
+            self.draw(&peer, near_max, &mut others, |other| !is_far(other) && !gates.contains(other));
+            self.draw(&peer, OTHERS_MAX - others.len(), &mut others, is_far);
         }
         for other in &others {
             let member = self.members.get_mut(other).expect("turns are members'");
@@ -419,12 +435,29 @@ impl Swarm {
             member.turn = Turn::new(*other, member.turn.times + 1);
             self.turns.insert(member.turn);
         }
+        self.times += others.len() as u64;
         Tell {
             peer,
             release,
             gates,
             others,
         }
+    }
+
+    /// Adds some that fit and are not there yet. Any of all, so that who came at the same time does not know the same few and nobody else, and a chunk
+    /// is never far from anybody; but of each two those that fewer were told of, so that all get about as many links.
+    fn draw(&self, peer: &PeerId, count: usize, others: &mut Vec<PeerId>, fits: impl Fn(&PeerId) -> bool) {
+        let times = self.members.get(peer).map_or(0, |member| member.told_of);
+        let from = Turn {
+            lot: lot(peer, times),
+            peer: *peer,
+            times: 0,
+        };
+        let all = self.turns.range(from..).chain(self.turns.range(..from));
+        let fitting = all.filter(|turn| turn.peer != *peer && fits(&turn.peer) && !others.contains(&turn.peer));
+        let mut some: Vec<Turn> = fitting.take(2 * count).copied().collect();
+        some.sort_by_key(|turn| turn.times);
+        others.extend(some.iter().take(count).map(|turn| turn.peer));
     }
 
     /// Those of a zone who have not all, by rank: one more than its gates, since none of these is told of itself.
@@ -559,7 +592,7 @@ mod tests {
             let others = told.iter().flat_map(|tell| &tell.others);
             others.for_each(|other| *times.entry(*other).or_default() += 1);
             let (least, most) = (times.values().min().copied(), times.values().max().copied());
-            assert!(times.len() == 100 && most <= least.map(|times| times + 2), "{times:?}");
+            assert!(times.len() == 100 && most <= least.map(|times| times + 10), "{times:?}");
             met.extend(
                 told.into_iter()
                     .find(|tell| tell.peer == peer(5))
@@ -590,6 +623,29 @@ mod tests {
         (0..70).for_each(|n| sharing.on_peer_gone(&peer(n)));
         let swarm = &sharing.releases[&release()];
         assert!(swarm.members.is_empty() && swarm.turns.is_empty());
+    }
+
+    /// Where each is linked to the few that came right before it, a chunk goes through all of them to reach the last.
+    #[test]
+    fn those_who_come_one_after_the_other_are_told_of_any_of_those_before_and_get_as_many_links() {
+        const COUNT: u16 = 300;
+        let mut sharing = Sharing::default();
+        let (mut distance, mut links) = (0, BTreeMap::<PeerId, usize>::new());
+        for n in 0..COUNT {
+            sharing.on_claim(ms(0), release(), peer(n), ClaimState::Partial);
+            for tell in sharing.poll_peers(ms(0)) {
+                let taken = tell.others.iter().take(LINKS_MAX);
+                for other in taken.clone().chain(taken.map(|_| &tell.peer)) {
+                    *links.entry(*other).or_default() += 1;
+                }
+                let before = tell.others.iter().map(|other| (0..n).rev().position(|m| peer(m) == *other));
+                distance += before.map(|before| before.expect("it was there")).sum::<usize>() / tell.others.len();
+            }
+        }
+        // Any of those before are 75 away on average, the last sixteen eight.
+        assert!(distance / usize::from(COUNT) > 40, "{distance}");
+        let most = links.values().max().copied();
+        assert!(most < Some(2 * 2 * LINKS_MAX), "{most:?} of {}", 2 * LINKS_MAX);
     }
 
     #[test]

@@ -21,8 +21,9 @@ const RATE_NEW: u64 = 25 << 20;
 /// would wait at a peer while others have nothing to do.
 const QUEUES_PER_S: u64 = 10;
 
-/// And for so many chunks, so that one waits while another comes.
-const CHUNKS_MIN: u64 = 2;
+/// And for this part of a chunk: the next one is asked when so much of the last is missing. In a large swarm each source is slow, and what waits at
+/// one of them is what another, that holds it too, has nothing to do without.
+const CHUNK_PART: u64 = 4;
 
 const CHUNK: u64 = CHUNK_BYTES_MAX as u64;
 
@@ -129,7 +130,7 @@ impl Window {
     fn bytes(&self, config: &SchedulerConfig) -> u64 {
         let delay = self.rtt_min.max(SERVICE).as_nanos();
         let (rate, floor) = match self.known_rate() {
-            Some(rate) => (rate, (rate / QUEUES_PER_S).max(CHUNKS_MIN * self.chunk_bytes)),
+            Some(rate) => (rate, (rate / QUEUES_PER_S).max(self.chunk_bytes / CHUNK_PART)),
             None => (RATE_NEW, config.window_bytes_min),
         };
         let wanted = u64::try_from(2 * u128::from(rate) * delay / 1_000_000_000).unwrap_or(u64::MAX);

@@ -223,7 +223,7 @@ fn what_is_asked_of_who_is_far_does_not_pile_up_and_is_asked_of_one() {
     let mut now = 0;
     let mut outstanding = asks;
     for _ in 0..20 {
-        // A thin link: a chunk takes two seconds, and is told of once more on its way.
+        // A thin link: a chunk takes six seconds, and is told of when it is asked, which may be a moment before the last is here, and on its way.
         let (ask, _, chunk) = outstanding.remove(0);
         let mut again = 0;
         for _ in 0..64 {
@@ -233,7 +233,7 @@ fn what_is_asked_of_who_is_far_does_not_pile_up_and_is_asked_of_one() {
             again += told.iter().filter(|told| **told == (chunk, true)).count();
             outstanding.extend(asks);
         }
-        assert_eq!(again, 1);
+        assert!((1..=2).contains(&again), "{again}");
         scheduler.on_arrived(ms_at(now), ask);
         scheduler.on_verified(ms_at(now), chunk_of(chunk));
         outstanding.extend(act(&mut scheduler, ms_at(now)).0);

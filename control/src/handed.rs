@@ -66,10 +66,9 @@ impl Handed {
     /// This process becomes what is installed now in place of the program that it is, called as it was, and hands it these. Returns only where that
     /// failed.
     pub(crate) fn exec(self) -> Failure {
-        let failed = |e: std::io::Error| Failure::new(Kind::Failed, format!("this process cannot become the next daemon: {e}"));
-        let program = match std::env::current_exe() {
-            Ok(program) => replaced(&program),
-            Err(e) => return failed(e),
+        let program = match next_program() {
+            Ok(program) => program,
+            Err(failure) => return failure,
         };
         let names: Vec<&str> = self.0.iter().map(|(name, _)| name.as_str()).collect();
         let numbers: Vec<String> = self.0.iter().map(|(_, fd)| fd.as_raw_fd().to_string()).collect();
@@ -87,6 +86,18 @@ impl Handed {
         }
         failed(command.exec())
     }
+}
+
+/// What `Handed::exec` runs: to be looked at before anything is left for it, as it may be about to be replaced.
+pub(crate) fn next_program() -> Result<PathBuf, Failure> {
+    let program = std::env::current_exe().map_err(failed)?;
+    let program = replaced(&program);
+    rustix::fs::access(&program, rustix::fs::Access::EXEC_OK).map_err(|e| failed(e.into()))?;
+    Ok(program)
+}
+
+fn failed(e: std::io::Error) -> Failure {
+    Failure::new(Kind::Failed, format!("this process cannot become the next daemon: {e}"))
 }
 
 /// Of a program whose file was replaced the kernel gives the old name, and says so.

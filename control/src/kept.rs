@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::proto::{MountHow, Raw, WireLink};
 use crate::error::Failure;
+use crate::mounts::Mounted;
 
 const NAME: &str = "mounts.json";
 const VERSION: u32 = 1;
@@ -70,6 +71,14 @@ impl Kept {
     pub(crate) fn on_shown(&mut self, named: Named) {
         self.on_hidden(&named.name);
         self.names.push(named);
+    }
+
+    /// What had a name before and is not open any more need not be shown again.
+    pub(crate) fn forget_former(&mut self, mount: &dyn Mounted) {
+        if !self.former.is_empty() {
+            let slots = mount.slots();
+            self.former.retain(|former| slots.contains(&former.slot));
+        }
     }
 
     /// It shows nothing under that name from now on.

@@ -153,10 +153,7 @@ impl Mounts {
         };
         let there = state.there.values().filter_map(|entry| {
             let mut kept = entry.kept.clone()?;
-            if !kept.former.is_empty() {
-                let slots = entry.mount.slots();
-                kept.former.retain(|former| slots.contains(&former.slot));
-            }
+            kept.forget_former(&*entry.mount);
             Some(kept)
         });
         let absent = state.absent.values().map(|absent| absent.kept.clone());
@@ -217,7 +214,11 @@ impl Mounts {
         change: impl FnOnce(&mut MountEntry) -> Result<R, Failure>,
     ) -> Option<Result<R, Failure>> {
         let mut state = self.state();
-        let changed = change(state.there.get_mut(dir)?);
+        let entry = state.there.get_mut(dir)?;
+        let changed = change(entry);
+        if let Some(kept) = &mut entry.kept {
+            kept.forget_former(&*entry.mount);
+        }
         if changed.is_ok() {
             self.write(&state);
         }

@@ -190,6 +190,18 @@ impl<T> Shown<T> {
         self.trees.insert(slot, tree);
     }
 
+    /// The slot of what is shown next under a name.
+    pub(crate) fn next(&self) -> u64 {
+        self.names.as_ref().map_or(0, |names| names.next)
+    }
+
+    /// Those before were given to something that the kernel may know.
+    pub(crate) fn begin_at(&mut self, slot: u64) {
+        if let Some(names) = &mut self.names {
+            names.next = names.next.max(slot);
+        }
+    }
+
     /// Slots that are shown or not forgotten.
     pub(crate) fn slots(&self) -> Vec<u64> {
         self.trees.keys().copied().collect()
@@ -509,6 +521,22 @@ mod tests {
         show(&mut shown, "z", "another", true).expect("in place of the former");
         assert_eq!(names(&shown.list(all[0].next)), b"m", "what was listed is not listed again");
         assert_eq!(names(&shown.list(0)), b"zm");
+    }
+
+    #[test]
+    fn no_slot_is_given_twice_also_by_whoever_goes_on_with_the_mount() {
+        let mut shown = Shown::many(NOW);
+        for name in ["a", "b"] {
+            show(&mut shown, name, name, false).expect("a name of its own");
+        }
+        let next = shown.next();
+        let mut later = Shown::many(NOW);
+        let (again, source) = machine("a");
+        later.show_again(1, Some(&Name::new(b"a".to_vec()).expect("a name")), again, source);
+        // What was in the other slot cannot be had, and the kernel may know of it still.
+        later.begin_at(next);
+        show(&mut later, "c", "c", false).expect("a name of its own");
+        assert!(later.tree(next).is_some());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::cancel::Cancel;
 use crate::config::Config;
 use crate::daemon::{Daemon, Role, StartFailure};
 use crate::error::{Failure, Kind};
-use crate::handed::Handed;
+use crate::handed::{self, Handed};
 use crate::lowargs::ServeArgs;
 use crate::notify::Manager;
 
@@ -55,7 +55,18 @@ pub(super) fn run(context: Context, args: ServeArgs) -> Result<(), Failure> {
     }
     notify.say("STOPPING=1");
     let manager = notify.manager();
-    if leave.is_asked() && manager != Manager::Plain {
+    let can_leave = match manager {
+        Manager::Keeper => true,
+        Manager::Plain => false,
+        // Once mounts are left there is no way back.
+        Manager::None => {
+            !leave.is_asked()
+                || handed::next_program()
+                    .inspect_err(|failure| tracing::error!("{failure}"))
+                    .is_ok()
+        }
+    };
+    if leave.is_asked() && can_leave {
         context.terminal.note("making room for the next daemon: mounts stay");
         let handed = daemon.leave();
         return match manager {

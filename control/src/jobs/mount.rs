@@ -175,10 +175,12 @@ fn go_on_with_names(
     cancel: &Cancel,
 ) -> Result<(Arc<Mount>, MountEntry), Failure> {
     let dir = ask.dir.to_path();
-    let (mut slots, mut names) = (Vec::new(), BTreeMap::new());
+    let (mut slots, mut names, mut anew) = (Vec::new(), BTreeMap::new(), Vec::new());
     let named = ask.names.iter().map(|named| (named, Some(&named.name)));
     for (named, name) in named.chain(ask.former.iter().map(|named| (named, None))) {
         match show::Ready::new(daemon, named, ask.how.reach, cancel) {
+            // The kernel never knew it.
+            Ok(ready) if named.slot == 0 => anew.extend(name.map(|name| (name, ready))),
             Ok(ready) => {
                 let (slot, release) = ready.again(named.slot, name);
                 slots.push(slot);
@@ -189,14 +191,23 @@ fn go_on_with_names(
         }
     }
     let mount = Arc::new(Mount::resume(left, Showing::Many(slots), &dir, options)?);
-    let entry = MountEntry {
+    let mut entry = MountEntry {
         release: None,
         name: ask.how.name.clone().unwrap_or_else(|| "releases".to_owned()),
         reach: ask.how.reach,
         names,
         mount: Arc::clone(&mount) as Arc<dyn Mounted>,
-        kept: Some(ask.clone()),
+        kept: None,
     };
+    let mut kept = ask.clone();
+    for (name, ready) in anew {
+        let slot = ready.show(&mut entry, name, Overwrite::Refuse)?;
+        kept.names
+            .iter_mut()
+            .filter(|named| named.name == *name)
+            .for_each(|named| named.slot = slot);
+    }
+    entry.kept = Some(kept);
     Ok((mount, entry))
 }
 

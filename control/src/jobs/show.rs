@@ -79,7 +79,13 @@ impl Ready {
 
 pub(super) fn undo(daemon: &Shared, dir: &Path, name: &Raw) -> Result<Outcome, Failure> {
     let changed = daemon.mounts.change(dir, |entry| {
-        let release = entry.names.remove(&name.0).filter(|_| entry.mount.hide(&name.0));
+        let absent = entry
+            .kept
+            .iter()
+            .flat_map(|kept| &kept.names)
+            .find(|named| named.name == *name);
+        let absent = absent.and_then(|named| Some(read_link(&named.link).ok()?.release.to_string()));
+        let release = entry.names.remove(&name.0).filter(|_| entry.mount.hide(&name.0)).or(absent);
         let release = release.ok_or_else(|| {
             let message = format!("{} has nothing called {}", dir.display(), name.lossy());
             Failure::new(Kind::NotFound, message).help("`ares status` lists what it has")

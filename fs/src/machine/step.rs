@@ -98,8 +98,18 @@ impl<T> Machine<T> {
 
     /// An entry that the kernel may have forgotten, or the directory it is in: whoever exports the mount knows it by its number alone.
     fn find_again(&mut self, ino: u64, wants_parent: bool, pins: &mut Pins) -> Result<Step, Fault> {
-        let Folder::Tree(top) = self.folder(ROOT)? else {
-            return Err(Fault::stale());
+        let top = match self.folder(ROOT)? {
+            Folder::Tree(top) => top,
+            Folder::Around(leaf) if ino == ROOT + 1 && !wants_parent => {
+                let entry = &leaf.entries()[0];
+                self.inodes.tell(ino, ROOT, entry);
+                return Ok(Step::Done(Reply::Entry(Attr::of(ino, entry))));
+            }
+            Folder::Around(_) if ino <= ROOT + 1 => {
+                let attr = self.attr(ROOT).map_err(Fault::new)?;
+                return Ok(Step::Done(Reply::Entry(attr)));
+            }
+            Folder::Around(_) => return Err(Fault::stale()),
         };
         let mut ino = ino;
         let mut wants_parent = wants_parent;

@@ -44,6 +44,8 @@ pub struct Agreed {
     pub tells_of_opens: bool,
     /// What it was told that inode numbers are valid with.
     pub generation: u32,
+    /// In a directory of names, the number that what is shown next gets: none is given twice, as the kernel may still know what had it.
+    pub next: u64,
     /// What is open where it does.
     pub opens: Vec<OpenFile>,
 }
@@ -108,6 +110,7 @@ impl Mount {
             resends: self.shared.resends(),
             tells_of_opens: self.shared.is_told_of_opens(),
             generation: self.shared.generation(),
+            next: self.shared.next_slot(),
             opens: self.shared.open_files(),
         })
     }

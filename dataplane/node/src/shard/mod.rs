@@ -666,19 +666,18 @@ impl<S: Submit> Shard<S> {
                     .start(&mut self.ring, &self.parts.store, conn.path, stream, item, is_elsewhere);
                 match started {
                     Ok(()) => {}
-                    Err(AnswerHead::NotHeld)
-                        if self.parts.is_edge && conn.may_pull(&self.admission) && !self.parts.store.has(&item.id) =>
-                    {
+                    Err(AnswerHead::NotHeld) if self.parts.is_edge && !self.parts.store.has(&item.id) => {
+                        if !conn.may_pull(&self.admission) {
+                            telling::on_refused_pull(&self.parts, conn);
+                            conn.serving.on_loaded(stream, item, Err(AnswerHead::NotHeld), &mut conn.quic);
+                            continue;
+                        }
                         let mut items = conn.serving.on_absent(stream, item);
                         items.retain(|item| !self.parts.store.has(&item.id));
                         let class = if is_of_anyone { Class::Bulk } else { Class::Deadline };
                         let path = conn.path;
                         // As with all that is told to the hub.
                         let _ = self.parts.hub.send(ToHub::Pull { path, items, class });
-                    }
-                    Err(refusal) if self.parts.is_edge && !conn.may_pull(&self.admission) => {
-                        telling::on_refused_pull(&self.parts, conn);
-                        conn.serving.on_loaded(stream, item, Err(refusal), &mut conn.quic);
                     }
                     Err(refusal) => conn.serving.on_loaded(stream, item, Err(refusal), &mut conn.quic),
                 }

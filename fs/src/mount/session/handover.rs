@@ -45,6 +45,11 @@ impl Shared {
         self.lock().shown.slots()
     }
 
+    /// The number that what is shown next gets, of several.
+    pub(in super::super) fn next_slot(&self) -> u64 {
+        self.lock().shown.next()
+    }
+
     /// What is open, as far as the kernel tells.
     pub(in super::super) fn open_files(&self) -> Vec<OpenFile> {
         let lending = |passed: &Passed| {
@@ -78,6 +83,7 @@ impl Shared {
         self.resends.store(agreed.resends, Ordering::Relaxed);
         self.told_of_opens.store(agreed.tells_of_opens, Ordering::Relaxed);
         self.owner.generation = agreed.generation;
+        self.lock().shown.begin_at(agreed.next);
         for file in &agreed.opens {
             let how = file.blob().map(|(lending, blob)| {
                 let source = self.lock().of(file.ino).ok().map(|(_, tree)| tree.source.clone());

@@ -1,12 +1,19 @@
 //! Whom a node goes to because others told of them.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use super::zone::GATES;
 use crate::peer::{PeerAt, PeerId};
+use crate::time::Instant;
 
 /// Peers of a release that this node goes to because others told of them. About as many come to it, since all are told of alike.
 pub(super) const LINKS_MAX: usize = 10;
+
+/// Whoever has fewer connections than that after a while goes to more: those who came last nobody goes to, and each of their few sources has others
+/// to serve.
+const LINKS_LEAST: usize = 16;
+const WHILE: Duration = Duration::from_millis(500);
 
 /// Links beyond `LINKS_MAX`, to gates of the own zone: there are others until all have come.
 const GATE_LINKS: usize = 2 * GATES;
@@ -19,6 +26,14 @@ const SPARE_MAX: usize = 256;
 pub(super) struct Links {
     peers: BTreeSet<PeerId>,
     spare: VecDeque<PeerAt>,
+    /// When others were told of first.
+    since: Option<Instant>,
+}
+
+/// Who takes part in the release and is connected.
+pub(super) struct Connected<F> {
+    pub(super) count: usize,
+    pub(super) is_it: F,
 }
 
 impl Links {
@@ -29,9 +44,15 @@ impl Links {
     }
 
     /// Others say who else is there. Those of them to go to.
-    pub(super) fn on_told(&mut self, told: Vec<PeerAt>, is_member: impl Fn(&PeerId) -> bool) -> Vec<PeerAt> {
+    pub(super) fn on_told(
+        &mut self,
+        now: Instant,
+        told: Vec<PeerAt>,
+        connected: &Connected<impl Fn(&PeerId) -> bool>,
+    ) -> Vec<PeerAt> {
+        self.since.get_or_insert(now);
         for told in told {
-            if self.peers.contains(&told.peer) || is_member(&told.peer) {
+            if self.peers.contains(&told.peer) || (connected.is_it)(&told.peer) {
                 continue;
             }
             self.spare.retain(|spare| spare.peer != told.peer);
@@ -40,7 +61,7 @@ impl Links {
             }
             self.spare.push_back(told);
         }
-        self.take(is_member)
+        self.take(now, connected)
     }
 
     /// Others say who are the gates of the own zone. Those of them to go to.
@@ -60,16 +81,29 @@ impl Links {
     }
 
     /// The peer could not be reached. Whom to go to in its place; `None` where it was none of these.
-    pub(super) fn on_unreached(&mut self, peer: &PeerId, is_member: impl Fn(&PeerId) -> bool) -> Option<Vec<PeerAt>> {
-        self.peers.remove(peer).then(|| self.take(is_member))
+    pub(super) fn on_unreached(
+        &mut self,
+        now: Instant,
+        peer: &PeerId,
+        connected: &Connected<impl Fn(&PeerId) -> bool>,
+    ) -> Option<Vec<PeerAt>> {
+        self.peers.remove(peer).then(|| self.take(now, connected))
     }
 
-    fn take(&mut self, is_member: impl Fn(&PeerId) -> bool) -> Vec<PeerAt> {
+    fn take(&mut self, now: Instant, connected: &Connected<impl Fn(&PeerId) -> bool>) -> Vec<PeerAt> {
+        let coming = self.peers.iter().filter(|peer| !(connected.is_it)(peer)).count();
+        let is_alone = self.since.is_some_and(|since| now.since(since) >= WHILE);
+        let lacking = if is_alone {
+            LINKS_LEAST.saturating_sub(connected.count + coming)
+        } else {
+            0
+        };
+        let most = LINKS_MAX.max((self.peers.len() + lacking).min(LINKS_MAX + LINKS_LEAST));
         let mut new = Vec::new();
-        while self.peers.len() < LINKS_MAX
+        while self.peers.len() < most
             && let Some(told) = self.spare.pop_front()
         {
-            if !is_member(&told.peer) && self.peers.insert(told.peer) {
+            if !(connected.is_it)(&told.peer) && self.peers.insert(told.peer) {
                 new.push(told);
             }
         }
@@ -93,10 +127,42 @@ mod tests {
         (from..from + count).map(at).collect()
     }
 
+    const NOBODY: Connected<fn(&PeerId) -> bool> = Connected {
+        count: 0,
+        is_it: |_| false,
+    };
+
+    #[test]
+    fn who_has_few_connections_after_a_while_goes_to_more() {
+        let mut links = Links::default();
+        let (start, later) = (Instant::ZERO, Instant::ZERO + WHILE);
+        let first = links.on_told(start, told(0, 32), &NOBODY);
+        assert_eq!(first.len(), LINKS_MAX);
+        let is_first = |peer: &PeerId| first.iter().any(|first| first.peer == *peer);
+        let with = |count| Connected { count, is_it: is_first };
+        assert_eq!(links.on_told(start, told(0, 32), &with(LINKS_MAX)), []);
+        assert_eq!(
+            links.on_told(later, told(0, 32), &with(LINKS_LEAST)),
+            [],
+            "as many came to it"
+        );
+        let more = links.on_told(later, told(0, 32), &with(LINKS_MAX));
+        assert_eq!(more.len(), LINKS_LEAST - LINKS_MAX);
+        assert_eq!(
+            links.on_told(later, told(0, 32), &with(LINKS_MAX)),
+            [],
+            "they are on their way"
+        );
+        let without_end = (0..20)
+            .flat_map(|n| links.on_told(later, told(100 + 16 * n, 16), &with(0)))
+            .count();
+        assert!(without_end <= LINKS_LEAST, "{without_end}");
+    }
+
     #[test]
     fn gates_are_gone_to_however_many_others_are_and_not_without_end() {
         let mut links = Links::default();
-        assert_eq!(links.on_told(told(0, 32), |_| false).len(), LINKS_MAX);
+        assert_eq!(links.on_told(Instant::ZERO, told(0, 32), &NOBODY).len(), LINKS_MAX);
         assert_eq!(links.on_gates_told(told(20, 9), |_| false), told(20, GATES as u16));
         assert!(links.on_gates_told(told(20, 4), |_| false).is_empty());
         let more = (0..20)
@@ -108,7 +174,7 @@ mod tests {
     #[test]
     fn no_more_are_remembered_than_there_is_room_for_and_the_latest_told() {
         let mut links = Links::default();
-        links.on_told(told(0, 1000), |_| false);
+        links.on_told(Instant::ZERO, told(0, 1000), &NOBODY);
         assert_eq!(links.spare.len(), SPARE_MAX - LINKS_MAX);
         assert_eq!(links.spare.back(), told(999, 1).first());
     }

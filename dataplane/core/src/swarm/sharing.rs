@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::links::{LINKS_MAX, Links};
+use super::links::{Connected, LINKS_MAX, Links};
 use super::zone::{GATES, Zone, Zones, rank};
 use crate::chunk::{ChunkTag, ReleaseId};
 use crate::limits::{COMING_CHUNKS_MAX, HAVE_CHUNKS_MAX, TOLD_PEERS_MAX};
@@ -378,9 +378,9 @@ impl Sharing {
     }
 
     /// Others say who else is there. Those of them that this node is to go to.
-    pub fn on_told(&mut self, told: Peers) -> Vec<PeerAt> {
+    pub fn on_told(&mut self, now: Instant, told: Peers) -> Vec<PeerAt> {
         let Swarm { links, members, .. } = self.releases.entry(told.release).or_default();
-        links.on_told(told.peers, |peer| members.contains_key(peer))
+        links.on_told(now, told.peers, &connected(members))
     }
 
     /// Others say who in this zone fetches for it what nobody there has. Those of them that this node is to go to.
@@ -390,15 +390,22 @@ impl Sharing {
     }
 
     /// A peer could not be reached. The releases for which others told of it, and whom to go to in its place.
-    pub fn on_unreached(&mut self, peer: &PeerId) -> Vec<(ReleaseId, Vec<PeerAt>)> {
+    pub fn on_unreached(&mut self, now: Instant, peer: &PeerId) -> Vec<(ReleaseId, Vec<PeerAt>)> {
         let releases = self
             .releases
             .iter_mut()
             .filter_map(|(release, Swarm { links, members, .. })| {
-                let instead = links.on_unreached(peer, |peer| members.contains_key(peer))?;
+                let instead = links.on_unreached(now, peer, &connected(members))?;
                 Some((*release, instead))
             });
         releases.collect()
+    }
+}
+
+fn connected(members: &BTreeMap<PeerId, Member>) -> Connected<impl Fn(&PeerId) -> bool> {
+    Connected {
+        count: members.len(),
+        is_it: |peer: &PeerId| members.contains_key(peer),
     }
 }
 
@@ -763,16 +770,16 @@ mod tests {
             release: release(),
             peers: (0..1000).map(at).collect(),
         };
-        let links = sharing.on_told(all());
+        let links = sharing.on_told(ms(0), all());
         assert_eq!(links.len(), LINKS_MAX);
         assert!(!links.contains(&at(3)), "it is here already");
-        assert!(sharing.on_told(all()).is_empty());
-        let [(of, others)] = &sharing.on_unreached(&links[0].peer)[..] else {
+        assert!(sharing.on_told(ms(0), all()).is_empty());
+        let [(of, others)] = &sharing.on_unreached(ms(0), &links[0].peer)[..] else {
             panic!("one release")
         };
         assert_eq!((*of, others.len()), (release(), 1));
         assert!(!links.contains(&others[0]));
-        assert!(sharing.on_unreached(&peer(5000)).is_empty());
+        assert!(sharing.on_unreached(ms(0), &peer(5000)).is_empty());
     }
 
     #[test]
@@ -783,16 +790,19 @@ mod tests {
             release: release(),
             peers: (0..count).map(at).collect(),
         };
-        let links = sharing.on_told(all(LINKS_MAX as u16 + 1));
+        let links = sharing.on_told(ms(0), all(LINKS_MAX as u16 + 1));
         let [named, spare] = [links[0].peer, peer(LINKS_MAX as u16)];
         for peer in [named, spare] {
             sharing.on_named(&release(), &peer);
-            assert_eq!(sharing.on_unreached(&peer), [], "it is nobody's word that was wrong");
+            assert_eq!(sharing.on_unreached(ms(0), &peer), [], "it is nobody's word that was wrong");
         }
-        let told = sharing.on_told(Peers {
-            release: release(),
-            peers: vec![at(1000), at(1001)],
-        });
+        let told = sharing.on_told(
+            ms(0),
+            Peers {
+                release: release(),
+                peers: vec![at(1000), at(1001)],
+            },
+        );
         assert_eq!(told, [at(1000)], "there is room for one more");
     }
 }

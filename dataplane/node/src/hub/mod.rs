@@ -582,7 +582,7 @@ impl Hub {
         }
         if round == Round::InVain {
             self.scheduler.on_unreached(now, peer);
-            for (release, others) in self.sharing.on_unreached(&peer) {
+            for (release, others) in self.sharing.on_unreached(now, &peer) {
                 self.interests.forget_hint(&release, &peer);
                 self.scheduler.on_hint_gone(release, peer);
                 self.on_hints(now, release, &others);

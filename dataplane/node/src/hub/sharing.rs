@@ -60,7 +60,7 @@ impl Hub {
         }
         let told = Peers { release, peers };
         let links = match which {
-            Told::Others => self.sharing.on_told(told),
+            Told::Others => self.sharing.on_told(now, told),
             Told::Gates => self.sharing.on_gates_told(told),
         };
         self.on_hints(now, release, &links);

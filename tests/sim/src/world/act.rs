@@ -240,7 +240,7 @@ impl World {
         let told = Peers { release, peers };
         let links = match are_gates {
             true => at.sharing.on_gates_told(told),
-            false => at.sharing.on_told(told),
+            false => at.sharing.on_told(self.now, told),
         };
         for link in links {
             self.hint(node, names::node_of(&link.peer));

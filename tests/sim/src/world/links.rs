@@ -99,7 +99,8 @@ impl World {
         }
         let key = names::peer(peer);
         self.schedule(node, |scheduler, now| scheduler.on_unreached(now, key));
-        let replaced = self.node(node).sharing.on_unreached(&key);
+        let now = self.now;
+        let replaced = self.node(node).sharing.on_unreached(now, &key);
         if replaced.is_empty() {
             self.after(REDIAL_AFTER, Event::Redial { node, peer });
         }

@@ -14,6 +14,7 @@ mod source;
 mod spread;
 mod tally;
 mod timers;
+mod turn;
 mod want;
 mod window;
 mod zone;

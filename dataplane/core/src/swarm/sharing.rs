@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::links::{Connected, LINKS_MAX, Links};
+use super::turn::{Turn, lot};
 use super::zone::{GATES, Zone, Zones, rank};
 use crate::chunk::{ChunkTag, ReleaseId};
 use crate::limits::{COMING_CHUNKS_MAX, HAVE_CHUNKS_MAX, TOLD_PEERS_MAX};
 use crate::peer::{PeerAt, PeerId};
-use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::{ClaimState, Coming, Have, Peers};
 
@@ -97,29 +97,6 @@ struct Member {
     round_pause: Duration,
     /// How often it was told of others.
     told_of: u32,
-}
-
-/// A member's place among all that others are told of: another one, at random, each time it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Turn {
-    lot: u64,
-    peer: PeerId,
-    /// How often others were told of it.
-    times: u32,
-}
-
-impl Turn {
-    fn new(peer: PeerId, times: u32) -> Self {
-        let lot = lot(&peer, times);
-        Self { lot, peer, times }
-    }
-}
-
-/// A number for the peer that nobody chooses, another one each time.
-fn lot(peer: &PeerId, times: u32) -> u64 {
-    let [b0, b1, b2, b3, b4, b5, b6, b7, ..] = *peer.as_bytes();
-    let seed = u64::from_be_bytes([b0, b1, b2, b3, b4, b5, b6, b7]) ^ u64::from(times).rotate_left(32);
-    Rng::new(seed).next()
 }
 
 impl Sharing {

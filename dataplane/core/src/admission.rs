@@ -79,9 +79,7 @@ impl Access {
     pub fn admits(&self, peer: &PeerId) -> bool {
         !self.block.contains(peer) && self.allow.as_ref().is_none_or(|allow| allow.contains(peer))
     }
-}
 
-impl Access {
     /// Whether an edge fetches for this key what it has not.
     pub fn pulls_for(&self, peer: &PeerId) -> bool {
         self.pull.as_ref().is_none_or(|pull| pull.contains(peer))

@@ -7,10 +7,9 @@ use ares_core::time::Instant;
 use bytes::Bytes;
 
 use super::{Action, Machine, Need};
-use crate::inode::{Folder, ROOT};
 use crate::read;
 use crate::shelf::Pins;
-use crate::view::{self, Found, Spot};
+use crate::view::{Found, Spot};
 
 /// How many entries further than what was read or given last the next read may be and still go on from there: directories, and files
 /// that are in no pack.
@@ -35,13 +34,11 @@ impl<T> Machine<T> {
             self.packed.goes_on = (self.packed.read + 1..=far).contains(&ino);
             self.packed.read = ino;
         }
-        let Ok(Folder::Tree(top)) = self.folder(ROOT) else { return };
         if !self.packed.goes_on {
             self.packed.given = 0;
             return;
         }
-        let found = view::locate(&mut self.shelf(&mut Pins::default()), ROOT, top, ino);
-        let Ok(Found::Here((Spot { leaf, index, .. }, _))) = found else {
+        let Ok(Found::Here((Spot { leaf, index, .. }, _))) = self.locate(ino, &mut Pins::default()) else {
             return;
         };
         let bytes = self.chunks.get(&pack.id).cloned();

@@ -57,12 +57,7 @@ impl<T> Machine<T> {
         if self.knows(ino) {
             return Ok(None);
         }
-        let found = match self.folder(ROOT)? {
-            Folder::Tree(dir) => view::locate(&mut self.shelf(pins), ROOT, dir, ino)?,
-            Folder::Around(leaf) if ino == ROOT + 1 => Found::Here((Spot { leaf, base: 0, index: 0 }, ROOT)),
-            Folder::Around(_) => Found::Absent,
-        };
-        match found {
+        match self.locate(ino, pins)? {
             Found::Lacking(node) => Ok(Some(Step::lacks(node))),
             Found::Absent => Err(Fault::stale()),
             Found::Here((Spot { leaf, index, .. }, parent)) => {
@@ -72,19 +67,36 @@ impl<T> Machine<T> {
         }
     }
 
+    /// The entry that has a number, and the number of the directory it is in.
+    pub(super) fn locate(&mut self, ino: u64, pins: &mut Pins) -> Result<Found<(Spot, u64)>, Fault> {
+        Ok(match self.folder(ROOT)? {
+            Folder::Tree(dir) => view::locate(&mut self.shelf(pins), ROOT, dir, ino)?,
+            Folder::Around(leaf) if ino == ROOT + 1 => Found::Here((Spot { leaf, base: 0, index: 0 }, ROOT)),
+            Folder::Around(_) => Found::Absent,
+        })
+    }
+
+    /// The entry that has a name in a directory.
+    pub(super) fn find_in(&mut self, folder: &Folder, name: &[u8], pins: &mut Pins) -> Result<Found<Spot>, Fault> {
+        Ok(match folder {
+            Folder::Tree(dir) => view::find(&mut self.shelf(pins), *dir, name)?,
+            Folder::Around(leaf) => match view::find_here(leaf, name) {
+                Some(index) => Found::Here(Spot {
+                    leaf: leaf.clone(),
+                    base: 0,
+                    index,
+                }),
+                None => Found::Absent,
+            },
+        })
+    }
+
     fn lookup(&mut self, parent: u64, name: &[u8], pins: &mut Pins) -> Result<Step, Fault> {
         if let b"." | b".." = name {
             return self.find_again(parent, name == b"..", pins);
         }
         let folder = self.folder(parent)?;
-        let found = match folder {
-            Folder::Tree(dir) => view::find(&mut self.shelf(pins), dir, name)?,
-            Folder::Around(leaf) => match view::find_here(&leaf, name) {
-                Some(index) => Found::Here(Spot { leaf, base: 0, index }),
-                None => Found::Absent,
-            },
-        };
-        Ok(match found {
+        Ok(match self.find_in(&folder, name, pins)? {
             Found::Lacking(node) => Step::lacks(node),
             Found::Absent => Step::Done(Reply::Absent),
             Found::Here(Spot { leaf, base, index }) => {
@@ -98,19 +110,6 @@ impl<T> Machine<T> {
 
     /// An entry that the kernel may have forgotten, or the directory it is in: whoever exports the mount knows it by its number alone.
     fn find_again(&mut self, ino: u64, wants_parent: bool, pins: &mut Pins) -> Result<Step, Fault> {
-        let top = match self.folder(ROOT)? {
-            Folder::Tree(top) => top,
-            Folder::Around(leaf) if ino == ROOT + 1 && !wants_parent => {
-                let entry = &leaf.entries()[0];
-                self.inodes.tell(ino, ROOT, entry);
-                return Ok(Step::Done(Reply::Entry(Attr::of(ino, entry))));
-            }
-            Folder::Around(_) if ino <= ROOT + 1 => {
-                let attr = self.attr(ROOT).map_err(Fault::new)?;
-                return Ok(Step::Done(Reply::Entry(attr)));
-            }
-            Folder::Around(_) => return Err(Fault::stale()),
-        };
         let mut ino = ino;
         let mut wants_parent = wants_parent;
         loop {
@@ -118,7 +117,7 @@ impl<T> Machine<T> {
                 let attr = self.attr(ROOT).map_err(Fault::new)?;
                 return Ok(Step::Done(Reply::Entry(attr)));
             }
-            let (Spot { leaf, index, .. }, parent) = match view::locate(&mut self.shelf(pins), ROOT, top, ino)? {
+            let (Spot { leaf, index, .. }, parent) = match self.locate(ino, pins)? {
                 Found::Lacking(node) => return Ok(Step::lacks(node)),
                 Found::Absent => return Err(Fault::stale()),
                 Found::Here(found) => found,

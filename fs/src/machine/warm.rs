@@ -108,18 +108,7 @@ impl<T> Machine<T> {
             if file.is_some() {
                 return done;
             }
-            let found = match &folder {
-                Folder::Tree(dir) => view::find(&mut self.shelf(pins), *dir, name)?,
-                Folder::Around(leaf) => match view::find_here(leaf, name) {
-                    Some(index) => Found::Here(view::Spot {
-                        leaf: leaf.clone(),
-                        base: 0,
-                        index,
-                    }),
-                    None => Found::Absent,
-                },
-            };
-            match found {
+            match self.find_in(&folder, name, pins)? {
                 Found::Lacking(node) => return Ok(Step::lacks(node)),
                 Found::Absent => return done,
                 Found::Here(spot) => match &spot.leaf.entries()[spot.index].kind {

@@ -65,10 +65,14 @@ impl Links {
     }
 
     /// Others say who are the gates of the own zone. Those of them to go to.
-    pub(super) fn on_gates_told(&mut self, mut gates: Vec<PeerAt>, is_member: impl Fn(&PeerId) -> bool) -> Vec<PeerAt> {
+    pub(super) fn on_gates_told(
+        &mut self,
+        mut gates: Vec<PeerAt>,
+        connected: &Connected<impl Fn(&PeerId) -> bool>,
+    ) -> Vec<PeerAt> {
         gates.truncate(GATES);
         gates.retain(|gate| {
-            let is_new = self.peers.len() < LINKS_MAX + GATE_LINKS && !is_member(&gate.peer);
+            let is_new = self.peers.len() < LINKS_MAX + GATE_LINKS && !(connected.is_it)(&gate.peer);
             is_new && self.peers.insert(gate.peer)
         });
         self.spare.retain(|spare| !self.peers.contains(&spare.peer));
@@ -163,10 +167,10 @@ mod tests {
     fn gates_are_gone_to_however_many_others_are_and_not_without_end() {
         let mut links = Links::default();
         assert_eq!(links.on_told(Instant::ZERO, told(0, 32), &NOBODY).len(), LINKS_MAX);
-        assert_eq!(links.on_gates_told(told(20, 9), |_| false), told(20, GATES as u16));
-        assert!(links.on_gates_told(told(20, 4), |_| false).is_empty());
+        assert_eq!(links.on_gates_told(told(20, 9), &NOBODY), told(20, GATES as u16));
+        assert!(links.on_gates_told(told(20, 4), &NOBODY).is_empty());
         let more = (0..20)
-            .flat_map(|n| links.on_gates_told(told(100 + 4 * n, 4), |_| false))
+            .flat_map(|n| links.on_gates_told(told(100 + 4 * n, 4), &NOBODY))
             .count();
         assert_eq!(more, GATE_LINKS - GATES);
     }

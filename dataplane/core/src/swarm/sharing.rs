@@ -363,7 +363,7 @@ impl Sharing {
     /// Others say who in this zone fetches for it what nobody there has. Those of them that this node is to go to.
     pub fn on_gates_told(&mut self, told: Peers) -> Vec<PeerAt> {
         let Swarm { links, members, .. } = self.releases.entry(told.release).or_default();
-        links.on_gates_told(told.peers, |peer| members.contains_key(peer))
+        links.on_gates_told(told.peers, &connected(members))
     }
 
     /// A peer could not be reached. The releases for which others told of it, and whom to go to in its place.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::turn::lot;
 use crate::peer::PeerId;
-use crate::rng::Rng;
 
 /// Members of a zone that fetch from others what nobody in it has, about: enough that one slow or dead one does not matter, and few, since
 /// what two of them fetch at the same moment crosses twice.
@@ -60,6 +60,5 @@ impl Zones {
 
 /// An order of peers that all nodes agree on and nobody's key is chosen for: the first ones are the gates of their zone.
 pub(super) fn rank(peer: &PeerId) -> u64 {
-    let [b0, b1, b2, b3, b4, b5, b6, b7, ..] = *peer.as_bytes();
-    Rng::new(u64::from_be_bytes([b0, b1, b2, b3, b4, b5, b6, b7])).next()
+    lot(peer, 0)
 }

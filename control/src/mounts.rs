@@ -147,15 +147,16 @@ impl Mounts {
     }
 
     /// Writes down what is to be there. Not at the end, which is not the end of what is kept.
-    fn write(&self, state: &State) {
+    fn write(&self, state: &mut State) {
+        for entry in state.there.values_mut() {
+            if let Some(kept) = &mut entry.kept {
+                kept.forget_former(&*entry.mount);
+            }
+        }
         let Some(file) = self.file.as_ref().filter(|_| !state.is_over) else {
             return;
         };
-        let there = state.there.values().filter_map(|entry| {
-            let mut kept = entry.kept.clone()?;
-            kept.forget_former(&*entry.mount);
-            Some(kept)
-        });
+        let there = state.there.values().filter_map(|entry| entry.kept.clone());
         let absent = state.absent.values().map(|absent| absent.kept.clone());
         if let Err(failure) = file.write(there.chain(absent).collect()) {
             tracing::error!("the next daemon will not make the same mounts again: {failure}");
@@ -186,7 +187,7 @@ impl Mounts {
         let is_news = was_absent || entry.kept.is_some();
         state.there.insert(dir, entry);
         if is_news {
-            self.write(&state);
+            self.write(&mut state);
         }
     }
 
@@ -197,7 +198,7 @@ impl Mounts {
         if is_wanted {
             self.secure(&mut entry);
             state.there.insert(dir.to_owned(), entry);
-            self.write(&state);
+            self.write(&mut state);
         }
         is_wanted
     }
@@ -214,13 +215,9 @@ impl Mounts {
         change: impl FnOnce(&mut MountEntry) -> Result<R, Failure>,
     ) -> Option<Result<R, Failure>> {
         let mut state = self.state();
-        let entry = state.there.get_mut(dir)?;
-        let changed = change(entry);
-        if let Some(kept) = &mut entry.kept {
-            kept.forget_former(&*entry.mount);
-        }
+        let changed = change(state.there.get_mut(dir)?);
         if changed.is_ok() {
-            self.write(&state);
+            self.write(&mut state);
         }
         Some(changed)
     }
@@ -231,7 +228,7 @@ impl Mounts {
         let Some(absent) = state.absent.remove(dir) else {
             return false;
         };
-        self.write(&state);
+        self.write(&mut state);
         drop(state);
         self.give_up(dir, &absent);
         true
@@ -266,7 +263,7 @@ impl Mounts {
             state.absent.insert(dir.to_owned(), Absent::new(kept, None));
             self.changed.notify_all();
         }
-        self.write(&state);
+        self.write(&mut state);
     }
 
     /// Waits for the next one that is to be made, or to be gone on with by its connection. `None` when the daemon stops.
@@ -372,7 +369,7 @@ impl Mounts {
                 handed.add(name, Arc::clone(connection));
             }
         }
-        self.write(&state);
+        self.write(&mut state);
         state.is_over = true;
         // The next daemon is started by the manager only when this one is no more.
         handed

@@ -55,18 +55,7 @@ pub(super) fn run(context: Context, args: ServeArgs) -> Result<(), Failure> {
     }
     notify.say("STOPPING=1");
     let manager = notify.manager();
-    let can_leave = match manager {
-        Manager::Keeper => true,
-        Manager::Plain => false,
-        // Once mounts are left there is no way back.
-        Manager::None => {
-            !leave.is_asked()
-                || handed::next_program()
-                    .inspect_err(|failure| tracing::error!("{failure}"))
-                    .is_ok()
-        }
-    };
-    if leave.is_asked() && can_leave {
+    if leave.is_asked() && has_next(manager) {
         context.terminal.note("making room for the next daemon: mounts stay");
         let handed = daemon.leave();
         return match manager {
@@ -80,6 +69,17 @@ pub(super) fn run(context: Context, args: ServeArgs) -> Result<(), Failure> {
         .note("stopping: unmounting, closing connections, flushing the store");
     daemon.stop();
     Ok(())
+}
+
+/// Whether there will be somebody to leave mounts for: once they are left there is no way back.
+fn has_next(manager: Manager) -> bool {
+    match manager {
+        Manager::Keeper => true,
+        Manager::Plain => false,
+        Manager::None => handed::next_program()
+            .inspect_err(|failure| tracing::error!("{failure}"))
+            .is_ok(),
+    }
 }
 
 fn start(config: &Arc<Config>, handed: &Handed, cancel: &Cancel) -> Result<Daemon, Failure> {

@@ -40,13 +40,41 @@ fn detached(node: &Node, link: &str, dir: &Path, args: &[&str]) {
     node.run(command).expect_ok();
 }
 
-fn dd(node: &Node, from: &Path, to: &Path) -> Running {
-    let mut command: Command = node.command("dd");
-    command
-        .arg(format!("if={}", from.display()))
-        .arg(format!("of={}", to.display()))
-        .arg("bs=64k");
-    node.start(command)
+/// A `dd` through a mount.
+struct Copying {
+    copy: PathBuf,
+    reader: Running,
+}
+
+impl Copying {
+    /// Of the file `big`, for some seconds.
+    fn start(node: &Node, dir: &Path) -> Self {
+        node.limit_arrivals(100);
+        let copy = node.dir().join("copy");
+        let mut command: Command = node.command("dd");
+        command
+            .arg(format!("if={}", dir.join("big").display()))
+            .arg(format!("of={}", copy.display()))
+            .arg("bs=64k");
+        let reader = node.start(command);
+        Self { copy, reader }
+    }
+
+    /// Waits until there is a good deal more, but not all.
+    fn goes_on(&self) {
+        let before = len(&self.copy);
+        wait::until(PATIENCE, "the reader to go on", || {
+            (len(&self.copy) > before + BYTES / 16).then_some(())
+        });
+        assert!(self.reader.is_running(), "too late to prove anything");
+    }
+
+    /// It comes to its end, and is the same as `big`.
+    fn ends_as(self, node: &Node, big: &Path) {
+        node.lift_limit();
+        self.reader.wait(PATIENCE).expect_ok();
+        same(big, &self.copy);
+    }
 }
 
 /// A file of the publisher, and the link that shows it in a directory with a small one.
@@ -68,13 +96,6 @@ fn same(one: &Path, other: &Path) {
     assert!(bytes(one) == bytes(other), "{} and {} differ", one.display(), other.display());
 }
 
-/// Waits until there is a good deal more of it than `before`.
-fn grows(path: &Path, before: u64) {
-    wait::until(PATIENCE, "the reader to go on", || {
-        (len(path) > before + BYTES / 16).then_some(())
-    });
-}
-
 #[test]
 fn three_restarts_of_a_service_fail_no_read_of_its_mount_and_no_transfer_of_its_peers() {
     let Some(scene) = scene("handover") else { return };
@@ -88,26 +109,22 @@ fn three_restarts_of_a_service_fail_no_read_of_its_mount_and_no_transfer_of_its_
     let own_link = daemon::publish(node, &own).link;
     detached(node, &link, dir, &[]);
     // Both are under way for some seconds.
-    node.limit_arrivals(100);
     peer.limit_arrivals(100);
-    let (copy, got) = (node.dir().join("copy"), peer.dir().join("got"));
-    let reader = dd(node, &dir.join("big"), &copy);
+    let got = peer.dir().join("got");
+    let copying = Copying::start(node, dir);
     let get = peer.start(daemon::get(peer, &own_link, &got));
     for restart in 1..=RESTARTS {
-        grows(&copy, len(&copy));
-        assert!(reader.is_running() && get.is_running(), "too late to prove anything");
+        copying.goes_on();
+        assert!(get.is_running(), "too late to prove anything");
         service.signal(Signal::USR2);
         service.wait(PATIENCE).expect_ok();
         assert_eq!(manager.kept().len(), 1, "restart {restart}");
         assert!(is_mounted(dir));
         service = manager.start(node);
     }
-    for node in [node, peer] {
-        node.lift_limit();
-    }
-    reader.wait(PATIENCE).expect_ok();
+    peer.lift_limit();
+    copying.ends_as(node, &big);
     get.wait(PATIENCE).expect_ok();
-    same(&big, &copy);
     assert_eq!(compare::differences(&own, &got), Vec::<String>::new());
     assert_eq!(fs::read(dir.join("small")).expect("readable"), b"small");
     // An end is an end.
@@ -130,18 +147,13 @@ fn a_killed_service_fails_no_read_where_its_manager_has_the_connection() {
     if manager.kept().is_empty() {
         return ares_tests::lab::skip("handover-kill", "this kernel does not ask again (Linux 6.9)");
     }
-    node.limit_arrivals(100);
-    let copy = node.dir().join("copy");
-    let reader = dd(node, &dir.join("big"), &copy);
+    let copying = Copying::start(node, dir);
     for _ in 0..RESTARTS {
-        grows(&copy, len(&copy));
-        assert!(reader.is_running(), "too late to prove anything");
+        copying.goes_on();
         service.kill();
         service = manager.start(node);
     }
-    node.lift_limit();
-    reader.wait(PATIENCE).expect_ok();
-    same(&big, &copy);
+    copying.ends_as(node, &big);
     unmount(node, dir).expect_ok();
     assert_eq!(manager.kept(), Vec::<&str>::new(), "nobody needs it any more");
     // One that is not started again takes its mounts with it, as far as it can.
@@ -177,12 +189,9 @@ fn a_daemon_that_nobody_manages_becomes_the_next_one_itself() {
     fs::create_dir(&other).expect("writable");
     fs::write(other.join("small"), "other").expect("writable");
     add(&scene.publisher.publish(&other).link, &["--replace"]);
-    node.limit_arrivals(100);
-    let copy = node.dir().join("copy");
-    let reader = dd(node, &dir.join("big"), &copy);
+    let copying = Copying::start(node, dir);
     for _ in 0..RESTARTS {
-        grows(&copy, len(&copy));
-        assert!(reader.is_running(), "too late to prove anything");
+        copying.goes_on();
         let begun = daemon.status()["uptime_s"].as_f64().expect("a number");
         daemon.signal(Signal::USR2);
         wait::until(PATIENCE, "the next daemon", || {
@@ -192,9 +201,7 @@ fn a_daemon_that_nobody_manages_becomes_the_next_one_itself() {
         });
         assert!(daemon.is_running(), "the same process");
     }
-    node.lift_limit();
-    reader.wait(PATIENCE).expect_ok();
-    same(&big, &copy);
+    copying.ends_as(node, &big);
     assert_eq!(fs::read(names.join("current/small")).expect("readable"), b"other");
     let mut bytes = [0; 5];
     former.read_exact_at(&mut bytes, 0).expect("what is open stays what it is");

@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// Which programs.
     #[arg(long, value_delimiter = ',', default_values = ["ares", "aria2"])]
     peers: Vec<Program>,
-    /// Kill the publisher once it has sent 1.1 copies of the file: everybody must still get it.
+    /// Kill the publisher once it has sent 1.1 copies of the file, or one and nobody asks it for more: everybody must still get it.
     #[arg(long)]
     with_publisher_leaving: bool,
     /// Append one JSON line per trial to this file.

@@ -21,8 +21,10 @@ const STALLED: Duration = Duration::from_secs(40);
 /// Bytes that must have come to be an arrival: a journal's page is none.
 const GROWTH_BYTES: u64 = 64 << 10;
 
-/// Copies of the file that a publisher who leaves has sent by then.
+/// Copies of the file that a publisher who leaves has sent by then: so many, or one where it has sent next to nothing since, as nobody asks it any more.
 const COPIES_UNTIL_LEAVING: f64 = 1.1;
+const UNASKED: Duration = Duration::from_millis(50);
+const UNASKED_BYTES: u64 = 64 << 10;
 
 /// Room for journals, metadata and control files, bytes.
 const ROOM_BYTES: u64 = 256 << 20;
@@ -146,6 +148,7 @@ impl Scene {
         let mut ended: Vec<Option<Duration>> = vec![None; readers.len()];
         let (mut had, mut grown) = (0, started);
         let mut left_after = None;
+        let (mut sent_then, mut since) = (sent_before[0], started);
         while ended.contains(&None) {
             interrupt.check()?;
             for (reader, ended) in readers.iter().zip(&mut ended) {
@@ -161,8 +164,12 @@ impl Scene {
                 break;
             }
             if stay == Stay::Leaves && !publisher.has_left() {
-                let copies = (self.publisher().sent_bytes() - sent_before[0]) as f64 / release.bytes as f64;
-                if copies >= COPIES_UNTIL_LEAVING {
+                let sent = self.publisher().sent_bytes();
+                if sent > sent_then + UNASKED_BYTES {
+                    (sent_then, since) = (sent, Instant::now());
+                }
+                let copies = (sent - sent_before[0]) as f64 / release.bytes as f64;
+                if copies >= COPIES_UNTIL_LEAVING || (copies >= 1.0 && since.elapsed() >= UNASKED) {
                     publisher.leave();
                     left_after = Some(started.elapsed().as_secs_f64());
                 }

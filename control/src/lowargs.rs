@@ -194,6 +194,9 @@ pub(crate) enum Command {
         after_long_help = "Examples:\n  ares completions bash > /etc/bash_completion.d/ares\n  ares completions fish > ~/.config/fish/completions/ares.fish"
     )]
     Completions(CompletionsArgs),
+    /// Mount for the daemon that asks on standard input; for systemd, not for people
+    #[command(hide = true)]
+    MountHelper,
     /// Print a manual page, or write all of them to a directory
     #[command(after_long_help = "Examples:\n  ares man mount | man -l -\n  ares man --dir /usr/local/share/man/man1")]
     Man(ManArgs),

@@ -20,7 +20,7 @@ pub(crate) fn unmount(dir: &Path, force: Force) -> Result<(), Failure> {
     };
     let error = match rustix::mount::unmount(dir, flags) {
         Ok(()) => return Ok(()),
-        Err(rustix::io::Errno::PERM) => match by_helper(dir, force) {
+        Err(rustix::io::Errno::PERM) => match by_helper(dir, force, flags) {
             Ok(()) => return Ok(()),
             Err(text) => text,
         },
@@ -35,8 +35,11 @@ pub(crate) fn unmount(dir: &Path, force: Force) -> Result<(), Failure> {
     Err(Failure::new(Kind::Mount, format!("unmounting {}: {error}", dir.display())).help(help))
 }
 
-/// Ordinary users unmount through the set-uid helper of fuse3.
-fn by_helper(dir: &Path, force: Force) -> Result<(), String> {
+/// Ordinary users unmount through the set-uid helper of fuse3, and the system's daemon through its own.
+fn by_helper(dir: &Path, force: Force, flags: UnmountFlags) -> Result<(), String> {
+    if let Some(unmounted) = ares_fs::unmount_by_helper(dir, flags) {
+        return unmounted.map_err(|e| e.to_string());
+    }
     let mut command = Command::new("fusermount3");
     command.arg(match force {
         Force::IfIdle => "-u",

@@ -30,7 +30,8 @@ mod view;
 pub use eio::{Eio, LastEio};
 pub use figures::{Figures, Op};
 pub use mount::{
-    Agreed, Ended, FSTYPE, Left, Lending, Mount, MountError, OpenFile, ShowError, Showing, Slot, UnmountError, Unmounted, stale,
+    Agreed, Ended, FSTYPE, Left, Lending, Mount, MountError, OpenFile, ShowError, Showing, Slot, UnmountError, Unmounted,
+    help_to_mount, stale, unmount_by_helper,
 };
 pub use options::{Access, Cover, Descriptors, MountOptions, Passthrough, Permissions, Prefetch, Transport};
 pub use source::{Backing, Fetching, Reply, Source};

@@ -12,6 +12,7 @@ mod help;
 mod helper;
 mod ls;
 mod mount;
+mod mount_helper;
 mod paths;
 mod peers;
 mod pin;
@@ -151,6 +152,7 @@ fn run(args: LowArgs) -> Result<(), End> {
         Command::Help(args) => Some(help::run(args)),
         Command::Completions(args) => Some(completions::run(args)),
         Command::Man(args) => Some(completions::man(args)),
+        Command::MountHelper => Some(mount_helper::run()),
         _ => None,
     };
     if let Some(result) = described {
@@ -194,7 +196,7 @@ fn run(args: LowArgs) -> Result<(), End> {
         Command::Set(args) => set::run(&context, args),
         Command::Doctor(args) => doctor::run(&context, args),
         Command::Bugreport(args) => bugreport::run(&context, args),
-        Command::Help(_) | Command::Completions(_) | Command::Man(_) => Ok(()),
+        Command::Help(_) | Command::Completions(_) | Command::Man(_) | Command::MountHelper => Ok(()),
     };
     result.map_err(|failure| End {
         failure,

@@ -21,6 +21,7 @@ use rustix::net::{
 };
 
 use super::error::MountError;
+use super::helper;
 use super::place::{FSTYPE, LAZY};
 use crate::options::Access;
 
@@ -33,8 +34,13 @@ const HELPER_DIRS: [&str; 5] = ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/
 pub(super) fn attach(dir: &Path, source: &str, access: Access) -> Result<OwnedFd, MountError> {
     let device = match open_device() {
         Ok(device) => device,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(MountError::NoDevice),
-        Err(error) => return Err(MountError::DeviceDenied { error }),
+        Err(error) => {
+            let denied = match error.kind() {
+                io::ErrorKind::NotFound => MountError::NoDevice,
+                _ => MountError::DeviceDenied { error },
+            };
+            return helper::mount(dir, source, access).unwrap_or(Err(denied));
+        }
     };
     let refused = match attach_direct(dir, source, &device, access) {
         Ok(()) => return Ok(device),
@@ -45,6 +51,9 @@ pub(super) fn attach(dir: &Path, source: &str, access: Access) -> Result<OwnedFd
         return Err(MountError::Refused { dir: dir.into(), error });
     }
     drop(device);
+    if let Some(mounted) = helper::mount(dir, source, access) {
+        return mounted;
+    }
     match find_helper() {
         Some(helper) => attach_by_helper(dir, source, &helper, access),
         // Root without the right to mount is in a container: the helper would not help.
@@ -181,6 +190,14 @@ pub(super) fn detach_busy(dir: &Path, minor: u32) -> io::Result<()> {
 }
 
 fn helper_unmount(dir: &Path, flags: &[&str]) -> io::Result<()> {
+    let how = if flags.contains(&"-z") {
+        UnmountFlags::DETACH
+    } else {
+        UnmountFlags::empty()
+    };
+    if let Some(unmounted) = helper::unmount_by_helper(dir, how) {
+        return unmounted;
+    }
     let Some(helper) = find_helper() else {
         return Err(io::Error::other("fusermount3 is not installed (install fuse3)"));
     };

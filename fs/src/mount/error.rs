@@ -45,6 +45,14 @@ pub enum MountError {
         /// Its own words.
         says: String,
     },
+    /// The helper of the system's daemon said no.
+    #[error("the mount helper (ares-mount.socket) refused to mount on {}: {says}", dir.display())]
+    ServiceRefused {
+        /// The mount point.
+        dir: PathBuf,
+        /// Its own words.
+        says: String,
+    },
     /// Ordinary users may not open mounts to others here.
     #[error(
         "users may not open their mounts to others here: add the line `user_allow_other` to /etc/fuse.conf, or mount for yourself only"

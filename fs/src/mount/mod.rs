@@ -7,6 +7,7 @@ mod device;
 mod error;
 mod fallback;
 mod giving;
+mod helper;
 mod info;
 mod left;
 mod place;
@@ -27,6 +28,7 @@ use ares_core::manifest::{Name, Root, Top};
 use ares_core::profile::{PROFILE_XATTR, Profile};
 
 pub use self::error::{MountError, ShowError, UnmountError};
+pub use self::helper::{help_to_mount, unmount_by_helper};
 pub use self::left::{Agreed, Left, Lending, OpenFile, Showing, Slot};
 pub use self::place::{FSTYPE, stale};
 use crate::machine::{Machine, Settings};

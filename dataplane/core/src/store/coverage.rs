@@ -2,11 +2,20 @@
 
 use std::collections::BTreeMap;
 
+/// What filesystems give files at a time, where they are not made otherwise.
+const BLOCK_BYTES: u64 = 4096;
+
+/// What `start..end` of a file of its own takes of the disk, in bytes: whole blocks.
+pub(super) const fn disk_bytes(start: u64, end: u64) -> u64 {
+    end.next_multiple_of(BLOCK_BYTES) - start / BLOCK_BYTES * BLOCK_BYTES
+}
+
 /// Held ranges of `0..bytes`, merged: a file filled in order is one range, a whole one is one, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coverage {
     bytes: u64,
     held_bytes: u64,
+    disk_bytes: u64,
     /// Start -> end; never empty ranges, never touching each other.
     ranges: BTreeMap<u64, u64>,
 }
@@ -17,6 +26,7 @@ impl Coverage {
         Self {
             bytes,
             held_bytes: 0,
+            disk_bytes: 0,
             ranges: BTreeMap::new(),
         }
     }
@@ -29,6 +39,11 @@ impl Coverage {
     /// How many bytes are held.
     pub fn held_bytes(&self) -> u64 {
         self.held_bytes
+    }
+
+    /// What the held ranges take of the disk, each by itself, in bytes.
+    pub fn disk_bytes(&self) -> u64 {
+        self.disk_bytes
     }
 
     /// Whether every byte is held.
@@ -56,29 +71,36 @@ impl Coverage {
         let (mut start, mut end) = (start, end);
         // Swallow every range that touches this one; the last that starts at or before `end` is the first candidate.
         while let Some((&s, &e)) = self.ranges.range(..=end).next_back().filter(|(_, e)| **e >= start) {
-            self.ranges.remove(&s);
-            self.held_bytes -= e - s;
+            self.take(s, e);
             start = start.min(s);
             end = end.max(e);
         }
-        self.ranges.insert(start, end);
-        self.held_bytes += end - start;
+        self.put(start, end);
     }
 
     /// No longer holds `start..end`.
     pub fn remove(&mut self, start: u64, end: u64) {
         while let Some((&s, &e)) = self.ranges.range(..end).next_back().filter(|(_, e)| **e > start) {
-            self.ranges.remove(&s);
-            self.held_bytes -= e - s;
+            self.take(s, e);
             if e > end {
-                self.ranges.insert(end, e);
-                self.held_bytes += e - end;
+                self.put(end, e);
             }
             if s < start {
-                self.ranges.insert(s, start);
-                self.held_bytes += start - s;
+                self.put(s, start);
             }
         }
+    }
+
+    fn put(&mut self, start: u64, end: u64) {
+        self.ranges.insert(start, end);
+        self.held_bytes += end - start;
+        self.disk_bytes += disk_bytes(start, end);
+    }
+
+    fn take(&mut self, start: u64, end: u64) {
+        self.ranges.remove(&start);
+        self.held_bytes -= end - start;
+        self.disk_bytes -= disk_bytes(start, end);
     }
 
     /// The held ranges, start and end, in order.
@@ -131,6 +153,25 @@ mod tests {
                 assert!(merged, "seed {seed}: touching ranges are one");
             }
         }
+    }
+
+    #[test]
+    fn the_disk_gives_whole_blocks_to_each_range() {
+        let mut coverage = Coverage::new(100_000);
+        let mut check = |start, end, is_held, expect| {
+            match is_held {
+                true => coverage.insert(start, end),
+                false => coverage.remove(start, end),
+            }
+            assert_eq!(coverage.disk_bytes(), expect * BLOCK_BYTES, "{start}..{end}");
+        };
+        check(0, 1, true, 1);
+        check(4095, 4097, true, 3); // two ranges
+        check(1, 4095, true, 2); // one
+        check(50_000, 60_000, true, 2 + 3);
+        check(98_303, 100_000, true, 5 + 2);
+        check(52_000, 53_248, false, 7);
+        check(0, 100_000, false, 0);
     }
 
     #[test]

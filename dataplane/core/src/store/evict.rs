@@ -24,7 +24,7 @@ const _: () = assert!(
 /// How much of the disk the store may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// Chunk bytes in files of our own, at most.
+    /// What files of our own take of the disk, in bytes, at most.
     pub own_bytes_max: u64,
     /// Bytes that stay free on the filesystem, at least.
     pub free_bytes_min: u64,
@@ -78,14 +78,25 @@ pub struct Candidate {
     pub bytes: u64,
     /// It is not whole: whoever was fetching it may go on.
     pub is_partial: bool,
+    /// No other peer of the zone is known to have all that it is of.
+    pub is_rare: bool,
     /// As [`Uses::last`] has it.
     pub used: u64,
 }
 
-/// Which of these go, so that `bytes` do or all that may: those used longest ago first, and of those never used the oldest; what is not
-/// whole only when all else is gone.
+/// Which of these go, so that `bytes` do or all that may: those used longest ago first, and of those never used the oldest; what others
+/// of the zone have before what is rare there, and what is not whole only when all else is gone.
 pub fn victims(mut candidates: Vec<Candidate>, bytes: u64) -> Vec<ObjectNo> {
-    candidates.sort_unstable_by_key(|candidate| (candidate.is_partial, candidate.used, candidate.object));
+    candidates.sort_unstable_by_key(|candidate| {
+        let Candidate {
+            object,
+            is_partial,
+            is_rare,
+            used,
+            ..
+        } = *candidate;
+        (is_partial, is_rare, used, object)
+    });
     let mut gone = 0;
     let needed = candidates.iter().take_while(|candidate| {
         let is_needed = gone < bytes;
@@ -95,15 +106,34 @@ pub fn victims(mut candidates: Vec<Candidate>, bytes: u64) -> Vec<ObjectNo> {
     needed.map(|candidate| candidate.object).collect()
 }
 
-/// When objects were used, since the store was opened. What was not is older than all that was.
+/// When objects were used. What was not is older than all that was.
 #[derive(Clone, Debug, Default)]
 pub struct Uses {
     last: BTreeMap<ObjectNo, u64>,
     written: BTreeMap<ObjectNo, Instant>,
     count: u64,
+    /// As much of it as was told by `take_news`.
+    told: u64,
 }
 
 impl Uses {
+    /// As they were before, the last one last.
+    pub fn new(read: impl IntoIterator<Item = ObjectNo>) -> Self {
+        let mut uses = Self::default();
+        read.into_iter().for_each(|object| uses.on_read(object));
+        uses.told = uses.count;
+        uses
+    }
+
+    /// What was used since this was last asked, the last one last.
+    pub fn take_news(&mut self) -> Vec<ObjectNo> {
+        let told = std::mem::replace(&mut self.told, self.count);
+        let mut news: Vec<(u64, ObjectNo)> = self.last.iter().map(|(object, used)| (*used, *object)).collect();
+        news.retain(|(used, _)| *used > told);
+        news.sort_unstable();
+        news.into_iter().map(|(_, object)| object).collect()
+    }
+
     /// It is read.
     pub fn on_read(&mut self, object: ObjectNo) {
         self.count += 1;
@@ -186,6 +216,7 @@ mod tests {
             object: ObjectNo(n),
             bytes: 10,
             is_partial: n == 4,
+            is_rare: n == 5,
             used: uses.last(ObjectNo(n)),
         });
         let check = |bytes, expect: &[u32]| {
@@ -193,10 +224,15 @@ mod tests {
             assert_eq!(gone, expect, "{bytes}");
         };
         check(0, &[]);
-        check(1, &[5]);
-        check(20, &[5, 3]);
-        check(21, &[5, 3, 2]);
-        check(1000, &[5, 3, 2, 1, 4]);
+        check(1, &[3]);
+        check(20, &[3, 2]);
+        check(21, &[3, 2, 1]);
+        check(1000, &[3, 2, 1, 5, 4]);
+        assert_eq!(uses.take_news(), [3, 2, 1].map(ObjectNo));
+        uses.on_read(ObjectNo(2));
+        assert_eq!((uses.take_news(), uses.take_news()), (vec![ObjectNo(2)], vec![]));
+        let mut again = Uses::new([3, 1].map(ObjectNo));
+        assert!(again.last(ObjectNo(1)) > again.last(ObjectNo(3)) && again.take_news().is_empty());
         uses.forget(ObjectNo(3));
         assert_eq!(uses.last(ObjectNo(3)), 0);
     }

@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::coverage::Coverage;
-use super::record::{COVERED_RANGES_MAX, HELD_CHUNKS_MAX, HeldChunk, Record};
+use super::coverage::{Coverage, disk_bytes};
+use super::record::{COVERED_RANGES_MAX, HELD_CHUNKS_MAX, HeldChunk, READ_OBJECTS_MAX, Record};
 use super::{BlobRef, Guard, ObjectNo, ReleaseInfo};
 use crate::chunk::{ChunkId, ChunkRef, ReleaseId};
 
@@ -33,8 +33,6 @@ pub struct Object {
     /// Chunks whose first place is here, and their bytes.
     chunks: u64,
     chunk_bytes: u64,
-    /// Bytes of all chunks that have a place here.
-    place_bytes: u64,
 }
 
 /// What a file is.
@@ -114,6 +112,9 @@ pub struct Index {
     pins: BTreeMap<ReleaseId, String>,
     /// Releases that were made here.
     published: BTreeSet<ReleaseId>,
+    /// In which order objects were read last, as far as the journal was told.
+    read: BTreeMap<ObjectNo, u64>,
+    reads: u64,
     next_object: u32,
     own_bytes: u64,
 }
@@ -217,7 +218,7 @@ impl Index {
         held.take(count).map(|(id, e)| ChunkRef { id: *id, len: e.len }).collect()
     }
 
-    /// Bytes that chunks have in files of our own; those that are there twice count twice.
+    /// What files of our own take of the disk, in bytes: whole blocks, also of what is in a pack segment and forgotten.
     pub fn own_bytes(&self) -> u64 {
         self.own_bytes
     }
@@ -225,8 +226,8 @@ impl Index {
     /// Of these the ones in this object.
     pub fn own_bytes_of(&self, object: ObjectNo) -> u64 {
         self.objects.get(&object).map_or(0, |known| match &known.kind {
-            ObjectKind::Pack { .. } => known.place_bytes,
-            ObjectKind::Blob { coverage, .. } => coverage.held_bytes(),
+            ObjectKind::Pack { end } => disk_bytes(0, *end),
+            ObjectKind::Blob { coverage, .. } => coverage.disk_bytes(),
             ObjectKind::InPlace { .. } | ObjectKind::Gone => 0,
         })
     }
@@ -338,6 +339,16 @@ impl Index {
                 self.published.insert(*release);
                 Ok(())
             }
+            Record::Read { objects } => {
+                for object in objects {
+                    if !self.is_live(*object) {
+                        continue;
+                    }
+                    self.reads += 1;
+                    self.read.insert(*object, self.reads);
+                }
+                Ok(())
+            }
         }
     }
 
@@ -350,7 +361,17 @@ impl Index {
         });
         let published = self.published.iter().map(|release| Record::Published { release: *release });
         let objects = self.objects().flat_map(|(no, object)| object.records(no));
-        objects.chain(releases).chain(pins).chain(published)
+        let read = self.read_in_order();
+        let parts = read.chunks(READ_OBJECTS_MAX).map(<[ObjectNo]>::to_vec);
+        let read: Vec<Record> = parts.map(|objects| Record::Read { objects }).collect();
+        objects.chain(releases).chain(pins).chain(published).chain(read)
+    }
+
+    /// Objects that were read or written to, the last one last, as far as records say so.
+    pub fn read_in_order(&self) -> Vec<ObjectNo> {
+        let mut read: Vec<ObjectNo> = self.read.keys().copied().collect();
+        read.sort_unstable_by_key(|object| self.read[object]);
+        read
     }
 
     /// The records that make this index, in an order that can be replayed. A few thousand chunks are held in memory at a time.
@@ -402,7 +423,6 @@ impl Index {
                 kind,
                 chunks: 0,
                 chunk_bytes: 0,
-                place_bytes: 0,
             },
         );
         Ok(())
@@ -483,9 +503,6 @@ impl Index {
         if self.holds(new.object, &chunk) {
             return; // a second place in one object is only coverage
         }
-        if let Some(object) = self.objects.get_mut(&new.object) {
-            object.place_bytes += u64::from(new.len);
-        }
         let Some(first) = self.chunks.get(&chunk).copied() else {
             self.set_first(chunk, new);
             return;
@@ -517,15 +534,6 @@ impl Index {
     }
 
     fn on_forget(&mut self, object: ObjectNo, offset: u64, chunk: ChunkRef) {
-        let was_held = self.holds(object, &chunk.id);
-        self.drop_place(object, offset, chunk);
-        let is_held = self.holds(object, &chunk.id);
-        if let Some(known) = self.objects.get_mut(&object).filter(|_| was_held && !is_held) {
-            known.place_bytes = known.place_bytes.saturating_sub(u64::from(chunk.len));
-        }
-    }
-
-    fn drop_place(&mut self, object: ObjectNo, offset: u64, chunk: ChunkRef) {
         let first = self
             .chunks
             .get(&chunk.id)
@@ -549,6 +557,7 @@ impl Index {
 
     fn on_gone(&mut self, object: ObjectNo) -> Result<(), Nonsense> {
         let known = self.objects.get_mut(&object).ok_or(Nonsense::Object(object))?;
+        self.read.remove(&object);
         match &known.kind {
             ObjectKind::Blob { blob, .. } => {
                 self.blobs.remove(&blob.id);
@@ -567,7 +576,6 @@ impl Index {
             kind: ObjectKind::Gone,
             chunks: 0,
             chunk_bytes: 0,
-            place_bytes: 0,
         };
         Ok(())
     }

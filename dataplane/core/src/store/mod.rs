@@ -16,7 +16,7 @@ pub use evict::{Candidate, QUOTA_BYTES_MAX, QUOTA_BYTES_MIN, Quota, Uses, victim
 pub use index::{Extent, Index, IndexTotals, Nonsense, Object, ObjectKind};
 pub use journal::{Encoder, HEADER_BYTES, JournalError, Replay, Tail, TailEnd, Unsynced, VERSION, records, replay};
 pub use object::{BlobRef, BootId, Guard, ObjectNo, ReleaseInfo, ReleaseState};
-pub use record::{COVERED_RANGES_MAX, HELD_CHUNKS_MAX, HeldChunk, Record};
+pub use record::{COVERED_RANGES_MAX, HELD_CHUNKS_MAX, HeldChunk, READ_OBJECTS_MAX, Record};
 pub use space::{Admit, Intake, worth_compacting};
 
 #[cfg(test)]

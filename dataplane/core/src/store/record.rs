@@ -16,10 +16,11 @@
 //!  11 Covered   object u32 | n x (start u64 | end u64)                   these ranges of the backing file are held
 //! 129 Pin       release 32 | link ..                                     the release is wanted whole and kept; no link: not any more
 //! 130 Published release 32                                               the release was made here: nobody else need have it
+//! 131 Read      n x object u32                                          these were read or written to since the last such record, in this order
 //!
 //!  guard:  dev u64 | ino u64 | size u64 | mtime ns i64 | ctime ns i64        state: 0 partial, 1 complete
 //! ```
-//! Kinds from 128 on are advisory: who does not know one skips it. Last-read times for eviction go there too.
+//! Kinds from 128 on are advisory: who does not know one skips it.
 
 use super::{BlobRef, BootId, Guard, ObjectNo, ReleaseInfo, ReleaseState};
 use crate::chunk::{ChunkId, ChunkRef, ReleaseId};
@@ -29,6 +30,8 @@ use crate::limits::CHUNK_BYTES_MAX;
 pub const HELD_CHUNKS_MAX: usize = 1024;
 /// Ranges that one `Covered` may name.
 pub const COVERED_RANGES_MAX: usize = 4000;
+/// Objects that one `Read` may name.
+pub const READ_OBJECTS_MAX: usize = 16_000;
 /// Kinds from here on may be skipped by who does not know them.
 pub(super) const ADVISORY_MIN: u8 = 128;
 
@@ -42,6 +45,7 @@ const _: () = assert!(
     4 + COVERED_RANGES_MAX * RANGE_BYTES <= u16::MAX as usize,
     "a body's length has two bytes"
 );
+const _: () = assert!(READ_OBJECTS_MAX * 4 <= u16::MAX as usize, "a body's length has two bytes");
 
 /// A chunk and where it lies in an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +106,9 @@ pub enum Record {
     Published {
         release: ReleaseId,
     },
+    Read {
+        objects: Vec<ObjectNo>,
+    },
 }
 
 /// Why a body that is what was written still says nothing.
@@ -130,6 +137,7 @@ impl Record {
             Self::Covered { .. } => 11,
             Self::Pin { .. } => 129,
             Self::Published { .. } => 130,
+            Self::Read { .. } => 131,
         }
     }
 
@@ -144,7 +152,12 @@ impl Record {
             | Self::Gone { object }
             | Self::Moving { object, .. }
             | Self::Covered { object, .. } => Some(*object),
-            Self::Boot(_) | Self::Sync { .. } | Self::Release(_) | Self::Pin { .. } | Self::Published { .. } => None,
+            Self::Boot(_)
+            | Self::Sync { .. }
+            | Self::Release(_)
+            | Self::Read { .. }
+            | Self::Pin { .. }
+            | Self::Published { .. } => None,
         }
     }
 
@@ -212,6 +225,10 @@ impl Record {
                 out.extend(link.as_bytes());
             }
             Self::Published { release } => out.extend(release.0.as_bytes()),
+            Self::Read { objects } => {
+                assert!(objects.len() <= READ_OBJECTS_MAX, "split by who makes it");
+                objects.iter().for_each(|object| out.extend(object.0.to_le_bytes()));
+            }
         }
     }
 
@@ -235,6 +252,7 @@ impl Record {
             11 => rest.covered(),
             129 => rest.pin(),
             130 => rest.chunk().map(|id| Self::Published { release: ReleaseId(id) }),
+            131 => rest.read(),
             ADVISORY_MIN.. => return Ok(None),
             _ => return Err(BodyError::Unknown),
         };
@@ -318,6 +336,14 @@ impl Fields<'_> {
             guard,
             path: self.rest(),
         })
+    }
+
+    fn read(&mut self) -> Option<Record> {
+        let mut objects = Vec::with_capacity(self.0.len() / 4);
+        while !self.0.is_empty() {
+            objects.push(self.object()?);
+        }
+        Some(Record::Read { objects })
     }
 
     fn moving(&mut self) -> Option<Record> {

@@ -195,6 +195,16 @@ impl Sharing {
         }
     }
 
+    /// Releases of which another peer of this zone says that it has all.
+    pub fn whole_nearby(&self) -> impl Iterator<Item = ReleaseId> + '_ {
+        let is_whole = |(peer, has): (&PeerId, &Member)| has.state == ClaimState::Complete && self.zones.of(peer) == self.zone;
+        let whole = self
+            .releases
+            .iter()
+            .filter(move |(_, swarm)| swarm.members.iter().any(is_whole));
+        whole.map(|(release, _)| *release)
+    }
+
     /// Whether the peer has said that it has something of the release.
     pub fn is_member(&self, release: &ReleaseId, peer: &PeerId) -> bool {
         self.releases

@@ -106,6 +106,8 @@ pub(crate) struct Hub {
     /// The machine's, as far as they are to be used.
     lanes: Vec<Lane>,
     next_shard: usize,
+    /// When the store hears again what is rare.
+    rarity_at: Instant,
     stopping: bool,
 }
 
@@ -162,6 +164,7 @@ impl Hub {
             interfaces: Interfaces::default(),
             lanes: Vec::new(),
             next_shard: 0,
+            rarity_at: now,
             stopping: false,
             parts,
         }

@@ -2,6 +2,7 @@
 //! whom it is for.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ReleaseId};
 use ares_core::limits::TOLD_ADDRS_MAX;
@@ -13,6 +14,9 @@ use ares_core::wire::{ClaimState, Frame, Peers};
 
 use super::{Hub, wanted};
 use crate::api::Sink;
+
+/// How often the store hears what is rare.
+const RARITY_EVERY: Duration = Duration::from_secs(1);
 
 /// What a list of peers is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +77,12 @@ impl Hub {
         }
     }
 
-    /// Tells those who take part in releases what is here and who else is.
+    /// Tells those who take part in releases what is here and who else is, and the store what is rare near here.
     pub(super) fn share(&mut self, now: Instant) {
+        if now >= self.rarity_at && self.parts.store.is_bounded() {
+            self.rarity_at = now + RARITY_EVERY;
+            self.parts.store.set_whole_nearby(self.sharing.whole_nearby().collect());
+        }
         for (peer, coming) in self.sharing.poll_coming(now) {
             // Who may ask an edge for all of it need not wait for more.
             let is_relayed = self.pulling.as_ref().is_some_and(|pulling| pulling.relays(&coming.release));

@@ -2,7 +2,7 @@
 //! longest. What went is fetched again by whoever wants it. `core::store::evict` says how much and in which order; here is what stays:
 //! whatever a release has that is pinned or was made here, files that are lent, and blobs that are being written.
 //!
-//! A blob goes whole. A pack segment has chunks of many releases: what is to stay of it is copied to another one first, and one that is mostly to
+//! What is of releases that another peer of the zone has whole goes before what is rare there. A blob goes whole. A pack segment has chunks of many releases: what is to stay of it is copied to another one first, and one that is mostly to
 //! stay is left. **Nobody reads wrong bytes**: files are removed and never written over, so who has one open reads on; and both records and
 //! copies are on stable storage before the name goes or is given to another file, so no journal takes a new file for the old one.
 //!
@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -35,6 +35,10 @@ pub(super) struct Room {
     pub(super) uses: Mutex<Uses>,
     /// Held by whoever makes room.
     rosters: Mutex<Rosters>,
+    /// Releases that another peer of the zone has whole.
+    pub(super) whole_nearby: Mutex<BTreeSet<ReleaseId>>,
+    /// What files take of the disk that the index does not have any more and that are not removed yet, in bytes.
+    leaving_bytes: AtomicU64,
     /// Blobs whose files are to be removed: the record that says so is not on stable storage yet.
     going: Mutex<BTreeSet<ChunkId>>,
     /// What was not told to anybody yet.
@@ -76,6 +80,16 @@ struct Gone {
     victim: Victim,
 }
 
+impl Room {
+    /// That of a store whose files were read in this order before, the last one last.
+    pub(super) fn new(read: Vec<ObjectNo>) -> Self {
+        Self {
+            uses: Mutex::new(Uses::new(read)),
+            ..Self::default()
+        }
+    }
+}
+
 impl Shared {
     /// Returns once `len` more bytes may be written, and takes away what that needs; else [`StoreError::Full`].
     pub(super) fn make_room(&self, len: u64) -> Result<(), StoreError> {
@@ -101,7 +115,9 @@ impl Shared {
             0 => u64::MAX,
             _ => free_bytes(&self.dir),
         };
+        // In this order: what is just being struck out counts twice and never not at all.
         let own = self.index().own_bytes();
+        let own = own + self.room.leaving_bytes.load(Ordering::Acquire);
         quota.lacking(own, free, len)
     }
 
@@ -128,13 +144,25 @@ impl Shared {
                 .filter(|release| !staying.contains(release))
                 .collect()
         };
-        rosters.retain(|release, roster| roster.is_whole && (staying.contains(release) || complete.contains(release)));
-        for release in staying.union(&complete) {
+        let nearby: BTreeSet<ReleaseId> = {
+            let whole = locked(&self.room.whole_nearby).clone();
+            let index = self.index();
+            whole
+                .into_iter()
+                .filter(|release| index.release(*release).is_some())
+                .collect()
+        };
+        let of_use = [&staying, &complete, &nearby];
+        rosters.retain(|release, roster| roster.is_whole && of_use.iter().any(|releases| releases.contains(release)));
+        for release in of_use.into_iter().flatten() {
             rosters.entry(*release).or_insert_with(|| self.roster(*release));
         }
-        let kept: Vec<&Roster> = staying.iter().filter_map(|release| rosters.get(release)).collect();
-        let stays = |name: &ChunkId| kept.iter().any(|roster| roster.has(name));
-        let order = victims(self.candidates(&stays), bytes);
+        let has = |releases: &BTreeSet<ReleaseId>, name: &ChunkId| {
+            let rosters = releases.iter().filter_map(|release| rosters.get(release));
+            rosters.into_iter().any(|roster| roster.has(name))
+        };
+        let stays = |name: &ChunkId| has(&staying, name);
+        let order = victims(self.candidates(&stays, &|name| !has(&nearby, name)), bytes);
         let victims = self.look_into(order, &stays);
         // Those first that need no room for what stays.
         let (mixed, plain): (Vec<Victim>, Vec<Victim>) = victims.into_iter().partition(|victim| !victim.kept.is_empty());
@@ -183,12 +211,16 @@ impl Shared {
         }
     }
 
-    fn candidates(&self, stays: &dyn Fn(&ChunkId) -> bool) -> Vec<Candidate> {
+    /// `stays`, `is_rare`: of a chunk or blob.
+    fn candidates(&self, stays: &dyn Fn(&ChunkId) -> bool, is_rare: &dyn Fn(&ChunkId) -> bool) -> Vec<Candidate> {
         let now = self.now();
         let mut staying: BTreeMap<ObjectNo, u64> = BTreeMap::new();
+        let mut common: BTreeMap<ObjectNo, u64> = BTreeMap::new();
         self.each_place(|object, held| {
             if stays(&held.chunk.id) {
                 *staying.entry(object).or_default() += u64::from(held.chunk.len);
+            } else if !is_rare(&held.chunk.id) {
+                *common.entry(object).or_default() += u64::from(held.chunk.len);
             }
         });
         let open = locked(&self.pack).map(|(object, _)| object);
@@ -198,19 +230,22 @@ impl Shared {
         let candidates = index.objects().filter_map(|(object, known)| {
             let bytes = index.own_bytes_of(object);
             let staying = staying.get(&object).copied().unwrap_or(0);
-            let (may_go, is_partial) = match &known.kind {
+            let common = common.get(&object).copied().unwrap_or(0);
+            let (may_go, is_partial, is_rare) = match &known.kind {
                 ObjectKind::Blob { blob, coverage, moving } => {
                     let is_partial = !coverage.is_complete();
                     let is_used = moving.is_some() || is_partial && is_written(object);
-                    (!is_used && !stays(&blob.id), is_partial)
+                    (!is_used && !stays(&blob.id), is_partial, is_rare(&blob.id))
                 }
-                ObjectKind::Pack { .. } => (open != Some(object), false),
-                ObjectKind::InPlace { .. } | ObjectKind::Gone => (false, false),
+                // What is mostly to be had nearby is.
+                ObjectKind::Pack { .. } => (open != Some(object), false, 2 * common < bytes.saturating_sub(staying)),
+                ObjectKind::InPlace { .. } | ObjectKind::Gone => return None,
             };
             let candidate = Candidate {
                 object,
                 bytes: bytes.saturating_sub(staying),
                 is_partial,
+                is_rare,
                 used: uses.last(object),
             };
             (may_go && bytes > 0 && 2 * staying <= bytes).then_some(candidate)
@@ -267,6 +302,8 @@ impl Shared {
         if let Err(error) = flushed.or_else(|_| self.flush()) {
             tracing::error!("{error}");
         }
+        let bytes: u64 = gone.iter().map(|gone| gone.victim.bytes).sum();
+        self.room.leaving_bytes.fetch_sub(bytes, Ordering::AcqRel);
         let mut going = locked(&self.room.going);
         for blob in gone.iter().filter_map(|gone| gone.blob) {
             going.remove(&blob);
@@ -291,6 +328,7 @@ impl Shared {
             _ => None,
         };
         locked(&self.room.going).extend(blob);
+        self.room.leaving_bytes.fetch_add(victim.bytes, Ordering::AcqRel);
         self.record(&mut index, &Record::Gone { object });
         let chunks = victim
             .kept

@@ -7,13 +7,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ares_core::store::{self as core, HeldChunk, ObjectNo};
+use ares_core::store::{self as core, HeldChunk, ObjectNo, READ_OBJECTS_MAX, Record};
 
-use super::shared::{Shared, Unusable};
+use super::shared::{Shared, SignalState, Unusable};
 use super::{StoreError, locked};
 
 /// Records reach the file within this time: what kill -9 may cost.
 const APPEND_AFTER: Duration = Duration::from_millis(40);
+/// The order in which files were read is written down this often: what a kill may cost of it.
+const TELL_READ_EVERY: Duration = Duration::from_secs(60);
 /// What was written is on stable storage within about twice this time: what a power cut may cost.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
@@ -27,7 +29,7 @@ pub(super) struct Synced {
 
 /// The body of the flush thread; ends when told to stop, after a last flush.
 pub(super) fn run(store: &Arc<Shared>) {
-    let mut last_flush = Instant::now();
+    let (mut last_flush, mut last_told) = (Instant::now(), Instant::now());
     let mut last_error = String::new();
     let mut complain = |result: Result<(), StoreError>| {
         let text = result.map_err(|e| e.to_string()).err().unwrap_or_default();
@@ -39,6 +41,10 @@ pub(super) fn run(store: &Arc<Shared>) {
     let mut failed = false;
     let mut due = true; // whatever the replay left uncovered
     while wait(store, due) {
+        if last_told.elapsed() >= TELL_READ_EVERY {
+            store.tell_read();
+            last_told = Instant::now();
+        }
         let appended = store.append();
         if appended.is_ok() && failed {
             store.on_written(); // the journal was what had no room
@@ -52,18 +58,17 @@ pub(super) fn run(store: &Arc<Shared>) {
             due = !store.journal.is_covered();
         }
     }
+    store.tell_read();
     complain(store.flush());
 }
 
-/// Waits for work (or, with a flush due, for one batch of records to gather). False when it is time to stop.
+/// Waits for work (or, with a flush due, for one batch of records to gather), and not for ever. False when it is time to stop.
 fn wait(store: &Shared, due: bool) -> bool {
     let mut state = locked(&store.signal.state);
-    while !due && !state.work && !state.stop {
-        state = store
-            .signal
-            .changed
-            .wait(state)
-            .expect("no thread panics while it holds the signal");
+    if !due {
+        let idle = |state: &mut SignalState| !state.work && !state.stop;
+        let waited = store.signal.changed.wait_timeout_while(state, TELL_READ_EVERY, idle);
+        state = waited.expect("no thread panics while it holds the signal").0;
     }
     let gathered = store.signal.changed.wait_timeout_while(state, APPEND_AFTER, |s| !s.stop);
     let (mut state, _) = gathered.expect("no thread panics while it holds the signal");
@@ -72,6 +77,15 @@ fn wait(store: &Shared, due: bool) -> bool {
 }
 
 impl Shared {
+    /// Has the journal know in which order files were read and written to.
+    fn tell_read(&self) {
+        let news = locked(&self.room.uses).take_news();
+        for objects in news.chunks(READ_OBJECTS_MAX) {
+            let objects = objects.to_vec();
+            self.record(&mut self.index_mut(), &Record::Read { objects });
+        }
+    }
+
     /// Writes the journal's batch: it then survives this process.
     pub(super) fn append(&self) -> Result<(), StoreError> {
         self.journal.append().inspect_err(|e| self.on_write_failed(e))

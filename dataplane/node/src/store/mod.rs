@@ -17,6 +17,7 @@
 //! Architecture invariants: nothing is ever deleted but by name of the journal; a chunk is in the index only after its bytes are written; no
 //! lock on the index is held while a disk works; a file that is not ours is only ever opened for reading.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -26,7 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use ares_core::chunk::{ChunkId, ChunkRef, ChunkTag, ReleaseId, VerifiedChunk};
-use ares_core::store::{BlobRef, Guard, ObjectKind, Quota, Record, ReleaseInfo, ReleaseState};
+use ares_core::store::{BlobRef, Guard, ObjectKind, QUOTA_BYTES_MAX, Quota, Record, ReleaseInfo, ReleaseState};
 use ares_core::swarm::BlobPlace;
 
 mod error;
@@ -368,6 +369,17 @@ impl Store {
     /// How much of the disk may be used from now on. Nothing goes yet: see `make_room`.
     pub fn set_quota(&self, quota: Quota) {
         *locked(&self.shared.room.quota) = quota;
+    }
+
+    /// Whether something may have to go one day.
+    pub(crate) fn is_bounded(&self) -> bool {
+        let quota = *locked(&self.shared.room.quota);
+        quota.own_bytes_max < QUOTA_BYTES_MAX || quota.free_bytes_min > 0
+    }
+
+    /// Releases that another peer of the zone has whole: where room is needed they go before what is rare there.
+    pub(crate) fn set_whole_nearby(&self, releases: BTreeSet<ReleaseId>) {
+        *locked(&self.shared.room.whole_nearby) = releases;
     }
 
     /// Takes away what is over the quota, as far as it may go; [`StoreError::Full`] where some of it may not.

@@ -15,6 +15,7 @@ use ares_core::store::{
 use rustix::fs::FlockOperation;
 
 use super::StoreError;
+use super::evict::Room;
 use super::journal::Journal;
 use super::object::{OpenFiles, guard_from};
 use super::rewrite::NewJournal;
@@ -64,6 +65,7 @@ pub(super) fn open(dir: &Path) -> Result<Arc<Shared>, StoreError> {
         journal.push(record);
     });
     let pack = index.open_pack();
+    let room = Room::new(index.read_in_order());
     Ok(Arc::new_cyclic(|weak| Shared {
         dir,
         _lock: lock,
@@ -86,7 +88,7 @@ pub(super) fn open(dir: &Path) -> Result<Arc<Shared>, StoreError> {
         gone_objects: Default::default(),
         bad_chunks: Default::default(),
         evicted_bytes: Default::default(),
-        room: Default::default(),
+        room,
         weak: weak.clone(),
     }))
 }

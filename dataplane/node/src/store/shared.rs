@@ -2,7 +2,7 @@
 //! opens objects, and drops those that are no longer what they were.
 //!
 //! **Locks**, in this order: `rosters` of `room`, `flushing`, `names`, `pack`, `index`, then one of the small ones (`dirty`, `files`, `intake`,
-//! `quota` and `uses` of `room`, `loans`, inside `journal`, `signal`). Disk I/O happens under `flushing`, `names` and `pack` only, never under `index`: readers do not wait for a disk.
+//! `quota`, `uses` and `whole_nearby` of `room`, `loans`, inside `journal`, `signal`). Disk I/O happens under `flushing`, `names` and `pack` only, never under `index`: readers do not wait for a disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;

@@ -356,3 +356,44 @@ fn a_journal_of_mostly_history_is_written_anew_while_the_store_goes_on() {
         assert_eq!(placed.count(), 0);
     }
 }
+
+#[test]
+fn what_was_read_last_is_known_after_a_restart() {
+    let dir = TempDir::new();
+    let store = small_store(&dir);
+    let blobs: Vec<VerifiedChunk> = (0..14).map(|n| chunk(n, MIB as usize)).collect();
+    let writer = store.writer();
+    for (n, blob) in blobs.iter().enumerate() {
+        writer.put(blob, Some(place(n as u64, MIB, 0))).unwrap();
+    }
+    assert!(store.read(named(&blobs[2])).is_ok());
+    drop((writer, store));
+    let store = small_store(&dir);
+    flood(&store, 0, 6);
+    let held: Vec<usize> = (0..14).filter(|n| store.has(&blobs[*n].id())).collect();
+    assert!(held.len() < 13 && held.contains(&2), "{held:?}");
+    let gone = 14 - held.len();
+    let oldest: Vec<usize> = (0..14).filter(|n| *n != 2).take(gone).collect();
+    assert!(oldest.iter().all(|n| !held.contains(n)), "{held:?}");
+}
+
+#[test]
+fn what_others_of_the_zone_have_goes_before_what_is_rare_there() {
+    let [old, new] = [1000, 2000].map(Made::new);
+    let goes = |nearby: &[&Made]| {
+        let dir = TempDir::new();
+        let store = small_store(&dir);
+        old.bring(&store);
+        new.bring(&store);
+        store.set_whole_nearby(nearby.iter().map(|made| made.release).collect());
+        flood(&store, 0, 9);
+        let is_here = |made: &Made| {
+            let mut of_blob = made.chunks().into_iter().filter(|(_, place)| place.is_some());
+            of_blob.all(|(chunk, _)| store.has(&chunk.id()))
+        };
+        [&old, &new].map(|made| !is_here(made))
+    };
+    assert_eq!(goes(&[]), [true, false], "what was not used for longest");
+    assert_eq!(goes(&[&new]), [false, true]);
+    assert_eq!(goes(&[&old, &new]), [true, false]);
+}

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use ares_core::admission::Refusals;
 use ares_core::link::Link;
 use ares_core::manifest::Root;
 use ares_core::store::ReleaseInfo;
@@ -88,6 +89,8 @@ pub(crate) struct Shared {
     pub(crate) pins: Pins,
     /// What the config file says for times of the week.
     pub(crate) times: Times,
+    /// Users who may not command it and have tried.
+    pub(crate) strangers: Arc<Refusals>,
     /// Who is told that it serves, where that is its job.
     pub(crate) notify: Arc<Notify>,
     /// The settings as the file has them, as of when it was last read.
@@ -135,7 +138,7 @@ impl Daemon {
                 port: config.dht_port.filter(|_| role == Role::Serve),
             },
             edge: match role {
-                Role::Serve => config.edge.for_node(&config.seeds),
+                Role::Serve => config.edge.for_node(&config.seeds, &config.access),
                 Role::Mount | Role::Passing | Role::Discarding => EdgeConfig::default(),
             },
             pins: config.pins.iter().map(|link| (link.release, link.to_string())).collect(),
@@ -164,6 +167,7 @@ impl Daemon {
             fuse: Arc::default(),
             pins: Pins::open(node.handle().store()),
             times: Times::new(config.schedule.clone()),
+            strangers: Arc::default(),
             notify,
             read: Mutex::new(Arc::clone(config)),
             http: OnceLock::new(),
@@ -176,7 +180,7 @@ impl Daemon {
             };
             crate::jobs::run(&for_guests, request, caller, sink, cancel)
         });
-        let server = Server::start(&config.state, handler);
+        let server = Server::start(&config.state, handler, Arc::clone(&shared.strangers));
         match server.and_then(|server| Ok((server, listen_http(&shared)?))) {
             Ok((server, http)) => Ok(Self {
                 http,

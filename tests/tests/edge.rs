@@ -174,7 +174,7 @@ fn for_whom_nothing_is_pulled_gets_what_is_here_and_no_more_until_the_config_nam
         std::fs::write(&config, format!("{before}[access]\n{access}\n")).expect("writable");
         relay.edge.tell(&["reload"]);
     };
-    write(&format!("pull = [\"{}\"]", peer_of(&named_daemon)));
+    write(&format!("reader = \"any\"\nedge = [\"{}\"]", peer_of(&named_daemon)));
     let file = file_on(publisher, "file", 1 << 20, 213);
     let link = relay.origin.publish(&file).link;
     let get = |node: &Node| node.run(daemon::get(node, &link, &node.dir().join("copy")));
@@ -184,7 +184,7 @@ fn for_whom_nothing_is_pulled_gets_what_is_here_and_no_more_until_the_config_nam
     // It may look what of that release its upstream has, which is what the manifest says.
     assert!(relay.edge.counter("fetched_bytes") < 64 << 10);
     assert!(relay.edge.counter("refused_pulls") >= 1);
-    let said = relay.edge.log().matches("`access.pull` does not name it").count();
+    let said = relay.edge.log().matches("its role under `[access]` is not `edge`").count();
     assert_eq!(said, 1, "once a minute");
     get(&named).expect_ok();
     compare::assert_same(&file, &named.dir().join("copy"));

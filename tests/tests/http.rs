@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ares_tests::hostile::Crowd;
 use ares_tests::http::{address, get, metrics, total};
 use ares_tests::mount::{Mounted, is_possible};
 use ares_tests::paths::{Direction, PATHS, Path, Servers, TwoPaths};
@@ -83,6 +84,47 @@ fn counters_move_with_a_transfer_and_with_reads_of_a_mount() {
     });
     assert!(seen["ares_fuse_read_bytes_total"] >= least, "{seen:?}");
     assert_eq!((seen["ares_mounts"], total(&seen, "ares_fuse_errors_total")), (1.0, 0.0));
+}
+
+/// Of what is asked of the daemon most often the cost is bounded whatever there is of peers.
+#[test]
+fn a_scrape_is_small_with_a_thousand_peers() {
+    const PEERS: usize = 1000;
+    const BYTES_MAX: usize = 64 << 10;
+    let lab = Lab::on_loopback("http-peers", 2);
+    let node = &lab.node(0).with_config("one", "[node]\nshards = 1\n");
+    let serving = Daemon::serve_with(node, HTTP);
+    let file = node.dir().join("file");
+    tree::big_file(&file, 400 << 20, 95);
+    let link = serving.publish(&file).link;
+    let at = address(node).expect("it runs");
+    let crowd = Crowd::gather_peers(lab.node(1).ip(), node.listen(), PEERS);
+    let seen = wait::until(PATIENCE, "all to be known", || {
+        let seen = metrics(node, at);
+        (seen["ares_peers_connected"] >= PEERS as f64).then_some(seen)
+    });
+    assert_eq!(total(&seen, "ares_paths"), PEERS as f64);
+    let reading = lab.node(1).start(daemon::discard(lab.node(1), &link));
+    let (mut scrapes, mut last_look) = (Vec::new(), 0.0);
+    while reading.is_running() {
+        let begun = std::time::Instant::now();
+        let bytes = get(node, at, "/metrics").body.len();
+        let took = begun.elapsed();
+        // Who asks often is told the same again.
+        let look = metrics(node, at)["ares_uptime_seconds"];
+        if look != std::mem::replace(&mut last_look, look) {
+            scrapes.push((took, bytes));
+        }
+    }
+    reading.wait(PATIENCE).expect_ok();
+    scrapes.sort();
+    let (median, slowest) = (scrapes[scrapes.len() / 2], scrapes[scrapes.len() - 1]);
+    println!(
+        "{} looks while 400 MiB went out: {median:?} (time, bytes) in the median, {slowest:?} at most",
+        scrapes.len()
+    );
+    assert!(scrapes.iter().all(|(_, bytes)| *bytes < BYTES_MAX), "{scrapes:?}");
+    assert_eq!(crowd.closed(), [] as [String; 0]);
 }
 
 #[test]

@@ -90,7 +90,13 @@ impl Client {
         // Everything else takes as long as it takes.
         let is_prompt = matches!(request, Request::Status | Request::Knobs { .. } | Request::Set { .. });
         self.stream.set_read_timeout(is_prompt.then_some(PROMPT_MAX))?;
-        self.stream.write_all(&encode_request(request))?;
+        let asked = self.stream.write_all(&encode_request(request));
+        // Who is refused is told so at once, and may not be heard any more by then.
+        if let Err(e) = asked
+            && e.kind() != std::io::ErrorKind::BrokenPipe
+        {
+            return Err(e.into());
+        }
         let mut bytes = vec![0; 256 << 10];
         loop {
             while let Some(reply) = self.decoder.reply()? {

@@ -6,6 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ares_core::admission::Refusals;
+use ares_core::time::Instant;
 use tokio::sync::{mpsc, watch};
 use tokio_uring::net::UnixStream;
 
@@ -41,15 +43,15 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Listens in `state`, whose store lock the caller holds.
-    pub(crate) fn start(state: &Path, handler: Handler) -> Result<Self, Failure> {
+    /// Listens in `state`, whose store lock the caller holds. `strangers`: where users are counted that may command nothing.
+    pub(crate) fn start(state: &Path, handler: Handler, strangers: Arc<Refusals>) -> Result<Self, Failure> {
         let listener = socket::listen(state)?;
         let (stop, stopped) = watch::channel(false);
         let (ready, is_ready) = std::sync::mpsc::channel();
         let serve = move || match tokio_uring::Runtime::new(&tokio_uring::builder()) {
             Ok(runtime) => {
                 drop(ready.send(Ok(())));
-                runtime.block_on(accept(listener, handler, stopped));
+                runtime.block_on(accept(listener, handler, &strangers, stopped));
             }
             Err(e) => drop(ready.send(Err(e))),
         };
@@ -91,7 +93,13 @@ impl Drop for Server {
     }
 }
 
-async fn accept(listener: std::os::unix::net::UnixListener, handler: Handler, mut stopped: watch::Receiver<bool>) {
+async fn accept(
+    listener: std::os::unix::net::UnixListener,
+    handler: Handler,
+    strangers: &Refusals,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let start = std::time::Instant::now();
     // tokio's listener waits for connections, as it can also say who they are from; their bytes go through the ring.
     let listener = match tokio::net::UnixListener::from_std(listener) {
         Ok(listener) => listener,
@@ -119,7 +127,14 @@ async fn accept(listener: std::os::unix::net::UnixListener, handler: Handler, mu
                 format!("the daemon serves {CONNECTIONS_MAX} commands already"),
             )
             .help("try again later")),
-            caller => caller,
+            Ok(caller) => Ok(caller),
+            Err(refusal) => {
+                if strangers.on_refused(Instant::ZERO + start.elapsed()) {
+                    let why = &refusal.message;
+                    tracing::warn!("a command was refused: {why}; others for the next minute are counted alone");
+                }
+                Err(refusal)
+            }
         };
         let (handler, stopped, alive) = (Arc::clone(&handler), stopped.clone(), alive.clone());
         tokio_uring::spawn(async move {

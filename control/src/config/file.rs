@@ -1,11 +1,14 @@
 //! The config file as written: TOML to typed fields, or an error that names the line and the nearest known key. Applies no default.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use ares_core::admission::Role;
+use ares_core::chunk::{ChunkId, ReleaseId};
 use ares_core::knobs::{Knob, ROWS, Setting};
 use ares_core::link::{Link, LinkError};
 use ares_core::path::{BadPattern, Cap, Direction, LaneCaps, LanePattern, WEIGHT_MAX};
@@ -13,6 +16,7 @@ use ares_core::peer::PeerId;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::access::{AccessTable, Keys};
 use super::seed::{BadSeed, Seed};
 use super::{ZONE_LABEL, zone_label};
 use crate::error::Failure;
@@ -46,9 +50,7 @@ pub(crate) struct FileConfig {
     pub(crate) edge_upstreams: Option<Vec<Seed>>,
     pub(crate) http_listen: Option<SocketAddr>,
     pub(crate) schedule: Vec<Row>,
-    pub(crate) access_allow: Option<Vec<PeerId>>,
-    pub(crate) access_block: Option<Vec<PeerId>>,
-    pub(crate) access_pull: Option<Vec<PeerId>>,
+    pub(crate) access: AccessTable,
     pub(crate) http_gateway: Option<bool>,
     pub(crate) http_status: Option<bool>,
     /// Knobs, as `ares set` takes them.
@@ -66,7 +68,7 @@ pub(crate) fn keys() -> Vec<(String, &'static str)> {
 }
 
 /// Those of them that are no knobs: table, key and meaning.
-const KEYS: [(&str, &str); 30] = [
+const KEYS: [(&str, &str); 33] = [
     ("state", "directory of identity, store and admin socket"),
     ("listen", "addresses to serve on, [\"IP:PORT\", ..]"),
     ("log", "log filter, as in ARES_LOG"),
@@ -100,13 +102,25 @@ const KEYS: [(&str, &str); 30] = [
     ),
     ("dht.port", "UDP port where `serve` answers other nodes of the DHT"),
     (
-        "access.allow",
-        "keys of peers that are spoken with, and no others, [\"PEER\", ..]",
+        "access.reader",
+        "keys of peers that are served what is here, [\"PEER\", ..] or \"any\"; with any role given, others are strangers",
     ),
-    ("access.block", "keys of peers that are not, [\"PEER\", ..]"),
+    ("access.edge", "and for which an edge fetches what it has not"),
     (
-        "access.pull",
-        "keys of peers for whom an edge fetches what it has not, and no others, [\"PEER\", ..]",
+        "access.publisher",
+        "and whose word that they have a release is enough for an edge to fetch it for others",
+    ),
+    (
+        "access.admin",
+        "and that may have every release, also while `block` is \"any\"",
+    ),
+    (
+        "access.block",
+        "keys of peers that are not spoken with, [\"PEER\", ..] or \"any\" for all but admins",
+    ),
+    (
+        "access.releases",
+        "releases that are for some keys alone, { RELEASE = [\"PEER\", ..] }",
     ),
     ("edge.releases", "releases to fetch for whoever asks, [\"ares:..\", ..]"),
     (
@@ -250,9 +264,8 @@ impl Source<'_> {
             "dht.enabled" => config.dht_enabled = Some(self.switch(key, value)?),
             "dht.bootstrap" => config.dht_bootstrap = Some(self.hosts(key, value)?),
             "dht.port" => config.dht_port = Some(self.port(key, value)?),
-            "access.allow" => config.access_allow = Some(self.keys(key, value)?),
-            "access.block" => config.access_block = Some(self.keys(key, value)?),
-            "access.pull" => config.access_pull = Some(self.keys(key, value)?),
+            "access.block" => config.access.block = Some(self.keys_or_any(key, value)?),
+            "access.releases" => config.access.releases = self.limited(key, value)?,
             "edge.releases" => config.edge_releases = Some(self.links(key, value)?),
             "edge.upstreams" => config.edge_upstreams = Some(self.seeds(key, value)?),
             "http.listen" => config.http_listen = Some(self.addr(key, value)?),
@@ -261,6 +274,13 @@ impl Source<'_> {
             "http.status" => config.http_status = Some(self.switch(key, value)?),
             "swarm.mdns" => config.mdns = Some(self.switch(key, value)?),
             _ => {
+                let role = Role::ALL
+                    .into_iter()
+                    .find(|role| key.strip_prefix("access.") == Some(role.name()));
+                if let Some(role) = role {
+                    config.access.roles.insert(role, self.keys_or_any(key, value)?);
+                    return Ok(());
+                }
                 if let Some(knob) = key.strip_prefix(KNOBS).and_then(Knob::named) {
                     config.set.push(self.knob(key, knob, value)?);
                     return Ok(());
@@ -367,6 +387,27 @@ impl Source<'_> {
         self.list(key, value, expected, |item, entry| {
             PeerId::from_hex(entry).ok_or_else(|| self.bad(key, item, expected))
         })
+    }
+
+    fn keys_or_any(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Keys, FileError> {
+        match value.get_ref().as_str() {
+            Some("any") => Ok(Keys::Any),
+            _ => self.keys(key, value).map(Keys::These),
+        }
+    }
+
+    fn limited(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<BTreeMap<ReleaseId, BTreeSet<PeerId>>, FileError> {
+        let expected = "a table of releases, 64 hex digits each, and of the keys that they are for";
+        let DeValue::Table(table) = value.get_ref() else {
+            return Err(self.bad(key, value, expected));
+        };
+        let parse = |(name, value): (&Spanned<Cow<'_, str>>, &Spanned<DeValue<'_>>)| {
+            let key = format!("{key}.{}", name.get_ref());
+            let release = ChunkId::from_hex(name.get_ref()).ok_or_else(|| self.bad(&key, value, expected))?;
+            let peers = self.keys(&key, value)?;
+            Ok((ReleaseId(release), peers.into_iter().collect()))
+        };
+        table.iter().map(parse).collect()
     }
 
     fn port(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<u16, FileError> {
@@ -512,7 +553,7 @@ mod tests {
                     dial_timeout = \"5s\"\nstall_timeout = \"500ms\"\n[mount]\npatience = \"1m\"\nallow_other = true\n\
                     [lanes]\ninclude = [\"eth*\"]\nexclude = [\"10.0.0.0/8\", \"wg0\"]\nweight = { eth0 = 2, \"eth0.7\" = 1000 }\n\
                     cap_up = { \"eth*\" = \"20MiB\", wg0 = 1000000 }\ncap_down = { eth0 = \"none\", \"10.0.0.0/8\" = \"1GiB\" }\n\
-                    [swarm]\nseeds = [\"{SEED}\"]\nmdns = false\nzone = \"berlin-2\"\n[dht]\nenabled = true\nbootstrap = [\"a.example:6881\", \"192.0.2.7:1\"]\nport = 6881\n[edge]\nreleases = [\"{LINK}\"]\nupstreams = [\"{SEED}\"]\n[access]\nallow = [\"{PEER}\"]\nblock = []\npull = [\"{PEER}\"]\n[http]\nlisten = \"[::1]:9464\"\ngateway = true\nstatus = true\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n\
+                    [swarm]\nseeds = [\"{SEED}\"]\nmdns = false\nzone = \"berlin-2\"\n[dht]\nenabled = true\nbootstrap = [\"a.example:6881\", \"192.0.2.7:1\"]\nport = 6881\n[edge]\nreleases = [\"{LINK}\"]\nupstreams = [\"{SEED}\"]\n[access]\nreader = \"any\"\nedge = [\"{PEER}\"]\npublisher = []\nadmin = [\"{PEER}\"]\nblock = []\nreleases = { {PEER} = [\"{PEER}\"] }\n[http]\nlisten = \"[::1]:9464\"\ngateway = true\nstatus = true\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n\
                     [[schedule]]\nwhen = \"mon-fri 08:00-18:00\"\nset = { \"cap-up.*\" = \"2MiB\", scrub-rate = 1048576 }\n";
         let config = parse(
             Path::new("f"),
@@ -520,6 +561,7 @@ mod tests {
         )
         .unwrap();
         let pattern = |entry: &str| entry.parse().unwrap();
+        let peer = PeerId::from_hex(PEER).expect("a key");
         let expect = FileConfig {
             state: Some("/s".into()),
             listen: Some(vec!["0.0.0.0:1".parse().unwrap(), "[::]:2".parse().unwrap()]),
@@ -560,9 +602,17 @@ mod tests {
             edge_releases: Some(vec![LINK.parse().unwrap()]),
             edge_upstreams: Some(vec![SEED.parse().unwrap()]),
             http_listen: Some("[::1]:9464".parse().unwrap()),
-            access_allow: Some(vec![PeerId::from_hex(PEER).expect("a key")]),
-            access_block: Some(Vec::new()),
-            access_pull: Some(vec![PeerId::from_hex(PEER).expect("a key")]),
+            access: AccessTable {
+                roles: [
+                    (Role::Reader, Keys::Any),
+                    (Role::Edge, Keys::These(vec![peer])),
+                    (Role::Publisher, Keys::These(Vec::new())),
+                    (Role::Admin, Keys::These(vec![peer])),
+                ]
+                .into(),
+                block: Some(Keys::These(Vec::new())),
+                releases: [(ReleaseId(ChunkId::from_hex(PEER).expect("a hash")), [peer].into())].into(),
+            },
             http_gateway: Some(true),
             http_status: Some(true),
             set: [(Knob::Congestion, "bbr"), (Knob::GetWindow, "8MiB")]
@@ -659,6 +709,9 @@ mod tests {
         check("[dht]\nport = 65536", 2, "dht.port");
         check("[http]\nlisten = \"localhost:9464\"", 2, "http.listen");
         check("http.listen = 9464", 1, "http.listen");
+        check("[access]\nedge = \"all\"", 2, "access.edge");
+        check("[access]\nblock = [\"ab\"]", 2, "access.block");
+        check("[access.releases]\nab = []", 2, "access.releases.ab");
         check("pins = \"ares:a\"", 1, "pins");
         check(&format!("pins = [\n\"{LINK}/part\"]"), 2, "pins");
         let said = fails("pins = [\"ares:zzz\"]").to_string();

@@ -1,6 +1,7 @@
 //! Settings: file, environment and flags, merged once into a `Config` that cannot be wrong. What the user typed is in `lowargs`,
 //! what the file says in `file`; nobody else reads either.
 
+mod access;
 mod file;
 mod paths;
 mod seed;
@@ -123,7 +124,7 @@ pub(crate) struct Config {
     pub(crate) edge: Edge,
     /// Releases that `serve` keeps whole, beside those that `ares pin` names.
     pub(crate) pins: Vec<Link>,
-    /// Which keys the node speaks with.
+    /// Which keys may what.
     pub(crate) access: Access,
     /// Where a daemon that stays answers HTTP; `None`: nowhere.
     pub(crate) http: Option<SocketAddr>,
@@ -165,11 +166,12 @@ pub(crate) struct Edge {
 
 impl Edge {
     /// As the node takes it. Seeds are asked about these releases as they are about any.
-    pub(crate) fn for_node(&self, seeds: &[Seed]) -> EdgeConfig {
+    pub(crate) fn for_node(&self, seeds: &[Seed], access: &Access) -> EdgeConfig {
         let peers = |link: &Link| link.peers.iter().cloned().chain(seeds.iter().map(Seed::hint)).collect();
         EdgeConfig {
             releases: self.releases.iter().map(|link| (link.release, peers(link))).collect(),
             upstreams: self.upstreams.iter().map(Seed::hint).collect(),
+            of_publishers: access.publishers().next().is_some(),
         }
     }
 }
@@ -256,11 +258,7 @@ pub(crate) fn resolve(args: &GlobalArgs, env: &dyn Fn(&str) -> Option<std::ffi::
             upstreams: file.edge_upstreams.unwrap_or_default(),
         },
         pins: file.pins.unwrap_or_default(),
-        access: Access {
-            allow: file.access_allow.map(|peers| peers.into_iter().collect()),
-            block: file.access_block.unwrap_or_default().into_iter().collect(),
-            pull: file.access_pull.map(|peers| peers.into_iter().collect()),
-        },
+        access: file.access.resolve(),
         http: args.http.or(file.http_listen),
         http_gateway: file.http_gateway.unwrap_or(false),
         http_status: file.http_status.unwrap_or(false),

@@ -86,6 +86,8 @@ fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         let rules = config.lanes.clone();
         (rules.include, rules.exclude, rules.weights)
     };
+    // An edge that is one obeys at once.
+    let is_edge = |config: &Config| config.edge.for_node(&[], &config.access).is_edge();
     let rows = [
         ("state", old.state != new.state),
         ("listen", old.listen != new.listen),
@@ -101,7 +103,7 @@ fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
             "dht",
             (old.dht, &old.dht_bootstrap, old.dht_port) != (new.dht, &new.dht_bootstrap, new.dht_port),
         ),
-        ("edge", old.edge != new.edge),
+        ("edge", old.edge != new.edge || is_edge(old) != is_edge(new)),
         ("http", (old.http, old.http_gateway) != (new.http, new.http_gateway)),
     ];
     rows.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()

@@ -28,6 +28,7 @@ struct Around<'a> {
     longest_wait: Duration,
     fuse: &'a ares_fs::Figures,
     pins: Vec<Stage>,
+    refused_commands: u64,
 }
 
 /// The whole page.
@@ -46,6 +47,7 @@ pub(crate) fn page(daemon: &Shared, figures: &Figures) -> String {
             .unwrap_or_default(),
         fuse: &daemon.fuse,
         pins: daemon.pins.list().iter().map(|pin| pin.state).collect(),
+        refused_commands: daemon.strangers.count(),
     };
     let mut page = Page::default();
     process::write(&mut page, figures.uptime);
@@ -71,7 +73,7 @@ fn render(page: &mut Page, figures: &Figures, around: &Around<'_>) {
     chunks(page, figures);
     asks(page, figures);
     wants(page, figures);
-    peers(page, figures);
+    peers(page, figures, around);
     paths(page, figures);
     store(page, figures, around);
     fuse(page, around);
@@ -131,13 +133,22 @@ fn wants(page: &mut Page, figures: &Figures) {
         .each("cause", FetchError::CAUSES.into_iter().zip(figures.failed_wants));
 }
 
-fn peers(page: &mut Page, figures: &Figures) {
+fn peers(page: &mut Page, figures: &Figures, around: &Around<'_>) {
     let counters = &figures.counters;
     page.one(Gauge, "ares_peers_connected", "Peers that there is a path to.", figures.peers);
     let help = "Peers that are not spoken to any more, for wrong bytes or a breach of the protocol.";
     page.one(Gauge, "ares_peers_dropped", help, figures.dropped_peers);
     let help = "Connections of others that were not let in.";
     page.one(Counter, "ares_connections_refused_total", help, counters.refused_connections);
+    let refused = [
+        ("key", counters.refused_keys),
+        ("role", counters.refused_roles),
+        ("release", counters.refused_releases),
+        ("handshake", counters.failed_handshakes),
+        ("command", around.refused_commands),
+    ];
+    let help = "What others were refused: a key that is not let in, a fetch that its role has not, a release that is for others, a connection that came to no key, a command of a user who may give none.";
+    page.family(Counter, "ares_refused_total", help).each("cause", refused);
     let help = "Idle connections of others that were closed for newcomers.";
     page.one(Counter, "ares_connections_evicted_total", help, counters.evicted_connections);
 }
@@ -172,6 +183,13 @@ fn paths(page: &mut Page, figures: &Figures) {
     let help = "UDP payload that went out, about a second late.";
     page.family(Counter, "ares_udp_sent_bytes_total", help)
         .each("interface", interfaces().map(|(name, traffic)| (name, traffic.tx_bytes)));
+    let zones = || ["own", "other"].into_iter().zip(&figures.zones);
+    let help = "Of that, what came from peers of the own zone and of others.";
+    page.family(Counter, "ares_zone_received_bytes_total", help)
+        .each("zone", zones().map(|(zone, traffic)| (zone, traffic.rx_bytes)));
+    let help = "And what went to them.";
+    page.family(Counter, "ares_zone_sent_bytes_total", help)
+        .each("zone", zones().map(|(zone, traffic)| (zone, traffic.tx_bytes)));
 }
 
 fn store(page: &mut Page, figures: &Figures, around: &Around<'_>) {

@@ -151,6 +151,7 @@ fn rendered(figures: &Figures) -> String {
         longest_wait: Duration::from_millis(250),
         fuse: &fuse,
         pins: vec![Stage::ALL[0]; 3],
+        refused_commands: 1,
     };
     let mut page = Page::default();
     process::write(&mut page, figures.uptime);

@@ -1,11 +1,19 @@
-//! Who is let in: how many connections others may have to one shard, in all, from one network address and under one key. A key costs
-//! nothing and an address little, so what a stranger can take is bounded before anything else is known of it.
+//! Who is let in: how many connections others may have to one shard, in all, from one network address and under one key, and how often one may
+//! begin from an address. A key costs nothing and an address little, so what a stranger can take is bounded before anything else is known of it.
 //!
 //! Costs: O(log n) when a connection comes, proves its key or is gone; nothing in between. Connections that this side opened are not
 //! counted: the dialer bounds those.
 
+mod access;
+mod rate;
+mod refusals;
 #[cfg(test)]
 mod tests;
+
+pub use access::{Access, Role};
+pub use rate::Begin;
+use rate::Rates;
+pub use refusals::Refusals;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -63,29 +71,6 @@ impl Default for AdmissionLimits {
     }
 }
 
-/// Which keys are spoken with, whoever opens the connection.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Access {
-    /// These alone; `None` for any.
-    pub allow: Option<BTreeSet<PeerId>>,
-    /// None of these, also where `allow` names them.
-    pub block: BTreeSet<PeerId>,
-    /// Those for whom an edge fetches what it has not; `None` for any. The others are served what is here.
-    pub pull: Option<BTreeSet<PeerId>>,
-}
-
-impl Access {
-    /// Whether this key is spoken with.
-    pub fn admits(&self, peer: &PeerId) -> bool {
-        !self.block.contains(peer) && self.allow.as_ref().is_none_or(|allow| allow.contains(peer))
-    }
-
-    /// Whether an edge fetches for this key what it has not.
-    pub fn pulls_for(&self, peer: &PeerId) -> bool {
-        self.pull.as_ref().is_none_or(|pull| pull.contains(peer))
-    }
-}
-
 /// Why a connection is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TurnedAway {
@@ -107,6 +92,9 @@ pub enum TurnedAway {
         /// The limit.
         max: usize,
     },
+    /// Too many have begun from that address of late.
+    #[error("it has begun all the connections it begins from one address for now")]
+    Rate,
     /// The key is not one that is spoken with.
     #[error("that key is not let in here")]
     Key,
@@ -151,6 +139,7 @@ pub struct Admission {
     /// Longest unused first.
     by_seen: BTreeSet<(Instant, PathId)>,
     unproven: usize,
+    rates: Rates,
     access: Access,
 }
 
@@ -164,6 +153,7 @@ impl Admission {
             by_peer: BTreeMap::new(),
             by_seen: BTreeSet::new(),
             unproven: 0,
+            rates: Rates::default(),
             access: Access::default(),
         }
     }
@@ -194,6 +184,11 @@ impl Admission {
         }
     }
 
+    /// How one more is to begin that `check` had nothing against; `is_proven`: that it is at that address.
+    pub fn begin(&mut self, now: Instant, ip: IpAddr, is_proven: bool) -> Begin {
+        self.rates.on_begin(now, Net::of(ip), is_proven)
+    }
+
     /// A connection that `check` had nothing against has begun its handshake.
     pub fn on_accepted(&mut self, now: Instant, path: PathId, ip: IpAddr) {
         let net = Net::of(ip);
@@ -212,7 +207,7 @@ impl Admission {
 
     /// A connection has proven its key. Where it is turned away now, it counts until it is gone. One that this side opened is welcome, if the key is.
     pub fn on_proven(&mut self, path: PathId, peer: PeerId) -> Result<(), TurnedAway> {
-        if !self.access.admits(&peer) {
+        if self.access.role_of(&peer).is_none() {
             return Err(TurnedAway::Key);
         }
         let max = self.limits.per_peer_max;
@@ -229,9 +224,11 @@ impl Admission {
         Ok(())
     }
 
-    /// A connection is gone for good.
-    pub fn on_gone(&mut self, path: PathId) {
-        let Some(entry) = self.entries.remove(&path) else { return };
+    /// A connection is gone for good. Whether others had opened it.
+    pub fn on_gone(&mut self, path: PathId) -> bool {
+        let Some(entry) = self.entries.remove(&path) else {
+            return false;
+        };
         take_one(&mut self.by_net, entry.net);
         match entry.peer {
             Some(peer) => take_one(&mut self.by_peer, peer),
@@ -240,6 +237,7 @@ impl Admission {
         if let Some(seen) = entry.seen {
             self.by_seen.remove(&(seen, path));
         }
+        true
     }
 
     /// Connections whose peer has not proven its key yet.

@@ -30,7 +30,7 @@ pub struct NodeConfig {
     pub stall_timeout: Duration,
     /// Connections that others may have to each shard.
     pub admission: AdmissionLimits,
-    /// Which keys are spoken with.
+    /// Which keys may what.
     pub access: Access,
     /// Which of the machine's addresses paths may leave from, and links may name.
     pub lanes: LaneRules,
@@ -58,12 +58,14 @@ pub struct EdgeConfig {
     pub releases: BTreeMap<ReleaseId, Vec<PeerAt>>,
     /// Whatever one of these peers says it has.
     pub upstreams: Vec<PeerAt>,
+    /// Whatever peers say they have whose role is that of a publisher, though there be nothing else: an edge believes them in any case.
+    pub of_publishers: bool,
 }
 
 impl EdgeConfig {
     /// Whether there is anything to be fetched for others.
     pub fn is_edge(&self) -> bool {
-        !self.releases.is_empty() || !self.upstreams.is_empty()
+        !self.releases.is_empty() || !self.upstreams.is_empty() || self.of_publishers
     }
 }
 
@@ -362,6 +364,12 @@ pub struct Counters {
     pub evicted_connections: u64,
     /// Connections that were not let in for their key, of those refused.
     pub refused_keys: u64,
+    /// Chunks that an edge was asked for by peers whom nothing is fetched for, of those pulls refused.
+    pub refused_roles: u64,
+    /// Asks for releases that are for others.
+    pub refused_releases: u64,
+    /// Connections of others that came to no key: altered or replayed on their way, or left.
+    pub failed_handshakes: u64,
 }
 
 /// Store totals.

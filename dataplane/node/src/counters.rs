@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use ares_core::admission::Refusals;
 use ares_core::peer::PeerId;
 use ares_core::swarm::{Class, FetchError};
-use ares_core::time::Instant;
 
 use crate::api::{Counters, PeerBytes};
 use crate::figures::Traffic;
@@ -35,30 +35,15 @@ pub(crate) struct Totals {
     pub(crate) refused_pulls: AtomicU64,
     pub(crate) refused_connections: AtomicU64,
     pub(crate) evicted_connections: AtomicU64,
-    pub(crate) refused_keys: RefusedKeys,
+    pub(crate) refused_keys: Refusals,
     /// Of whom nothing is fetched for: they count as `refused_pulls`, too.
-    pub(crate) refused_roles: RefusedKeys,
+    pub(crate) refused_roles: Refusals,
+    pub(crate) refused_releases: Refusals,
+    pub(crate) failed_handshakes: Refusals,
     pub(crate) peers: PeerTotals,
     pub(crate) carried: Carried,
-}
-
-/// What was refused because of a key, and when that was said last.
-#[derive(Debug, Default)]
-pub(crate) struct RefusedKeys {
-    count: AtomicU64,
-    /// Seconds of the node's clock, plus one; 0 for never.
-    said_at: AtomicU64,
-}
-
-impl RefusedKeys {
-    /// One more. Whether it is time to say so: strangers do not fill the log.
-    pub(crate) fn on_refused(&self, now: Instant) -> bool {
-        const SAY_EVERY_S: u64 = 60;
-        add(&self.count, 1);
-        let now = now.since(Instant::ZERO).as_secs() + 1;
-        let said = |at: u64| (at == 0 || now >= at + SAY_EVERY_S).then_some(now);
-        self.said_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, said).is_ok()
-    }
+    /// UDP payload that came and went, from and to the own zone and all others.
+    pub(crate) zones: [[AtomicU64; 2]; 2],
 }
 
 /// Bytes that paths have carried since the hub last took them. Shards add as they do for `PeerTotals`.
@@ -160,7 +145,10 @@ impl Totals {
             refused_pulls: get(&self.refused_pulls),
             refused_connections: get(&self.refused_connections),
             evicted_connections: get(&self.evicted_connections),
-            refused_keys: get(&self.refused_keys.count),
+            refused_keys: self.refused_keys.count(),
+            refused_roles: self.refused_roles.count(),
+            refused_releases: self.refused_releases.count(),
+            failed_handshakes: self.failed_handshakes.count(),
         }
     }
 
@@ -172,6 +160,14 @@ impl Totals {
     /// Bytes that were wanted and here.
     pub(crate) fn reused_bytes(&self) -> u64 {
         get(&self.reused_bytes)
+    }
+
+    /// From and to the own zone, and all others.
+    pub(crate) fn zones(&self) -> [Traffic; 2] {
+        self.zones.each_ref().map(|[rx, tx]| Traffic {
+            rx_bytes: get(rx),
+            tx_bytes: get(tx),
+        })
     }
 
     /// By cause.

@@ -36,6 +36,8 @@ pub struct Figures {
     pub path_events: PathEvents,
     /// UDP payload by the name of the interface; `other` for what is known of none, and for the rest where there are many.
     pub interfaces: BTreeMap<String, Traffic>,
+    /// UDP payload from and to peers of the own zone, and of all others.
+    pub zones: [Traffic; 2],
     /// Releases of which all is held.
     pub complete_releases: usize,
     /// Releases that some is held of.

@@ -38,7 +38,15 @@ impl Crowd {
     /// # Panics
     /// Where the server lets a handshake fail.
     pub fn gather(ip: IpAddr, server: SocketAddr, count: usize) -> Self {
-        Self::start(ip, server, count, None, None)
+        Self::start(ip, server, (count, KeysOf::One), None, None)
+    }
+
+    /// The same with a key each: so many peers.
+    ///
+    /// # Panics
+    /// As `gather`.
+    pub fn gather_peers(ip: IpAddr, server: SocketAddr, count: usize) -> Self {
+        Self::start(ip, server, (count, KeysOf::Each), None, None)
     }
 
     /// As `gather`; then each connection asks for far more than it can be sent at once, of a release that is one small file, and hears
@@ -49,13 +57,14 @@ impl Crowd {
     pub fn gather_greedy(ip: IpAddr, server: SocketAddr, count: usize, release: ReleaseId) -> Self {
         let relay = Relay::start(ip, server);
         let by_way_of = relay.address;
-        Self::start(ip, by_way_of, count, Some((release, relay.is_deaf.clone())), Some(relay))
+        let greed = Some((release, relay.is_deaf.clone()));
+        Self::start(ip, by_way_of, (count, KeysOf::One), greed, Some(relay))
     }
 
     fn start(
         ip: IpAddr,
         server: SocketAddr,
-        count: usize,
+        who: (usize, KeysOf),
         greed: Option<(ReleaseId, Arc<AtomicBool>)>,
         relay: Option<Relay>,
     ) -> Self {
@@ -69,7 +78,7 @@ impl Crowd {
                 .build()
                 .expect("a runtime");
             runtime.block_on(async {
-                let gathered = gather(ip, server, count, &reasons).await;
+                let gathered = gather(ip, server, who, &reasons).await;
                 let done = match (&gathered, greed) {
                     (Ok(crowd), Some((release, is_deaf))) => ask_much(crowd, release, &is_deaf).await,
                     (Ok(_), None) => Ok(()),
@@ -100,20 +109,39 @@ impl Crowd {
     }
 }
 
-async fn gather(ip: IpAddr, server: SocketAddr, count: usize, closed: &Arc<Mutex<Vec<String>>>) -> Result<Vec<Connection>, Over> {
-    let keys = Keys::from_seed([200; 32]);
+/// Whose keys the connections of a crowd have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum KeysOf {
+    One,
+    Each,
+}
+
+async fn gather(
+    ip: IpAddr,
+    server: SocketAddr,
+    (count, keys_of): (usize, KeysOf),
+    closed: &Arc<Mutex<Vec<String>>>,
+) -> Result<Vec<Connection>, Over> {
     let mut transport = TransportConfig::default();
     transport
         .stream_receive_window(VarInt::MAX)
         .receive_window(VarInt::MAX)
         .max_idle_timeout(None)
         .keep_alive_interval(Some(Duration::from_secs(1)));
-    let mut config = keys.client();
-    config.transport_config(Arc::new(transport));
+    let transport = Arc::new(transport);
+    let config_of = |n: usize| {
+        let mut seed = [200; 32];
+        if keys_of == KeysOf::Each {
+            seed[..8].copy_from_slice(&n.to_le_bytes());
+        }
+        let mut config = Keys::from_seed(seed).client();
+        config.transport_config(transport.clone());
+        config
+    };
     let endpoint = Endpoint::client(SocketAddr::new(ip, 0))?;
     let mut crowd = Vec::new();
-    for _ in 0..count {
-        let connection = endpoint.connect_with(config.clone(), server, "ares")?.await?;
+    for n in 0..count {
+        let connection = endpoint.connect_with(config_of(n), server, "ares")?.await?;
         let (closed, watched) = (closed.clone(), connection.clone());
         tokio::spawn(async move {
             let why = watched.closed().await.to_string();

@@ -44,7 +44,7 @@ fn handler(cancelled: Sender<()>) -> Handler {
 fn start() -> (tempfile::TempDir, Server, Receiver<()>) {
     let dir = tempfile::tempdir().unwrap();
     let (tx, rx) = channel();
-    let server = Server::start(dir.path(), handler(tx)).unwrap();
+    let server = Server::start(dir.path(), handler(tx), Default::default()).unwrap();
     (dir, server, rx)
 }
 

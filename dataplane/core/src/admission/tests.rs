@@ -99,8 +99,8 @@ fn a_key_has_its_share_and_who_is_turned_away_gives_back_what_it_held() {
     assert_eq!(admission.on_proven(PathId(3), peer(2)), Ok(()), "another key is not to blame");
     assert_eq!(admission.on_proven(PathId(77), peer(1)), Ok(()), "one that this side opened");
     assert_eq!(admission.unproven(), 1, "the one turned away, until it is gone");
-    (0..4).for_each(|path| admission.on_gone(PathId(path)));
-    admission.on_gone(PathId(77));
+    let gone = [0, 1, 2, 3, 77].map(|path| admission.on_gone(PathId(path)));
+    assert_eq!(gone, [true, true, true, true, false], "one that this side opened");
     assert_eq!(admission.unproven(), 0);
     assert!(admission.by_net.is_empty());
     assert!(admission.by_peer.is_empty());
@@ -184,22 +184,21 @@ fn counts_are_right_after_any_history() {
 
 #[test]
 fn a_key_is_spoken_with_where_it_is_allowed_and_not_blocked_whoever_opens_the_connection() {
-    let keys = |keys: &[u8]| keys.iter().map(|key| peer(*key)).collect();
-    let check = |allow: Option<&[u8]>, block: &[u8], expect: [bool; 3]| {
+    let check = |named: &[u8], others: Option<Role>, block: &[u8], expect: [bool; 3]| {
         let mut admission = Admission::new(LIMITS);
-        let (allow, block) = (allow.map(keys), keys(block));
         admission.set_access(Access {
-            allow,
-            block,
-            pull: None,
+            roles: named.iter().map(|key| (peer(*key), Role::Reader)).collect(),
+            others,
+            block: block.iter().map(|key| peer(*key)).collect(),
+            ..Access::default()
         });
         let proven = [1, 2, 3].map(|key| admission.on_proven(PathId(key.into()), peer(key)));
         assert_eq!(proven.map(|proven| proven.is_ok()), expect);
         assert!(proven.iter().all(|proven| proven.is_ok() || *proven == Err(TurnedAway::Key)));
     };
-    check(None, &[], [true, true, true]);
-    check(Some(&[1, 2]), &[], [true, true, false]);
-    check(Some(&[1, 2]), &[2], [true, false, false]);
-    check(None, &[3], [true, true, false]);
-    check(Some(&[]), &[], [false, false, false]);
+    check(&[], Some(Role::Reader), &[], [true, true, true]);
+    check(&[1, 2], None, &[], [true, true, false]);
+    check(&[1, 2], None, &[2], [true, false, false]);
+    check(&[], Some(Role::Edge), &[3], [true, true, false]);
+    check(&[], None, &[], [false, false, false]);
 }

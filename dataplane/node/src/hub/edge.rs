@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use ares_core::admission::Access;
 use ares_core::chunk::{ChunkId, ReleaseId};
 use ares_core::peer::{PathId, PeerAt, PeerId};
 use ares_core::swarm::Class;
@@ -44,6 +45,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// See the module.
 pub(super) struct Edge {
     config: EdgeConfig,
+    /// Of the upstreams those of the config; behind them are the publishers, wherever they are.
+    named: usize,
     releases: BTreeMap<ReleaseId, Pulled>,
     gone: Vec<ReleaseId>,
     pulls: BTreeMap<ChunkId, Pull>,
@@ -112,8 +115,9 @@ pub(super) enum Lacked {
 }
 
 impl Edge {
-    pub(super) fn new(now: Instant, config: EdgeConfig) -> Self {
-        Self {
+    pub(super) fn new(now: Instant, config: EdgeConfig, access: &Access) -> Self {
+        let mut edge = Self {
+            named: config.upstreams.len(),
             config,
             releases: BTreeMap::new(),
             gone: Vec::new(),
@@ -121,7 +125,19 @@ impl Edge {
             pulls_of: BTreeMap::new(),
             questions_left: QUESTIONS_MAX,
             questions_at: now,
-        }
+        };
+        edge.on_access(access);
+        edge
+    }
+
+    /// Publishers are upstreams, too.
+    pub(super) fn on_access(&mut self, access: &Access) {
+        self.config.upstreams.truncate(self.named);
+        let publishers: Vec<PeerId> = access.publishers().filter(|peer| !self.is_upstream(peer)).collect();
+        let addrs = Vec::new;
+        self.config
+            .upstreams
+            .extend(publishers.into_iter().map(|peer| PeerAt { peer, addrs: addrs() }));
     }
 
     /// Whether this peer is asked on behalf of others, and so is not told that what it has is to be had here.
@@ -356,8 +372,9 @@ mod tests {
         let config = EdgeConfig {
             releases: BTreeMap::from([(release(0), vec![upstream(1)])]),
             upstreams: upstreams.iter().copied().map(upstream).collect(),
+            ..EdgeConfig::default()
         };
-        Edge::new(Instant::ZERO, config)
+        Edge::new(Instant::ZERO, config, &Access::default())
     }
 
     fn open(edge: &mut Edge, now: Instant, n: usize, chunks: &[usize]) {

@@ -76,6 +76,7 @@ impl Hub {
             paths,
             path_events: self.path_events,
             interfaces: self.interfaces.0.clone(),
+            zones: totals.zones(),
             complete_releases: complete,
             partial_releases: releases.len() - complete,
         }

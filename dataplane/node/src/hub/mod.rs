@@ -156,7 +156,7 @@ impl Hub {
             sharing: Sharing::new(Zone::of(&parts.config.zone)),
             zones: BTreeMap::new(),
             ledger: Ledger::default(),
-            pulling: Pulling::new(now, &parts.config.edge),
+            pulling: Pulling::new(now, &parts.config),
             landing: HashMap::new(),
             checking: BTreeSet::new(),
             paths: BTreeMap::new(),
@@ -239,16 +239,7 @@ impl Hub {
                 peer,
                 release,
                 state,
-            } => {
-                self.scheduler.on_claim(now, release, peer, state);
-                self.on_takes_part(now, peer, release, state);
-                if self.interests.knows(&release) || self.parts.store.release_state(release).is_some() {
-                    self.sharing.on_claim(now, release, peer, state);
-                }
-                if self.interests.may_be_told(path, release) {
-                    self.tell_claim(path, release);
-                }
-            }
+            } => self.on_claim(now, path, peer, release, state),
             ToHub::Have { peer, have } => {
                 if self.sharing.has_part(&have.release, &peer) {
                     let news = self.scheduler.on_have(now, peer, &have.chunks);
@@ -319,11 +310,7 @@ impl Hub {
             }
             ToHub::Neighbours(found) => self.on_others(now, found, Told::Others),
             ToHub::Announce(release) => self.announce(release),
-            ToHub::Access(access) => {
-                for shard in &self.parts.shards {
-                    shard.send(ToShard::Access(access.clone()));
-                }
-            }
+            ToHub::Access(access) => self.on_access(now, access),
             ToHub::Evicted(evicted) => {
                 self.sharing.on_lost(&evicted.chunks);
                 evicted.releases.into_iter().for_each(|release| self.announce(release));

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use ares_core::admission::Access;
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId};
 use ares_core::peer::{PathId, PeerId};
 use ares_core::swarm::{Class, FetchError, Unreached, Want, WantKey};
@@ -13,7 +14,7 @@ use crossbeam::channel::{Receiver, Sender, unbounded};
 
 use super::edge::{Edge, Lacked, Step};
 use super::{Hub, Waiter};
-use crate::api::EdgeConfig;
+use crate::api::NodeConfig;
 use crate::counters::add;
 use crate::edge::{Contents, PATIENCE};
 use crate::mailbox::ToShard;
@@ -45,13 +46,18 @@ enum Wanted {
 
 impl Pulling {
     /// `None` for a node that is no edge.
-    pub(super) fn new(now: Instant, config: &EdgeConfig) -> Option<Self> {
-        config.is_edge().then(|| Self {
-            edge: Edge::new(now, config.clone()),
+    pub(super) fn new(now: Instant, config: &NodeConfig) -> Option<Self> {
+        config.edge.is_edge().then(|| Self {
+            edge: Edge::new(now, config.edge.clone(), &config.access),
             ended: unbounded(),
             lent: BTreeSet::new(),
             relayed: BTreeSet::new(),
         })
+    }
+
+    /// Keys have other roles now.
+    pub(super) fn on_access(&mut self, access: &Access) {
+        self.edge.on_access(access);
     }
 
     /// Whether the peer is to say whether it has a release that others ask for.
@@ -166,7 +172,11 @@ impl Hub {
     pub(super) fn on_pull(&mut self, now: Instant, path: PathId, items: Vec<AskItem>, class: Class) {
         for item in items {
             let Some(pulling) = &mut self.pulling else { return };
-            let takes_part = |release: &ReleaseId| self.interests.was_told(&path, release);
+            let Some(peer) = self.paths.get(&path).map(|known| known.peer) else {
+                return;
+            };
+            let access = &self.parts.config.access;
+            let takes_part = |release: &ReleaseId| self.interests.was_told(&path, release) && access.may_have(&peer, release);
             match pulling.edge.on_pull(now, path, item.id, class, takes_part) {
                 Ok(None) => {}
                 Ok(Some(release)) => {
@@ -269,9 +279,11 @@ impl Hub {
     /// other's upstream would else believe that the other one has it.
     pub(super) fn claim_to(&self, path: PathId, release: ReleaseId) -> ClaimState {
         let own = self.claim_of(release);
-        let (Some(pulling), Some(known)) = (&self.pulling, self.paths.get(&path)) else {
-            return own;
-        };
+        let Some(known) = self.paths.get(&path) else { return own };
+        if !self.parts.config.access.may_have(&known.peer, &release) {
+            return ClaimState::None;
+        }
+        let Some(pulling) = &self.pulling else { return own };
         if own == ClaimState::Partial && !pulling.edge.is_upstream(&known.peer) && pulling.relays(&release) {
             ClaimState::Complete
         } else if pulling.edge.is_opening(&release) && self.parts.store.release_state(release).is_none() {

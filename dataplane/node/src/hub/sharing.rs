@@ -1,9 +1,11 @@
 //! Between the swarm machines and the paths: what peers say of a release and of one another reaches the machines, and what those say goes to
 //! whom it is for.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use ares_core::admission::Access;
 use ares_core::chunk::{ChunkId, ReleaseId};
 use ares_core::limits::TOLD_ADDRS_MAX;
 use ares_core::peer::{PathId, PeerAt, PeerId};
@@ -14,6 +16,7 @@ use ares_core::wire::{ClaimState, Frame, Peers};
 
 use super::{Hub, wanted};
 use crate::api::Sink;
+use crate::mailbox::ToShard;
 
 /// How often the store hears what is rare.
 const RARITY_EVERY: Duration = Duration::from_secs(1);
@@ -43,6 +46,45 @@ impl Hub {
         let is_far = self.sharing.on_zone(peer, Zone::of(&zone));
         self.zones.insert(peer, zone);
         self.scheduler.on_zone(now, peer, is_far);
+    }
+
+    /// A peer says how much of a release it has, and so asks what is here of it.
+    pub(super) fn on_claim(&mut self, now: Instant, path: PathId, peer: PeerId, release: ReleaseId, state: ClaimState) {
+        if self.parts.config.access.may_have(&peer, &release) {
+            self.scheduler.on_claim(now, release, peer, state);
+            self.on_takes_part(now, peer, release, state);
+            if self.interests.knows(&release) || self.parts.store.release_state(release).is_some() {
+                self.sharing.on_claim(now, release, peer, state);
+            }
+        } else if self.parts.totals.refused_releases.on_refused(now) {
+            tracing::warn!(peer = %peer.short(), "a peer asked for a release that `access.releases` gives to others; others for the next minute are counted alone");
+        }
+        if self.interests.may_be_told(path, release) {
+            self.tell_claim(path, release);
+        }
+    }
+
+    /// Keys may something else now. Who may not have a release any more is told no more of it, nor others of it.
+    pub(super) fn on_access(&mut self, now: Instant, access: Access) {
+        for shard in &self.parts.shards {
+            shard.send(ToShard::Access(access.clone()));
+        }
+        if let Some(pulling) = &mut self.pulling {
+            pulling.on_access(&access);
+        }
+        let before = std::mem::replace(&mut self.parts.config.access, access);
+        let access = &self.parts.config.access;
+        let limited: BTreeSet<ReleaseId> = before.releases.keys().chain(access.releases.keys()).copied().collect();
+        for release in limited {
+            let connected: BTreeSet<PeerId> = self.paths.values().map(|known| known.peer).collect();
+            for peer in connected {
+                if !self.parts.config.access.may_have(&peer, &release) {
+                    self.sharing.on_claim(now, release, peer, ClaimState::None);
+                    self.scheduler.on_claim(now, release, peer, ClaimState::None);
+                }
+            }
+            self.announce(release);
+        }
     }
 
     /// Goes to some of those who are said to take part in a release, while not all of it is here. Whoever says so may lie: one that cannot be

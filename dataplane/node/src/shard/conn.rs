@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ares_core::admission::{Admission, TurnedAway};
+use ares_core::admission::{Admission, Role, TurnedAway};
 use ares_core::chunk::{ChunkId, ReleaseId};
 use ares_core::knobs::Congestion;
 use ares_core::path::Lane;
@@ -67,6 +67,9 @@ pub(super) struct Conn {
     /// When the peer was pinged first since it last answered.
     pinged_at: Option<Instant>,
     is_sought: bool,
+    /// The node's own zone, and whether the peer says that it is in another.
+    zone: String,
+    is_far: bool,
     /// When either side last asked the other for something, or took some of it.
     used_at: time::Instant,
     /// Why this side closed it; the reason QUIC gives for an own close says nothing.
@@ -151,6 +154,8 @@ impl Conn {
             receive_window: None,
             part: None,
             teller: LoadTeller::default(),
+            zone: hello.zone.clone(),
+            is_far: false,
             exchange: Exchange::new(now, ExchangeLimits::default(), hello),
             control: None,
             control_out: Bytes::new(),
@@ -219,6 +224,11 @@ impl Conn {
             rx_bytes: stats.udp_rx.bytes,
             tx_bytes: stats.udp_tx.bytes,
         }
+    }
+
+    /// Whether the peer is in another zone.
+    pub(super) fn is_far(&self) -> bool {
+        self.is_far
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -410,7 +420,12 @@ impl Conn {
 
     /// Whether what is not here is fetched for this peer, where it is for any.
     pub(super) fn may_pull(&self, admission: &Admission) -> bool {
-        self.peer.is_some_and(|peer| admission.access().pulls_for(&peer))
+        self.peer.is_some_and(|peer| admission.access().is(&peer, Role::Edge))
+    }
+
+    /// Whether the peer may have the release, if it is one.
+    pub(super) fn may_have(&self, admission: &Admission, release: ReleaseId) -> bool {
+        self.peer.is_some_and(|peer| admission.access().may_have(&peer, &release))
     }
 
     fn on_connected(&mut self, now: Instant, clock: &Clock, admission: &mut Admission, said: &mut Vec<Said>) {
@@ -423,7 +438,9 @@ impl Conn {
         if let Err(why) = admission.on_proven(self.path, peer) {
             let code = match why {
                 TurnedAway::Key => CloseCode::Dropped,
-                TurnedAway::Full { .. } | TurnedAway::Net { .. } | TurnedAway::Peer { .. } => CloseCode::Crowded,
+                TurnedAway::Full { .. } | TurnedAway::Net { .. } | TurnedAway::Peer { .. } | TurnedAway::Rate => {
+                    CloseCode::Crowded
+                }
             };
             self.close(now, code, &why.to_string());
             said.push(Said::TurnedAway { peer, why });
@@ -535,6 +552,7 @@ impl Conn {
             match event {
                 wire::Event::Ready(hello) => {
                     tracing::debug!(peer = %peer.short(), agent = hello.agent, zone = hello.zone, "hello");
+                    self.is_far = hello.zone != self.zone;
                     if !hello.zone.is_empty() {
                         said.push(Said::Zone { peer, zone: hello.zone });
                     }

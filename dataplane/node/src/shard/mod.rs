@@ -4,6 +4,7 @@
 mod asking;
 mod conn;
 mod gate;
+mod incoming;
 mod loads;
 mod meter;
 mod sends;
@@ -16,11 +17,12 @@ mod telling;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ares_core::admission::{Access, Admission, AdmissionLimits, TurnedAway};
+use ares_core::admission::{Access, Admission, AdmissionLimits};
+use ares_core::chunk::ReleaseId;
 use ares_core::knobs::{Congestion, Knob, Setting, Settings};
 use ares_core::path::{Lane, LaneLost};
 use ares_core::peer::{PathId, PeerId, SocketId, Source};
@@ -28,7 +30,7 @@ use ares_core::swarm::{Class, GIVING_MIN, Giving, Spread};
 use ares_core::wire::{AnswerHead, AskItem, Hello, PROTOCOL_VERSION};
 use ares_ring::{Buffer, Completion, Datagrams, Op, OpError, Outcome, Ring, SocketError, Target, UdpSocket};
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
-use quinn_proto::{ClientConfig, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint, Incoming, ServerConfig};
+use quinn_proto::{ClientConfig, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint, ServerConfig};
 
 use self::conn::Conn;
 use self::loads::Loads;
@@ -50,9 +52,6 @@ use crate::path_ids::PathIds;
 use crate::quic;
 use crate::store::Store;
 use crate::tls::{Tls, TlsError};
-
-/// Handshakes of unproven addresses at once above which newcomers must first prove theirs (RFC 9000 section 8.1.2).
-const HANDSHAKES_BEFORE_RETRY: usize = 64;
 
 /// How often the hub hears the figures of a path that is being asked.
 const STATS_INTERVAL: Duration = Duration::from_millis(100);
@@ -343,82 +342,11 @@ impl<S: Submit> Shard<S> {
         self.sends.respond(&mut self.ring, socket, transmit, &self.scratch);
     }
 
-    fn on_incoming(&mut self, now: Instant, id: SocketId, incoming: Incoming) {
-        self.scratch.clear();
-        let remote = incoming.remote_address();
-        self.make_room(now);
-        let verdict = self.admission.check(remote.ip());
-        if verdict.is_err() || self.stopping.is_some() {
-            if let Err(why) = verdict {
-                add(&self.parts.totals.refused_connections, 1);
-                tracing::debug!(%remote, %why, "a connection was not let in");
-            }
-            let refusal = self.endpoint.refuse(incoming, &mut self.scratch);
-            return self.respond(id, &refusal);
-        }
-        if self.admission.unproven() >= HANDSHAKES_BEFORE_RETRY && !incoming.remote_address_validated() && incoming.may_retry() {
-            if let Ok(retry) = self.endpoint.retry(incoming, &mut self.scratch) {
-                self.respond(id, &retry);
-            }
-            return;
-        }
-        let server = match self.server_config(id, incoming.local_ip(), remote) {
-            Ok(server) => server,
-            Err(error) => {
-                tracing::error!(%error, "cannot accept connections");
-                return self.endpoint.ignore(incoming);
-            }
-        };
-        match self.endpoint.accept(incoming, now, &mut self.scratch, Some(server)) {
-            Ok((handle, quic)) => {
-                let path = self.parts.path_ids.next();
-                self.admission.on_accepted(self.parts.clock.at(now), path, remote.ip());
-                self.insert(now, path, id, handle, quic, None);
-            }
-            Err(error) => {
-                tracing::debug!(%error.cause, "a connection was not accepted");
-                if let Some(response) = error.response {
-                    self.respond(id, &response);
-                }
-            }
-        }
-    }
-
-    /// Closes an idle connection where others will soon find no place.
-    fn make_room(&mut self, now: Instant) {
-        let used = |path| {
-            let conn = self.by_path.get(&path).and_then(|handle| self.conns.get(handle));
-            conn.map_or(ares_core::time::Instant::ZERO, |conn| conn.used_at(self.parts.clock.at(now)))
-        };
-        let Some(idle) = self.admission.make_room(self.parts.clock.at(now), used) else {
-            return;
-        };
-        add(&self.parts.totals.evicted_connections, 1);
-        self.close(now, idle, &CloseReason::Idle);
-    }
-
     fn close(&mut self, now: Instant, path: PathId, why: &CloseReason) {
         if let Some(conn) = self.conn_of(path) {
             let (code, text) = why.for_peer();
             conn.close(now, code, &text);
         }
-    }
-
-    fn server_config(&mut self, id: SocketId, local: Option<IpAddr>, remote: SocketAddr) -> Result<Arc<ServerConfig>, TlsError> {
-        let mtu = (self.parts.routes.link_mtu)(local, remote);
-        let configs = &mut self.sockets[usize::from(id.0)].server;
-        if let Some(config) = configs.get(&mtu) {
-            return Ok(config.clone());
-        }
-        let mut config = ServerConfig::with_crypto(Arc::new(self.parts.tls.server()?));
-        config.transport_config(quic::transport_config(
-            mtu,
-            quic::receive_window(false, None),
-            &self.congestion,
-        ));
-        // A path is one 4-tuple: a peer that moves opens another.
-        config.migration(false);
-        Ok(configs.entry(mtu).or_insert(Arc::new(config)).clone())
     }
 
     fn insert(
@@ -503,21 +431,7 @@ impl<S: Submit> Shard<S> {
                 let handles: Vec<usize> = self.conns.keys().copied().collect();
                 handles.into_iter().for_each(|handle| self.mark_dirty(handle));
             }
-            ToShard::Access(access) => {
-                let stranger = |conn: &Conn| conn.peer().is_some_and(|peer| !access.admits(&peer));
-                let strangers: Vec<PathId> = self
-                    .conns
-                    .values()
-                    .filter(|conn| stranger(conn))
-                    .map(|conn| conn.path)
-                    .collect();
-                self.admission.set_access(access);
-                let why = CloseReason::Misbehaved {
-                    code: ares_core::wire::CloseCode::Dropped,
-                    why: TurnedAway::Key.to_string(),
-                };
-                strangers.into_iter().for_each(|path| self.close(now, path, &why));
-            }
+            ToShard::Access(access) => self.on_access(now, access),
             ToShard::Drain(drained) => {
                 self.draining = Some(drained);
                 self.conns.values_mut().for_each(|conn| conn.serving.close());
@@ -660,6 +574,11 @@ impl<S: Submit> Shard<S> {
             conn.drive(now, &self.parts.clock, &mut self.admission, &mut said);
             while let Some((stream, item, is_of_anyone)) = conn.next_load(share_bytes, || self.giving.may_give(clock_now, handle))
             {
+                if !conn.may_have(&self.admission, ReleaseId(item.id)) {
+                    telling::on_refused_release(&self.parts, conn);
+                    conn.serving.on_loaded(stream, item, Err(AnswerHead::NotHeld), &mut conn.quic);
+                    continue;
+                }
                 let is_elsewhere = || is_of_anyone && self.parts.has_given(now, conn, &item);
                 let started = self
                     .loads
@@ -739,7 +658,10 @@ impl<S: Submit> Shard<S> {
         if let Some(mut conn) = self.conns.remove(&handle) {
             count_moved(&self.parts, &mut conn);
             self.by_path.remove(&conn.path);
-            self.admission.on_gone(conn.path);
+            let is_of_others = self.admission.on_gone(conn.path);
+            if is_of_others && conn.peer().is_none() && self.stopping.is_none() {
+                telling::on_failed_handshake(&self.parts, conn.remote(), "no key was proven");
+            }
             if conn.is_sought() {
                 self.sought.remove(conn.remote());
             }

@@ -1,11 +1,13 @@
 //! What the connections of a shard have to tell the hub and the workers, and what they have carried.
 
+use std::net::SocketAddr;
+
 use ares_core::peer::Source;
 
 use super::Parts;
 use super::asking::Outcome as AskOutcome;
 use super::conn::{Conn, Said};
-use ares_core::admission::TurnedAway;
+use ares_core::admission::{Refusals, TurnedAway};
 
 use crate::counters::add;
 use crate::figures::Traffic;
@@ -20,6 +22,9 @@ pub(super) fn count_moved(parts: &Parts, conn: &mut Conn) {
             tx_bytes: moved.tx_bytes,
         };
         parts.totals.carried.add(conn.local_ip(), traffic);
+        let [rx_bytes, tx_bytes] = &parts.totals.zones[usize::from(conn.is_far())];
+        add(rx_bytes, moved.rx_bytes);
+        add(tx_bytes, moved.tx_bytes);
         parts.totals.peers.add(peer, moved);
     }
 }
@@ -27,11 +32,34 @@ pub(super) fn count_moved(parts: &Parts, conn: &mut Conn) {
 /// A peer asked for what is not here, and nothing is fetched for it.
 pub(super) fn on_refused_pull(parts: &Parts, conn: &Conn) {
     add(&parts.totals.refused_pulls, 1);
-    let now = parts.clock.at(std::time::Instant::now());
-    if parts.totals.refused_roles.on_refused(now) {
+    if is_to_be_said(parts, &parts.totals.refused_roles) {
         let peer = conn.peer().map(|peer| peer.short().to_string());
-        tracing::warn!(peer, remote = %conn.remote(), "a peer asked for what is not here, and `access.pull` does not name it; others for the next minute are counted alone");
+        tracing::warn!(peer, remote = %conn.remote(), "a peer asked for what is not here, and its role under `[access]` is not `edge`; {UNSAID}");
     }
+}
+
+/// A peer asked for a release that is for others.
+pub(super) fn on_refused_release(parts: &Parts, conn: &Conn) {
+    if is_to_be_said(parts, &parts.totals.refused_releases) {
+        let peer = conn.peer().map(|peer| peer.short().to_string());
+        tracing::warn!(peer, remote = %conn.remote(), "a peer asked for a release that `access.releases` gives to others; {UNSAID}");
+    }
+}
+
+/// A connection that somebody began came to no key: what came was altered or replayed on its way, or was nobody's.
+pub(super) fn on_failed_handshake(parts: &Parts, remote: SocketAddr, why: &str) {
+    if is_to_be_said(parts, &parts.totals.failed_handshakes) {
+        tracing::warn!(%remote, why, "a connection of another did not come to a key; {UNSAID}");
+    }
+    tracing::debug!(%remote, why, "a connection did not come to a key");
+}
+
+/// Of others in the next minute.
+const UNSAID: &str = "others for the next minute are counted alone";
+
+/// Counts one more that is refused. Whether the log is to hear of it.
+fn is_to_be_said(parts: &Parts, refused: &Refusals) -> bool {
+    refused.on_refused(parts.clock.at(std::time::Instant::now()))
 }
 
 /// Carries what a connection says to the hub and the workers.
@@ -47,13 +75,8 @@ pub(super) fn tell_all(parts: &Parts, conn: &Conn, said: &mut Vec<Said>) {
             },
             Said::TurnedAway { peer, why } => {
                 add(&parts.totals.refused_connections, 1);
-                if why == TurnedAway::Key
-                    && parts
-                        .totals
-                        .refused_keys
-                        .on_refused(parts.clock.at(std::time::Instant::now()))
-                {
-                    tracing::warn!(peer = %peer.short(), remote = %conn.remote(), "a key was not let in; others that are not for the next minute are counted alone");
+                if why == TurnedAway::Key && is_to_be_said(parts, &parts.totals.refused_keys) {
+                    tracing::warn!(peer = %peer.short(), remote = %conn.remote(), "a key was not let in; {UNSAID}");
                 }
                 tracing::debug!(peer = %peer.short(), remote = %conn.remote(), %why, "a connection was not let in");
                 continue;

@@ -136,6 +136,10 @@ fn caps_of_lanes_are_listed_once_they_are_set() {
             (&json!("cap-down.10.0.0.0/8"), &json!(300_000))
         ]
     );
+    check(at, &["set", "weight.wg0", "7"], 0, &[]);
+    assert_eq!(json_of(at, &["set", "weight.wg0", "--json"])["value"], "7");
+    check(at, &["set", "weight.wg0", "1001"], 2, &["1001", "from 1 to 1000"]);
+    check(at, &["set", "weight.wg0", "none"], 0, &[]);
     check(at, &["set", "cap-up.wg*", "none"], 0, &[]);
     check(at, &["set", "cap-down.10.0.0.0/8", "0"], 0, &[]);
     assert_eq!(json_of(at, &["set", "--json"]), before);

@@ -113,3 +113,51 @@ fn a_lane_lost_among_changes_that_the_kernel_did_not_keep_is_noticed() {
     };
     check("lanes-overrun", V4, lose, eth0_went_down);
 }
+
+#[test]
+fn a_lane_that_the_config_leaves_out_now_carries_nothing_more_and_one_let_in_again_is_used() {
+    let Some(lab) = Lab::two_cables("lane-rules") else { return };
+    let (publisher, machine) = (lab.node(0), lab.node(1));
+    let file = publisher.dir().join("file");
+    tree::big_file(&file, BYTES, 62);
+    let second = std::net::SocketAddr::new(publisher.ips(1)[0], PORT).to_string();
+    let server = Daemon::serve_with(publisher, ["--listen", &second]);
+    let link = server.publish(&file).link;
+    publisher.limit_departures(&["eth0", "eth1"], MBIT_PER_S);
+    let write = |text: &str| machine.with_config("lanes", text);
+    let reader = write("");
+    let own_second = std::net::SocketAddr::new(machine.ips(1)[0], PORT).to_string();
+    let daemon = Daemon::serve_with(&reader, ["--listen", &own_second]);
+    let copy = reader.dir().join("copy");
+    let running = reader.start(daemon::get(&reader, &link, &copy));
+    let lanes_in_use = || {
+        let status = daemon.status();
+        let paths = status["peers"][0]["paths"].as_array().cloned().unwrap_or_default();
+        let names = paths.iter().filter_map(|path| path["interface"].as_str().map(str::to_owned));
+        names.collect::<std::collections::BTreeSet<String>>()
+    };
+    let wait_for = |what: &str, lanes: &[&str]| {
+        wait::until(PATIENCE, what, || {
+            assert!(running.is_running(), "{}", running.stderr());
+            lanes_in_use()
+                .iter()
+                .map(String::as_str)
+                .eq(lanes.iter().copied())
+                .then_some(())
+        });
+    };
+    wait_for("a path over each cable", &["eth0", "eth1"]);
+    write("[lanes]\nexclude = [\"eth0\"]\n");
+    let said = daemon.tell(&["reload"]);
+    assert_eq!(
+        (&said["changed"][0], &said["needs_restart"]),
+        (&"lanes".into(), &serde_json::json!([]))
+    );
+    wait_for("the first to end", &["eth1"]);
+    write("[lanes]\nexclude = [\"eth1\"]\nweight = { eth0 = 2 }\n");
+    daemon.tell(&["reload"]);
+    wait_for("it to be used again, and alone", &["eth0"]);
+    publisher.lift_departures();
+    running.wait(PATIENCE).expect_ok();
+    compare::assert_same(&file, &copy);
+}

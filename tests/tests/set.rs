@@ -1,8 +1,9 @@
 //! `ares set` while bytes move: they stay right, connections that run obey, and what the kernel does not grant is refused with the remedy.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::chown;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ares_tests::{Daemon, Lab, Node, Published, compare, daemon, lab, tree, wait};
 use serde_json::Value;
@@ -48,13 +49,14 @@ fn every_knob_is_turned_under_a_transfer_that_ends_with_the_right_bytes() {
     wait::until(BOUND, "first bytes", || {
         (server.counter("served_bytes") > 4 << 20).then_some(())
     });
+    let (mut turned, mut slowest) = (BTreeSet::from(["congestion".to_owned()]), (Duration::ZERO, ""));
     for kind in ["bbr", "newreno", "cubic", "bbr"] {
         set(publisher, "congestion", kind);
         wait::until(BOUND, "all running paths to follow", || {
             let kinds = congestion(&server);
             (!kinds.is_empty() && kinds.iter().all(|followed| followed == kind)).then_some(())
         });
-        for (key, value) in [
+        let rows = [
             ("socket-receive-buffer", "64KiB"),
             ("socket-receive-buffer", "200KiB"),
             ("socket-send-buffer", "64KiB"),
@@ -65,11 +67,33 @@ fn every_knob_is_turned_under_a_transfer_that_ends_with_the_right_bytes() {
             ("serve-window", "16GiB"),
             ("path-mode", "standby"),
             ("path-mode", "lowest-latency"),
-        ] {
-            set(publisher, key, value);
-            set(reader, key, value);
+            ("store-quota", "1GiB"),
+            ("store-free", "1MiB"),
+            ("store-evict", "1MiB"),
+            ("scrub-rate", "64MiB"),
+            ("scrub-rate", "0"),
+            ("log-level", "debug"),
+            ("log-level", "warn"),
+            ("cap-up.eth*", "1GiB"),
+            ("cap-up.eth*", "none"),
+            ("cap-down.eth*", "1GiB"),
+            ("cap-down.eth*", "none"),
+            ("weight.eth*", "7"),
+            ("weight.eth*", "none"),
+        ];
+        for (key, value) in rows {
+            for node in [publisher, reader] {
+                let begun = Instant::now();
+                set(node, key, value);
+                slowest = slowest.max((begun.elapsed(), key));
+            }
         }
+        turned.extend(rows.map(|(key, _)| key.to_owned()));
         assert!(running.is_running(), "the transfer must outlast the turning");
+    }
+    println!("{slowest:?} until the slowest was obeyed");
+    for knob in server.tell(&["set"])["knobs"].as_array().expect("a list") {
+        assert!(turned.contains(knob["key"].as_str().expect("a key")), "{knob} was not turned");
     }
     running.wait(BOUND).expect_ok();
     compare::assert_same(&release, &copy);

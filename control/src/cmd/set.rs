@@ -58,8 +58,8 @@ fn write(context: &Context, daemon: &mut Client, key: &str, value: &KnobValue) -
         return Err(Failure::new(Kind::Failed, "the daemon does not say where its config file is").help(lasts));
     };
     let text = render::knob_value(value);
-    // A cap that is lifted is none in the file.
-    let to = Some(text.as_str()).filter(|text| !(key.starts_with("cap-") && *text == "none"));
+    // What lanes are told no more is not in the file. No word of a knob is `none`.
+    let to = Some(text.as_str()).filter(|text| *text != "none");
     persist::persist(&path, key, to).map_err(|failure| failure.help(lasts))?;
     Ok(path)
 }

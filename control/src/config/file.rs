@@ -11,7 +11,7 @@ use ares_core::admission::Role;
 use ares_core::chunk::{ChunkId, ReleaseId};
 use ares_core::knobs::{Knob, ROWS, Setting};
 use ares_core::link::{Link, LinkError};
-use ares_core::path::{BadPattern, Cap, Direction, LaneCaps, LanePattern, WEIGHT_MAX};
+use ares_core::path::{BadPattern, Cap, Direction, LaneCaps, LanePattern, LaneRules};
 use ares_core::peer::PeerId;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -455,7 +455,8 @@ impl Source<'_> {
         };
         let parse = |(name, value): (&Spanned<Cow<'_, str>>, &Spanned<DeValue<'_>>)| {
             let pattern = self.pattern(key, name.span().start, name.get_ref())?;
-            let weight = integer::<u32>(value).filter(|weight| (1..=WEIGHT_MAX).contains(weight));
+            // As `ares set --persist` writes it, too.
+            let weight = text_of(value).and_then(|text| LaneRules::parse_weight(text).ok().flatten());
             let key = format!("{key}.{}", name.get_ref());
             let weight = weight.ok_or_else(|| self.bad(&key, value, "a number from 1 to 1000"))?;
             Ok((pattern, weight))

@@ -1,11 +1,11 @@
 //! What the daemon does for a command, one file per request. Runs on a thread of the daemon, whether the command is in this
 //! process or behind the admin socket, so a command works alike in both.
 
-mod caps;
 mod cat;
 mod content;
 mod discard;
 mod get;
+mod lanes;
 mod lists;
 mod ls;
 mod mount;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ares_core::knobs::{Knob, ROWS};
 use ares_core::link::Link;
+use ares_core::path::LaneRules;
 
 use crate::admin::proto::Outcome;
 use crate::admin::socket::Caller;
@@ -58,11 +59,23 @@ fn obey(daemon: &Shared, old: &Config, new: &Config) -> Result<Changes, Failure>
     for rule in old_caps.rules().iter().chain(new_caps.rules()) {
         let (direction, pattern) = (rule.direction, &rule.pattern);
         let cap = new_caps.get(direction, pattern);
-        if old_caps.get(direction, pattern) != cap && daemon.handle.lane_caps().get(direction, pattern) != cap {
-            let done = daemon.handle.set_lane_cap(direction, pattern.clone(), cap);
+        if old_caps.get(direction, pattern) != cap && daemon.handle.lane_rules().caps.get(direction, pattern) != cap {
+            let change = |rules: &mut LaneRules| rules.caps.set(direction, pattern.clone(), cap);
+            let done = daemon.handle.change_lane_rules(change);
             let what = format!("cap-{}.{pattern} {}", direction.name(), ares_core::path::Cap::show(cap));
             note(what, done.map(drop).map_err(|error| error.to_string()));
         }
+    }
+    let [old_lanes, new_lanes] = [old, new].map(|config| {
+        let rules = config.lanes.clone();
+        (rules.include, rules.exclude, rules.weights)
+    });
+    if old_lanes != new_lanes {
+        let (include, exclude, weights) = new_lanes;
+        daemon.handle.change_lane_rules(|rules| {
+            (rules.include, rules.exclude, rules.weights) = (include, exclude, weights);
+        });
+        note("lanes".to_owned(), Ok(()));
     }
     if old.access != new.access {
         daemon.handle.set_access(new.access.clone());
@@ -82,10 +95,6 @@ fn obey(daemon: &Shared, old: &Config, new: &Config) -> Result<Changes, Failure>
 
 /// Keys of the file whose values have changed and that are read at the start alone.
 fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let lanes = |config: &Config| {
-        let rules = config.lanes.clone();
-        (rules.include, rules.exclude, rules.weights)
-    };
     // An edge that is one obeys at once.
     let is_edge = |config: &Config| config.edge.for_node(&[], &config.access).is_edge();
     let rows = [
@@ -97,7 +106,6 @@ fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
                 != (new.shards, new.workers, new.dial_timeout, new.stall_timeout),
         ),
         ("mount", (old.patience, old.allow_other) != (new.patience, new.allow_other)),
-        ("lanes.include, exclude, weight", lanes(old) != lanes(new)),
         ("swarm", (&old.seeds, old.mdns) != (&new.seeds, new.mdns)),
         (
             "dht",

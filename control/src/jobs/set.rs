@@ -1,11 +1,11 @@
-//! The knobs of this daemon and the caps of its lanes: what they are at, and turning one. Who turned what is written to the log, whatever its level.
+//! The knobs of this daemon and what its lanes are told: what they are at, and turning one. Who turned what is written to the log, whatever its level.
 
 use ares_core::chunk::ReleaseId;
 use ares_core::knobs::{BadValue, Domain, Knob, ROWS, Setting, Settings};
-use ares_core::path::{Cap, Mode};
+use ares_core::path::Mode;
 use ares_node::TuneError;
 
-use super::caps::{self, CapKey};
+use super::lanes::{self, LaneKey};
 use crate::admin::proto::{KnobState, KnobValue, Outcome};
 use crate::admin::socket::Caller;
 use crate::daemon::Shared;
@@ -19,13 +19,13 @@ pub(super) fn list(daemon: &Shared, key: Option<&str>) -> Result<Outcome, Failur
     let mut settings = daemon.handle.settings();
     settings.set(log::level());
     let knobs = match key {
-        Some(key) => vec![match CapKey::parse(key) {
-            Some(cap) => caps::show(daemon, &cap?),
+        Some(key) => vec![match LaneKey::parse(key) {
+            Some(of_lanes) => lanes::show(daemon, &of_lanes?),
             None => state_of(find(key)?, &settings),
         }],
         None => {
             let knobs = ROWS.iter().map(|row| state_of(row.knob, &settings));
-            knobs.chain(caps::list(daemon)).collect()
+            knobs.chain(lanes::list(daemon)).collect()
         }
     };
     let by_time = |mut knob: KnobState| {
@@ -38,8 +38,8 @@ pub(super) fn list(daemon: &Shared, key: Option<&str>) -> Result<Outcome, Failur
 
 /// Turns one. On an error it is at what it was.
 pub(super) fn run(daemon: &Shared, caller: Caller, key: &str, value: &str) -> Result<Outcome, Failure> {
-    if let Some(cap) = CapKey::parse(key) {
-        return caps::run(daemon, caller, cap?, value);
+    if let Some(of_lanes) = LaneKey::parse(key) {
+        return lanes::run(daemon, caller, &of_lanes?, value);
     }
     let setting = Setting::parse(find(key)?, value)?;
     let old = match setting.knob() {
@@ -66,15 +66,15 @@ pub(crate) fn by_time(daemon: &Shared, key: &str, value: &str) -> Result<String,
 
 /// Whether one could be turned so.
 pub(crate) fn check(key: &str, value: &str) -> Result<(), Failure> {
-    match CapKey::parse(key) {
-        Some(cap) => cap.and_then(|_| Ok(Cap::parse(value).map(drop)?)),
+    match LaneKey::parse(key) {
+        Some(of_lanes) => of_lanes.and_then(|of_lanes| of_lanes.check(value)),
         None => Ok(Setting::parse(find(key)?, value).map(drop)?),
     }
 }
 
 /// Turns one for a release.
 pub(super) fn run_for(daemon: &Shared, caller: Caller, key: &str, value: &str, release: ReleaseId) -> Result<Outcome, Failure> {
-    let mode = match CapKey::parse(key) {
+    let mode = match LaneKey::parse(key) {
         None => Some(find(key)?).filter(|knob| *knob == Knob::PathMode),
         Some(_) => None,
     };
@@ -104,7 +104,7 @@ fn find(key: &str) -> Result<Knob, Failure> {
         let help = match nearest(key, keys()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!(
-                "knobs: {}, cap-up.LANES, cap-down.LANES",
+                "knobs: {}, cap-up.LANES, cap-down.LANES, weight.LANES",
                 keys().collect::<Vec<_>>().join(", ")
             ),
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ares_core::admission::Access;
 use ares_core::chunk::ReleaseId;
 use ares_core::knobs::{Knob, Setting, Settings};
-use ares_core::path::{BadCap, Cap, Direction, LaneCaps, LanePattern, LaneRules, Mode};
+use ares_core::path::{LaneRules, Mode};
 use ares_core::peer::{PeerAt, PeerId};
 use ares_core::store::Quota;
 use ares_core::swarm::{FetchError, Want};
@@ -41,9 +41,8 @@ pub(crate) struct Inner {
     pub(crate) peer: PeerId,
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) store: Arc<Store>,
-    pub(crate) lanes: LaneRules,
-    /// Those of `lanes` at the start, and what became of them since.
-    pub(crate) caps: Mutex<LaneCaps>,
+    /// Those of the start, and what became of them since.
+    pub(crate) lanes: Mutex<LaneRules>,
     pub(crate) sink: Sink,
     /// As they are obeyed now.
     pub(crate) settings: Mutex<Settings>,
@@ -84,7 +83,7 @@ impl Handle {
 
     /// Addresses that a link may name: wildcards are the machine's own addresses now, as far as its rules leave them.
     pub fn reachable_addrs(&self) -> Vec<SocketAddr> {
-        lanes::reachable(&self.inner.listen, &lanes::own_addresses(&self.inner.lanes))
+        lanes::reachable(&self.inner.listen, &lanes::own_addresses(&self.lane_rules()))
     }
 
     /// What is held.
@@ -203,17 +202,17 @@ impl Handle {
         answer.recv_timeout(STATUS_MAX).map_err(|_| Stopping)
     }
 
-    /// What lanes may carry at most, as it is now.
-    pub fn lane_caps(&self) -> LaneCaps {
-        lock(&self.inner.caps).clone()
+    /// Which lanes are used, how much they count and may carry, as it is now.
+    pub fn lane_rules(&self) -> LaneRules {
+        lock(&self.inner.lanes).clone()
     }
 
-    /// Lets lanes like these carry no more than this together, or as much as they can, as long as the node lives. What it was before.
-    pub fn set_lane_cap(&self, direction: Direction, pattern: LanePattern, cap: Option<Cap>) -> Result<Option<Cap>, BadCap> {
-        let mut caps = lock(&self.inner.caps);
-        let old = caps.set(direction, pattern, cap)?;
-        self.tell(ToHub::Caps(caps.clone()));
-        Ok(old)
+    /// Obeys other rules for lanes, as long as the node lives: paths from lanes that are left out now end.
+    pub fn change_lane_rules<T>(&self, change: impl FnOnce(&mut LaneRules) -> T) -> T {
+        let mut rules = lock(&self.inner.lanes);
+        let changed = change(&mut rules);
+        self.tell(ToHub::LaneRules(rules.clone()));
+        changed
     }
 
     /// Speaks with these keys alone from now on: connections with others are closed.

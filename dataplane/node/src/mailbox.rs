@@ -14,7 +14,7 @@ use ares_core::admission::Access;
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId};
 use ares_core::knobs::Setting;
 use ares_core::path::health::Pulse;
-use ares_core::path::{Lane, LaneCaps, LaneLost, Mode};
+use ares_core::path::{Lane, LaneLost, LaneRules, Mode};
 use ares_core::peer::{Address, PathId, PeerAt, PeerId, Source};
 use ares_core::swarm::{AskId, BlobPlace, Class, FetchError, Refusal, SourceStats, Want};
 use ares_core::wire::{AnswerHead, AskItem, ClaimState, CloseCode, Coming, Frame, Have, Load, Peers, WireError};
@@ -199,8 +199,8 @@ pub(crate) enum ToHub {
     Zone { peer: PeerId, zone: String },
     /// A peer told what it has asked of other zones.
     Coming { peer: PeerId, coming: Coming },
-    /// Lanes may carry so much at most from now on.
-    Caps(LaneCaps),
+    /// These are the operator's rules for lanes from now on.
+    LaneRules(LaneRules),
     /// A peer told how busy it is with others.
     Load { peer: PeerId, load: Load },
     /// A peer told who else takes part in a release.

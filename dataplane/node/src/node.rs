@@ -103,8 +103,7 @@ impl Node {
             peer: identity.peer,
             listen: listen.clone(),
             store,
-            lanes: config.lanes.clone(),
-            caps: Mutex::new(config.lanes.caps.clone()),
+            lanes: Mutex::new(config.lanes.clone()),
             sink: config.sink,
             settings: Mutex::new(with_granted(&config.settings, &sockets)),
             tuning: Mutex::default(),
@@ -118,7 +117,7 @@ impl Node {
             dht_leash: None,
             threads: Vec::new(),
         };
-        if let Some((follower, leash)) = lanes::follow(config.lanes.clone(), listen.clone(), hub_post.clone()) {
+        if let Some((follower, leash)) = lanes::follow(listen.clone(), hub_post.clone()) {
             node.leash = Some(leash);
             node.spawn("ares-lanes".to_owned(), move || follower.run())?;
         }

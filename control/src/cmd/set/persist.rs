@@ -22,10 +22,11 @@ pub(super) fn persist(path: &Path, key: &str, to: Option<&str>) -> Result<(), Fa
 
 fn edited(text: &str, key: &str, to: Option<&str>) -> Result<String, String> {
     let mut file: DocumentMut = text.parse().map_err(|e: toml_edit::TomlError| e.to_string())?;
-    let (names, last): (&[&str], &str) = match (key.strip_prefix("cap-up."), key.strip_prefix("cap-down.")) {
-        (Some(lanes), _) => (&["lanes", "cap_up"], lanes),
-        (_, Some(lanes)) => (&["lanes", "cap_down"], lanes),
-        _ => (&["set"], key),
+    let of_lanes = [("cap-up.", "cap_up"), ("cap-down.", "cap_down"), ("weight.", "weight")];
+    let of_lanes = of_lanes.map(|(prefix, table)| Some((["lanes", table], key.strip_prefix(prefix)?)));
+    let (names, last): (&[&str], &str) = match of_lanes.iter().flatten().next() {
+        Some((names, lanes)) => (names, lanes),
+        None => (&["set"], key),
     };
     let mut table: &mut dyn toml_edit::TableLike = file.as_table_mut();
     for name in names {
@@ -107,6 +108,7 @@ mod tests {
             None,
             "[lanes]\ncap_up = {}\n",
         );
+        check("", "weight.eth0", Some("2"), "[lanes.weight]\neth0 = \"2\"\n");
         assert!(edited("set = 1\n", "congestion", Some("bbr")).is_err());
         assert!(edited("[set\n", "congestion", Some("bbr")).is_err());
     }

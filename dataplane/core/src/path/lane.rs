@@ -82,6 +82,14 @@ pub enum LaneLost {
         /// What the kernel said.
         why: String,
     },
+    /// The operator leaves it out now.
+    #[error("{ip} by {interface} is left out now")]
+    LeftOut {
+        /// The address.
+        ip: IpAddr,
+        /// The interface's name.
+        interface: String,
+    },
     /// The interface has it no more, or there is no such interface.
     #[error("address {ip} was removed")]
     Removed {

@@ -11,4 +11,4 @@ pub use caps::{BadCap, Cap, CapRule, Direction, LaneCaps};
 pub use lane::{Lane, LaneId, LaneLost};
 pub use pairs::{Ends, Pair};
 pub use policy::{Mode, Policy, Way, WayFigures};
-pub use rules::{BadPattern, LanePattern, LaneRules, WEIGHT_MAX};
+pub use rules::{BadPattern, BadWeight, LanePattern, LaneRules, WEIGHT_MAX};

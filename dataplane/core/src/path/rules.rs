@@ -10,6 +10,23 @@ use super::{Lane, LaneCaps};
 /// The greatest weight a lane may be given; without a rule it is 1.
 pub const WEIGHT_MAX: u32 = 1000;
 
+/// Patterns that may have one, as with caps.
+const WEIGHTS_MAX: usize = 64;
+
+/// A weight that lanes cannot have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadWeight {
+    /// It is none.
+    #[error("a weight cannot be {shown:?}; give a number from 1 to {WEIGHT_MAX}, or none")]
+    Value {
+        /// The value, cut where it is long.
+        shown: String,
+    },
+    /// There are enough.
+    #[error("{WEIGHTS_MAX} patterns have a weight already; take one away with `none`")]
+    Full,
+}
+
 /// Bytes of an interface's name at most (IFNAMSIZ of netdevice(7) less the final zero).
 const NAME_BYTES_MAX: usize = 15;
 
@@ -36,6 +53,37 @@ impl LaneRules {
     pub fn weight(&self, lane: &Lane) -> u32 {
         let given = self.weights.iter().filter(|(pattern, _)| pattern.is_like(lane));
         given.map(|(_, weight)| *weight).max().unwrap_or(1)
+    }
+
+    /// What was given to lanes written like this.
+    pub fn weight_given(&self, pattern: &LanePattern) -> Option<u32> {
+        let given = self.weights.iter().find(|(known, _)| known == pattern);
+        given.map(|(_, weight)| *weight)
+    }
+
+    /// Gives lanes like these another weight, or none. The one that they had; `Err` where too many have one.
+    pub fn give_weight(&mut self, pattern: LanePattern, weight: Option<u32>) -> Result<Option<u32>, BadWeight> {
+        let old = self.weight_given(&pattern);
+        if old.is_none() && weight.is_some() && self.weights.len() >= WEIGHTS_MAX {
+            return Err(BadWeight::Full);
+        }
+        self.weights.retain(|(known, _)| *known != pattern);
+        self.weights.extend(weight.map(|weight| (pattern, weight)));
+        Ok(old)
+    }
+
+    /// A weight as written: a number, or `none`.
+    pub fn parse_weight(text: &str) -> Result<Option<u32>, BadWeight> {
+        /// Characters of a wrong value that are worth repeating.
+        const SHOWN_MAX: usize = 40;
+        let is_number = text.bytes().all(|b| b.is_ascii_digit());
+        match text.parse::<u32>().ok().filter(|_| is_number) {
+            Some(weight @ 1..=WEIGHT_MAX) => Ok(Some(weight)),
+            _ if text == "none" => Ok(None),
+            _ => Err(BadWeight::Value {
+                shown: text.chars().take(SHOWN_MAX).collect(),
+            }),
+        }
     }
 
     /// Those of the machine's lanes that are to be used. Loopback leads to this machine only: it is used where `include` asks for it or
@@ -231,6 +279,31 @@ mod tests {
         check(&[], &["eth0", "docker0", "wg0"], &["lo"]);
         check(&[], &["*"], &[]);
         check(&["eth7"], &[], &[]);
+    }
+
+    #[test]
+    fn weights_are_given_and_taken_away_within_bounds() {
+        let pattern = |n: usize| patterns(&[&format!("eth{n}")]).remove(0);
+        let mut rules = LaneRules::default();
+        assert_eq!(rules.give_weight(pattern(0), Some(3)), Ok(None));
+        assert_eq!(rules.give_weight(pattern(0), Some(5)), Ok(Some(3)));
+        assert_eq!((rules.weight_given(&pattern(0)), rules.weights.len()), (Some(5), 1));
+        (1..WEIGHTS_MAX).for_each(|n| assert_eq!(rules.give_weight(pattern(n), Some(1)), Ok(None)));
+        assert_eq!(rules.give_weight(pattern(WEIGHTS_MAX), Some(1)), Err(BadWeight::Full));
+        assert_eq!(rules.give_weight(pattern(0), None), Ok(Some(5)));
+        assert_eq!(rules.give_weight(pattern(WEIGHTS_MAX), Some(1)), Ok(None));
+        for (text, expect) in [
+            ("1", Some(Some(1))),
+            ("1000", Some(Some(1000))),
+            ("none", Some(None)),
+            ("0", None),
+            ("1001", None),
+            ("+1", None),
+            ("", None),
+            ("1.5", None),
+        ] {
+            assert_eq!(LaneRules::parse_weight(text).ok(), expect, "{text}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod edge;
 mod figures;
 mod further;
 mod interest;
+mod lanes;
 mod ledger;
 mod path;
 mod pulling;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use ares_core::chunk::{ChunkId, ReleaseId};
 use ares_core::knobs::{Knob, Setting};
 use ares_core::path::health::Pulse;
-use ares_core::path::{Lane, LaneLost, Mode, Pair, Way};
+use ares_core::path::{Lane, Mode, Pair, Way};
 use ares_core::peer::{PathId, PeerAt, PeerId, Source};
 use ares_core::store::ReleaseState;
 use ares_core::swarm::{self, Class, FetchError, Scheduler, Sharing, Want, WantKey, Zone};
@@ -49,7 +50,6 @@ use crate::counters::{Totals, add};
 use crate::figures::{Loss, PathEvents};
 use crate::lanes::Routes;
 use crate::mailbox::{CloseReason, End, Job, PathAsk, ShardPost, ToHub, ToShard, Tune};
-use crate::pacer::Pacers;
 use crate::path_ids::PathIds;
 use crate::store::Store;
 use crate::want_ids::WantIds;
@@ -103,7 +103,8 @@ pub(crate) struct Hub {
     paths: BTreeMap<PathId, Path>,
     path_events: PathEvents,
     interfaces: Interfaces,
-    /// The machine's, as far as they are to be used.
+    /// The machine's, and those of them that are to be used.
+    machine_lanes: Vec<Lane>,
     lanes: Vec<Lane>,
     next_shard: usize,
     /// When the store hears again what is rare.
@@ -162,6 +163,7 @@ impl Hub {
             paths: BTreeMap::new(),
             path_events: PathEvents::default(),
             interfaces: Interfaces::default(),
+            machine_lanes: Vec::new(),
             lanes: Vec::new(),
             next_shard: 0,
             rarity_at: now,
@@ -224,11 +226,8 @@ impl Hub {
                 let loss = if end == End::Restarted { Loss::Restarted } else { Loss::Ended };
                 self.on_path_down(now, path, &end, loss);
             }
-            ToHub::Lanes(lanes) => self.on_lanes(now, lanes),
-            ToHub::Caps(caps) => {
-                self.parts.config.lanes.caps = caps;
-                self.pace();
-            }
+            ToHub::Lanes(lanes) => self.on_machine_lanes(now, lanes),
+            ToHub::LaneRules(rules) => self.on_lane_rules(now, rules),
             ToHub::Ports { source, ports, nonce } => {
                 self.dialer.on_ports(now, source.peer, source.path, &ports);
                 self.on_life(now, source, nonce);
@@ -448,34 +447,6 @@ impl Hub {
         });
     }
 
-    /// Paths from lanes that are gone would be silent until they time out.
-    fn on_lanes(&mut self, now: Instant, lanes: Vec<Lane>) {
-        self.settle_interfaces();
-        self.dialer.on_lanes(now, &lanes);
-        self.addresses
-            .on_own(lanes.iter().filter(|lane| lane.is_up).map(|lane| lane.ip).collect());
-        self.lanes = lanes;
-        self.pace();
-        let lost = |path: &Path| path.lane.as_ref()?.lost(&self.lanes);
-        let lost: Vec<(PathId, LaneLost)> = self.paths.iter().filter_map(|(id, path)| Some((*id, lost(path)?))).collect();
-        for (path, why) in lost {
-            let end = End::Because(why.to_string());
-            self.send_path(path, |path| ToShard::Close {
-                path,
-                why: CloseReason::LaneLost(why),
-            });
-            self.on_path_down(now, path, &end, Loss::Lane);
-        }
-    }
-
-    /// Tells the shards what lanes may carry.
-    fn pace(&self) {
-        let pacers = Pacers::new(&self.parts.config.lanes.caps, &self.lanes);
-        for shard in &self.parts.shards {
-            shard.send(ToShard::Pace(pacers.clone()));
-        }
-    }
-
     fn give_up(&mut self, now: Instant, path: PathId, why: Lapse) {
         self.send_path(path, |path| ToShard::Close {
             path,
@@ -530,20 +501,22 @@ impl Hub {
             // Until it says otherwise.
             self.on_zone(now, peer, String::new());
         }
-        let (way, weight) = self.way_of(path, remote);
-        self.scheduler.on_way(now, source, way, weight);
+        self.tell_way(now, path);
         for release in self.interests.hinted_releases(&peer) {
             self.tell_claim(path, release);
         }
     }
 
-    fn way_of(&self, path: PathId, remote: SocketAddr) -> (Way, u32) {
-        let lane = self.paths.get(&path).and_then(|known| known.lane.as_ref());
+    /// Tells the scheduler which way a path goes, and how much that counts.
+    fn tell_way(&mut self, now: Instant, path: PathId) {
+        let Some(known) = self.paths.get(&path) else { return };
         let way = Way {
-            lane: lane.map(Lane::id),
-            remote: remote.ip(),
+            lane: known.lane.as_ref().map(Lane::id),
+            remote: known.remote.ip(),
         };
-        (way, lane.map_or(1, |lane| self.parts.config.lanes.weight(lane)))
+        let weight = known.lane.as_ref().map_or(1, |lane| self.parts.config.lanes.weight(lane));
+        let source = Source { peer: known.peer, path };
+        self.scheduler.on_way(now, source, way, weight);
     }
 
     fn on_path_down(&mut self, now: Instant, path: PathId, end: &End, loss: Loss) {

@@ -1,5 +1,5 @@
 //! The machine's lanes: which there are, live. A thread of its own waits for the kernel's word and tells the hub; it chooses nothing but what
-//! the operator's rules leave and the node's sockets can send from.
+//! the node's sockets can send from.
 
 mod kernel;
 mod reach;
@@ -36,7 +36,6 @@ pub(crate) type Leash = PipeWriter;
 
 /// What the hub hears.
 struct Post {
-    rules: LaneRules,
     bound: Vec<SocketAddr>,
     told: Vec<Lane>,
     hub: Sender<ToHub>,
@@ -44,9 +43,8 @@ struct Post {
 
 /// Tells the hub of the lanes that sockets bound to `bound` have, and gives who will tell of changes. `None`, with a line in the log, where
 /// the kernel tells of none: paths leave then from where the routing table says.
-pub(crate) fn follow(rules: LaneRules, bound: Vec<SocketAddr>, hub: Sender<ToHub>) -> Option<(Follower, Leash)> {
+pub(crate) fn follow(bound: Vec<SocketAddr>, hub: Sender<ToHub>) -> Option<(Follower, Leash)> {
     let mut post = Post {
-        rules,
         bound,
         told: Vec::new(),
         hub,
@@ -105,7 +103,7 @@ impl Post {
     fn tell(&mut self, lanes: Option<Vec<Lane>>) {
         let Some(lanes) = lanes else { return };
         let is_bound = |lane: &Lane| self.bound.iter().any(|addr| sends_from(addr.ip(), lane.ip));
-        let lanes = self.rules.choose(lanes.into_iter().filter(is_bound));
+        let lanes: Vec<Lane> = lanes.into_iter().filter(is_bound).collect();
         if lanes != self.told {
             tracing::debug!(?lanes, "lanes");
             self.told.clone_from(&lanes);
@@ -129,7 +127,7 @@ mod tests {
     fn a_follower_tells_what_is_bound_at_once_and_ends_with_its_leash() {
         let (hub, inbox) = unbounded();
         let bound = vec![SocketAddr::from(([127, 0, 0, 1], 1))];
-        let (follower, leash) = follow(LaneRules::default(), bound, hub).expect("netlink answers everybody");
+        let (follower, leash) = follow(bound, hub).expect("netlink answers everybody");
         let Ok(ToHub::Lanes(lanes)) = inbox.try_recv() else {
             panic!("lanes are told before it returns")
         };

@@ -1,6 +1,6 @@
 //! A lane carries no more than its cap, either way and from one moment to the next, and the others are none the slower.
 
-use ares_core::path::{Cap, Direction, LaneCaps};
+use ares_core::path::{Cap, Direction, LaneRules};
 use ares_core::swarm::{Unreached, Want};
 
 use super::*;
@@ -11,10 +11,10 @@ const SERVER: usize = 1;
 
 /// A node obeys this cap, and no other, on the lanes of a way.
 fn cap(world: &mut World, node: usize, direction: Direction, pattern: &str, text: &str) {
-    let mut caps = LaneCaps::default();
+    let mut rules = LaneRules::default();
     let (pattern, cap) = (pattern.parse().expect("a pattern"), Cap::parse(text).expect("a cap"));
-    caps.set(direction, pattern, cap).expect("there is room");
-    world.nodes[node].tell(ToHub::Caps(caps));
+    rules.caps.set(direction, pattern, cap).expect("there is room");
+    world.nodes[node].tell(ToHub::LaneRules(rules));
     world.turn(node);
 }
 

@@ -33,6 +33,11 @@ pub(super) const PREFIX: &str = "/r/";
 const AHEAD_BYTES: u64 = 64 << 20;
 const AHEAD_BYTES_OF_ONE: u64 = 4 << 20;
 
+/// Bodies of files at a time: a connection each, and some are left for who asks how the daemon fares.
+const BODIES_MAX: u64 = 60;
+
+const _: () = assert!(BODIES_MAX < super::CONNECTIONS_MAX as u64);
+
 /// What a release's hash names never changes.
 const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
@@ -99,7 +104,9 @@ impl Gateway {
         let told = edge.releases.iter().chain(pins).find(|link| link.release == release);
         let store = self.daemon.handle.store();
         let is_known = told.is_some() || store.release_state(release).is_some() || store.is_pinned(release);
-        is_known.then(|| Link {
+        // Nobody proves a key here.
+        let is_for_some = self.daemon.read_config().access.releases.contains_key(&release);
+        (is_known && !is_for_some).then(|| Link {
             release,
             name: told.map_or(String::new(), |link| link.name.clone()),
             peers: told
@@ -144,6 +151,10 @@ impl Gateway {
         let body = match small {
             _ if request.method == Method::HEAD || range.is_empty() => Reply::Empty,
             Some(small) => Reply::Whole(small.slice(range.start as usize..range.end as usize)),
+            None if self.bodies.load(Relaxed) >= BODIES_MAX => {
+                let crowded = format!("{BODIES_MAX} files are read already: try again later\n");
+                return Ok(Reply::text(StatusCode::SERVICE_UNAVAILABLE, crowded));
+            }
             None => self.body(target.release, file, range.clone(), cancel),
         };
         let mut response = tagged(status, body, &tag);

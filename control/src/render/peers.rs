@@ -93,6 +93,9 @@ fn place(peer: &Value) -> String {
     if others > 0 {
         place.push_str(&format!(" +{others}"));
     }
+    if let Some(zone) = peer["zone"].as_str().filter(|zone| !zone.is_empty()) {
+        place.push_str(&format!(" zone {zone}"));
+    }
     cut(format!("  {place}: {}", holds(peer)))
 }
 

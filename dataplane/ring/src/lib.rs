@@ -21,6 +21,7 @@
 //!
 //! Files are kept open by the operation that uses them: an [`Target::Open`] by its `Arc`, an [`Target::Slot`] by a use count.
 
+pub mod apart;
 mod buffer;
 mod file;
 mod flight;

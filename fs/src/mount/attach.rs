@@ -26,7 +26,7 @@ use super::place::{FSTYPE, LAZY};
 use crate::options::Access;
 
 /// The device that FUSE servers talk through.
-const DEVICE: &str = "/dev/fuse";
+pub(super) const DEVICE: &str = "/dev/fuse";
 /// Where the helper is looked for besides `PATH`: services and cron have a short one.
 const HELPER_DIRS: [&str; 5] = ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin"];
 

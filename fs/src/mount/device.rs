@@ -89,21 +89,21 @@ impl Channel {
         rustix::io::writev(&self.0, &slices).map(drop)
     }
 
-    /// Has the kernel keep a file, whole. It may wait for somebody who reads that file, and so for our answer to them.
-    pub(super) fn store(&self, ino: u64, bytes: &[u8]) -> Result<(), Errno> {
-        let mut out = Vec::with_capacity(32);
-        wire::put_store(&mut out, ino, u32::try_from(bytes.len()).map_err(|_| Errno::TOOBIG)?);
-        let header = wire::store_header(bytes.len());
-        let slices = [&header[..], &out, bytes].map(IoSlice::new);
-        rustix::io::writev(&self.0, &slices).map(drop)
-    }
-
     /// Another descriptor of the same connection, with a queue of its own for requests under way.
-    fn another(&self) -> io::Result<Self> {
+    pub(super) fn another(&self) -> io::Result<Self> {
         let fresh = attach::open_device()?;
         ares_ring::fuse::join(fresh.as_fd(), self.0.as_fd())?;
         Ok(Self(fresh))
     }
+}
+
+/// Has the kernel keep a file, whole. It may wait for somebody who reads that file, and so for our answer to them.
+pub(super) fn store(connection: BorrowedFd<'_>, ino: u64, bytes: &[u8]) -> Result<(), Errno> {
+    let mut out = Vec::with_capacity(32);
+    wire::put_store(&mut out, ino, u32::try_from(bytes.len()).map_err(|_| Errno::TOOBIG)?);
+    let header = wire::store_header(bytes.len());
+    let slices = [&header[..], &out, bytes].map(IoSlice::new);
+    rustix::io::writev(connection, &slices).map(drop)
 }
 
 impl AsFd for Channel {

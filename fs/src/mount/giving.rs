@@ -2,14 +2,16 @@
 //! whoever answers readers must not wait for them.
 
 use std::io;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
+use ares_ring::apart::{self, Kept};
 use bytes::Bytes;
 use rustix::io::Errno;
 
-use super::device::Channel;
+use super::device::{Channel, store};
 
 /// Packs that wait for their turn; what comes on top is not given, and asked for by whoever wants it.
 const WAITING_MAX: usize = 4;
@@ -22,12 +24,13 @@ pub(super) struct Giving {
 }
 
 impl Giving {
+    /// The thread has a descriptor of the connection to itself and no other: while the kernel has it wait nothing ends it, not even the end of the process. Then
+    /// what the others had is closed all the same, so the store is free for the next process, which clears the mount away and so ends this thread.
     pub(super) fn start(channel: &Arc<Channel>) -> io::Result<Self> {
         let (files, gifts) = sync_channel(WAITING_MAX);
-        let channel = channel.clone();
-        let thread = thread::Builder::new()
-            .name("ares-fs-give".into())
-            .spawn(move || give(&channel, &gifts))?;
+        // Without the right to open the device it has a copy of the one there is.
+        let own = channel.another().map_or_else(|_| channel.clone(), Arc::new);
+        let thread = apart::spawn("ares-fs-give", own.as_fd(), move |connection| give(&connection, &gifts))?;
         Ok(Self { files, thread })
     }
 
@@ -48,11 +51,11 @@ impl Giving {
     }
 }
 
-fn give(channel: &Channel, gifts: &Receiver<Vec<(u64, Bytes)>>) {
+fn give(connection: &Kept, gifts: &Receiver<Vec<(u64, Bytes)>>) {
     for files in gifts {
         // From the last: whoever reads comes from the first. Behind them, each file would be waited for that they ask for themselves.
         for (ino, bytes) in files.into_iter().rev() {
-            match channel.store(ino, &bytes) {
+            match store(connection.as_fd(), ino, &bytes) {
                 // Or the kernel does not know it.
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(Errno::NODEV | Errno::CONNABORTED) => return,

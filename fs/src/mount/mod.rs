@@ -146,7 +146,10 @@ impl Mount {
         let failed = |error| MountError::Session { dir: dir.into(), error };
         let (transport, channel) = (session.transport(), session.channel());
         if let Session::Own { channel, .. } = &session {
-            shared.set_giving(giving::Giving::start(channel).map_err(failed)?);
+            match giving::Giving::start(channel) {
+                Ok(giving) => shared.set_giving(giving),
+                Err(error) => tracing::warn!(%error, "small files are asked for one by one"),
+            }
         }
         let life = Arc::new(Life::default());
         let worker = shared.clone();

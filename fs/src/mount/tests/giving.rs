@@ -1,6 +1,11 @@
 //! The kernel keeps small files that it did not ask for, and keeps them right.
 
+use std::os::fd::AsFd as _;
+
 use super::*;
+use crate::mount::device;
+use crate::mount::giving::Giving;
+use crate::mount::wire::{Ask, Header};
 
 /// Tells whether all pages of a file are in the page cache, and brings none there.
 const PROGRAM: &str = "
@@ -58,4 +63,88 @@ fn small_files_beside_those_that_are_read_are_in_the_page_cache() {
             files_are_given(transport);
         }
     }
+}
+
+/// How long anything may take that does not hang.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < PATIENCE, "{what}");
+        thread::yield_now();
+    }
+}
+
+/// What a thread of this process has open that gives files and waits for what no signal ends, beyond input, output and errors: by number, and what it is.
+fn waiting_giver_has() -> Option<Vec<(String, PathBuf)>> {
+    let threads = fs::read_dir("/proc/self/task").expect("our threads");
+    let mut threads = threads.filter_map(|thread| Some(thread.ok()?.path()));
+    let waits = |thread: &PathBuf| fs::read_to_string(thread.join("stat")).is_ok_and(|stat| stat.contains("(ares-fs-give) D"));
+    let open = fs::read_dir(threads.find(waits)?.join("fd")).ok()?;
+    let named = open.filter_map(|fd| {
+        Some((
+            fd.as_ref().ok()?.file_name().into_string().ok()?,
+            fs::read_link(fd.ok()?.path()).ok()?,
+        ))
+    });
+    Some(named.filter(|(number, _)| !["0", "1", "2"].contains(&&**number)).collect())
+}
+
+#[test]
+fn a_giver_that_waits_for_a_reader_has_nothing_open_but_its_own_and_ends_with_the_mount() {
+    if !can_mount() {
+        return;
+    }
+    let bytes = random_bytes(5_000, 1);
+    let release = Release::of(&dir([("a", file(&bytes))]));
+    let place = tempfile::tempdir().expect("a directory");
+    let root = Root::parse(&release.root).expect("a root");
+    let settings = Settings {
+        release: ReleaseId(release.root.id()),
+        patience: PATIENCE,
+        cache_bytes: 0,
+        profile: Profile::default(),
+    };
+    let options = options();
+    let name = file_name("file", settings.release);
+    let shared = Arc::new(session::Shared::new(
+        settings,
+        &root,
+        name,
+        MemorySource::prompt(&release),
+        &options,
+    ));
+    let connection = attach::attach(place.path(), &options.source, options.access).expect("a mount");
+    let (channel, _) = device::greet(&shared, connection, false).expect("first words");
+    let (giving, begins) = std::sync::mpsc::channel();
+    let path = place.path().join("a");
+    // In a process of its own: what this one has open every thread that begins has for a moment, and says so when it closes that.
+    let mut reader = Command::new("cat").arg(path).stdout(Stdio::null()).spawn().expect("cat");
+    // Whoever answers does not answer that read.
+    let answers = thread::spawn(move || {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let len = rustix::io::read(channel.as_fd(), &mut *buffer).expect("a request");
+            let (header, arguments) = Header::parse(&buffer[..len]).expect("a request");
+            if let Ok(Ask::Read { ino, .. }) = header.ask(arguments) {
+                let giver = Giving::start(&channel).expect("a thread");
+                giver.give(vec![(ino, bytes.clone())]);
+                until("it does not wait", || waiting_giver_has().is_some());
+                return giving.send((giver, channel)).expect("somebody listens");
+            }
+            device::take_one(&shared, &channel, &buffer[..len]);
+        }
+    });
+    let (giver, channel) = begins.recv_timeout(PATIENCE).expect("a giver that waits");
+    answers.join().expect("no panic");
+    let ours = std::os::fd::AsRawFd::as_raw_fd(&channel.as_fd()).to_string();
+    let open = waiting_giver_has().expect("it waits");
+    // What the others have, a lock of the store among it, is closed when they end, whatever becomes of this one.
+    assert_eq!(open.len(), 1, "{open:?}");
+    assert!(open[0].0 != ours && open[0].1 == Path::new(attach::DEVICE), "{open:?}");
+    let (_, minor) = info::at(place.path()).expect("mounted").device;
+    attach::detach_busy(place.path(), minor).expect("unmounted");
+    giver.finish();
+    assert!(!reader.wait().expect("cat").success(), "nobody has answered it");
 }

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use signal_hook::consts::SIGUSR2;
+
 use crate::error::{Failure, Kind};
 
 const PID: &str = "LISTEN_PID";
@@ -84,7 +86,11 @@ impl Handed {
                 return failed(e.into());
             }
         }
-        failed(command.exec())
+        // One more request to make room would end the next one before it can heed it.
+        match ares_ring::handed::ignore(SIGUSR2) {
+            Ok(()) => failed(command.exec()),
+            Err(e) => failed(e),
+        }
     }
 }
 

@@ -64,7 +64,7 @@ impl Kept {
 
     /// What the descriptor of its connection is called, where somebody can go on with it.
     pub(crate) fn descriptor(&self) -> Option<String> {
-        self.agreed.as_ref().map(|agreed| format!("mount-{}", agreed.minor))
+        self.agreed.as_ref().map(descriptor)
     }
 
     /// It shows that under a name from now on. What had the name may be open still.
@@ -85,6 +85,11 @@ impl Kept {
     pub(crate) fn on_hidden(&mut self, name: &Raw) {
         self.former.extend(self.names.extract_if(.., |other| other.name == *name));
     }
+}
+
+/// What the descriptor of a connection is called.
+pub(crate) fn descriptor(agreed: &Agreed) -> String {
+    format!("mount-{}", agreed.minor)
 }
 
 /// Where they are written down.

@@ -15,8 +15,8 @@ use ares_fs::{Agreed, LastEio, Left, Source};
 use crate::admin::proto::{Force, Overwrite, Reach};
 use crate::error::Failure;
 use crate::handed::Handed;
-use crate::kept::{Kept, KeptFile};
-use crate::notify::{Manager, Notify};
+use crate::kept::{Kept, KeptFile, descriptor};
+use crate::notify::{Keeping, Manager, Notify};
 
 /// Pauses before one that could not be made is tried again: each is twice the one before.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -84,8 +84,19 @@ pub(crate) struct Absent {
     /// It is there, and nobody answers: this is its connection.
     connection: Option<Arc<OwnedFd>>,
     tries: u32,
+    /// How far the next try goes.
+    within: Reach,
     /// `None` while it is being made.
     next_at: Option<Instant>,
+}
+
+/// What is to be done about one that is absent.
+pub(crate) struct Next {
+    pub(crate) kept: Kept,
+    /// By which it is gone on with.
+    pub(crate) connection: Option<Arc<OwnedFd>>,
+    /// How far what it shows is looked for.
+    pub(crate) within: Reach,
 }
 
 /// The table.
@@ -117,10 +128,13 @@ impl Mounts {
             Vec::new()
         });
         let is_known = |name: &str| kept.iter().any(|kept| kept.descriptor().is_some_and(|known| known == name));
-        handed
-            .iter()
-            .filter(|(name, _)| !is_known(name))
-            .for_each(|(name, _)| notify.let_go(name));
+        for (name, _) in handed.iter() {
+            if is_known(name) {
+                notify.on_kept(name);
+            } else {
+                notify.let_go(name);
+            }
+        }
         let absent = kept.into_iter().map(|kept| {
             let connection = kept.descriptor().and_then(|name| handed.get(&name));
             (kept.dir.to_path(), Absent::new(kept, connection))
@@ -172,11 +186,30 @@ impl Mounts {
         }
         let is_enough = |agreed: &Agreed| agreed.resends && !agreed.tells_of_opens && self.notify.manager() == Manager::Keeper;
         kept.agreed = entry.mount.agreed().filter(is_enough);
-        match (kept.descriptor(), entry.mount.connection()) {
+        let keeping = match (kept.descriptor(), entry.mount.connection()) {
             (Some(name), Some(Ok(connection))) => self.notify.keep(&name, &connection),
-            (Some(name), Some(Err(e))) => tracing::warn!("{name} cannot be kept: {e}"),
-            _ => {}
+            (Some(name), Some(Err(e))) => {
+                tracing::warn!("{name} cannot be kept: {e}");
+                Keeping::Refused
+            }
+            _ => return,
+        };
+        if keeping == Keeping::Refused {
+            kept.agreed = None;
+            self.warn_of_room(
+                &kept.dir.to_path(),
+                "will be dead should this process be killed, and is made again by the next",
+            );
         }
+    }
+
+    /// The manager has no room for the connection of one more mount.
+    fn warn_of_room(&self, dir: &Path, what: &str) {
+        let room = self.notify.room();
+        tracing::warn!(
+            "{} {what}: systemd keeps {room} connections (FileDescriptorStoreMax= and FDSTORE= of the service)",
+            dir.display()
+        );
     }
 
     /// Adds a mount at `dir`.
@@ -266,8 +299,9 @@ impl Mounts {
         self.write(&mut state);
     }
 
-    /// Waits for the next one that is to be made, or to be gone on with by its connection. `None` when the daemon stops.
-    pub(crate) fn next_absent(&self) -> Option<(Kept, Option<Arc<OwnedFd>>)> {
+    /// Waits for the next one that is to be made, or to be gone on with. `None` when the daemon stops. Each is tried with what the store holds at first, so that
+    /// none waits for others whose releases cannot be reached.
+    pub(crate) fn next_absent(&self) -> Option<Next> {
         let mut state = self.state();
         loop {
             if state.is_closed {
@@ -282,7 +316,11 @@ impl Mounts {
             let sleep = match next {
                 Some(next) if next.next_at.is_some_and(|at| at <= now) => {
                     next.next_at = None;
-                    return Some((next.kept.clone(), next.connection.clone()));
+                    return Some(Next {
+                        kept: next.kept.clone(),
+                        connection: next.connection.clone(),
+                        within: next.within,
+                    });
                 }
                 Some(next) => next.next_at.map_or(PAUSE_MAX, |at| at.saturating_duration_since(now)),
                 None => PAUSE_MAX,
@@ -296,6 +334,11 @@ impl Mounts {
     pub(crate) fn on_failed(&self, kept: &Kept, why: &str) {
         let dir = kept.dir.to_path();
         if let Some(absent) = self.state().absent.get_mut(&dir) {
+            if absent.within == Reach::Store {
+                absent.within = Reach::Swarm;
+                absent.next_at = Some(Instant::now());
+                return;
+            }
             if absent.why.as_deref() != Some(why) {
                 tracing::warn!("{} is not mounted again yet: {why}", dir.display());
             }
@@ -343,13 +386,33 @@ impl Mounts {
         self.changed.notify_all();
     }
 
-    /// Leaves those that are kept for the next daemon, as far as it can go on with them, and takes the others away. To be called when none is being
-    /// made any more. Their connections, which must not be closed before the next daemon has them.
+    /// Whether the next daemon gets the connection of that mount: from the manager, or by being this process.
+    fn is_had_by_next(&self, entry: &MountEntry) -> bool {
+        let (Some(kept), Some(agreed), Some(Ok(connection))) = (&entry.kept, entry.mount.agreed(), entry.mount.connection())
+        else {
+            return false;
+        };
+        if self.notify.manager() != Manager::Keeper {
+            return true;
+        }
+        let keeping = self.notify.keep(&descriptor(&agreed), &connection);
+        if keeping == Keeping::Refused {
+            self.warn_of_room(&kept.dir.to_path(), "is unmounted, and made again by the next daemon");
+        }
+        keeping == Keeping::Kept
+    }
+
+    /// Leaves those that are kept for the next daemon, as far as it can go on with them and there is room for them, and takes the others away. To be called
+    /// when none is being made any more. Their connections, which must not be closed before the next daemon has them.
     pub(crate) fn leave_all(&self) -> Handed {
         let mut state = self.state();
-        let leave = |entry: &MountEntry| entry.kept.as_ref().and_then(|_| entry.mount.leave());
+        let next_has: Vec<bool> = state.there.values().map(|entry| self.is_had_by_next(entry)).collect();
+        let leave = |entry: &MountEntry, next_has: bool| next_has.then(|| entry.mount.leave())?;
         let left: Vec<Option<Left>> = std::thread::scope(|scope| {
-            let leaving: Vec<_> = state.there.values().map(|entry| scope.spawn(move || leave(entry))).collect();
+            let all = state.there.values().zip(next_has);
+            let leaving: Vec<_> = all
+                .map(|(entry, next_has)| scope.spawn(move || leave(entry, next_has)))
+                .collect();
             leaving
                 .into_iter()
                 .map(|leaving| leaving.join().unwrap_or_default())
@@ -359,6 +422,10 @@ impl Mounts {
         for (entry, left) in state.there.values_mut().zip(left) {
             let (Some(kept), Some(left)) = (&mut entry.kept, left) else {
                 entry.mount.end();
+                if let Some(kept) = &mut entry.kept {
+                    kept.descriptor().into_iter().for_each(|name| self.notify.let_go(&name));
+                    kept.agreed = None;
+                }
                 continue;
             };
             kept.agreed = Some(left.agreed);
@@ -371,10 +438,6 @@ impl Mounts {
         }
         self.write(&mut state);
         state.is_over = true;
-        // The next daemon is started by the manager only when this one is no more.
-        handed
-            .iter()
-            .for_each(|(name, connection)| self.notify.keep(name, connection));
         handed
     }
 
@@ -409,7 +472,49 @@ impl Absent {
             why: None,
             connection,
             tries: 0,
+            within: Reach::Store,
             next_at: Some(Instant::now()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::proto::Raw;
+
+    #[test]
+    fn no_mount_waits_for_another_whose_release_is_not_here() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = ["/a", "/b"].map(|dir| {
+            let text = format!(
+                r#"{{"dir":{:?},"link":null,"how":{{"audience":"owner","passthrough":"auto","transport":"dev","patience_ms":1,"name":null}}}}"#,
+                dir
+            );
+            serde_json::from_str::<Kept>(&text).unwrap()
+        });
+        KeptFile::of(dir.path()).write(kept.to_vec()).unwrap();
+        let mounts = Mounts::remembered(KeptFile::of(dir.path()), &Handed::default(), Arc::default());
+        let next = || {
+            let Next { kept, within, .. } = mounts.next_absent().unwrap();
+            (kept, within)
+        };
+        let [(first, within), (second, also_within)] = [next(), next()];
+        assert_eq!((within, also_within), (Reach::Store, Reach::Store));
+        assert!(first != second, "each is tried with what is here");
+        mounts.on_failed(&first, "not here");
+        assert_eq!(
+            mounts.absent().iter().filter(|(_, absent)| absent.why.is_some()).count(),
+            0,
+            "no news"
+        );
+        assert_eq!(next(), (first.clone(), Reach::Swarm));
+        mounts.on_failed(&first, "nobody has it");
+        let told: Vec<_> = mounts
+            .absent()
+            .into_iter()
+            .filter_map(|(dir, absent)| Some((Raw::from(&*dir), absent.why?)))
+            .collect();
+        assert_eq!(told, [(first.dir, "nobody has it".to_owned())]);
     }
 }

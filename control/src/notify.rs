@@ -1,6 +1,7 @@
 //! Tells systemd how the service is (sd_notify(3)): datagrams of `NAME=VALUE` lines to the socket in NOTIFY_SOCKET. Without one it
 //! does nothing.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -8,6 +9,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -17,7 +19,19 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 pub(crate) struct Notify {
     socket: Option<(UnixDatagram, SocketAddr)>,
     watchdog: Option<Duration>,
-    keeps_descriptors: bool,
+    /// How many descriptors it keeps for us.
+    room: usize,
+    /// The names of those that it has.
+    kept: Mutex<BTreeSet<String>>,
+}
+
+/// What became of a descriptor that was to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeping {
+    /// The manager has it.
+    Kept,
+    /// There is no room for another, or nobody to keep it.
+    Refused,
 }
 
 /// Whether somebody waits for the process to end when it is told to make room for the next.
@@ -49,8 +63,10 @@ impl Notify {
         let watchdog = number("WATCHDOG_USEC")
             .filter(|us| *us > 0 && is_ours && socket.is_some())
             .map(Duration::from_micros);
+        let room = number("FDSTORE").filter(|_| socket.is_some()).unwrap_or(0);
         Self {
-            keeps_descriptors: socket.is_some() && number("FDSTORE").is_some_and(|count| count > 0),
+            room: usize::try_from(room).unwrap_or(usize::MAX),
+            kept: Mutex::default(),
             socket,
             watchdog,
         }
@@ -60,28 +76,49 @@ impl Notify {
     pub(crate) fn manager(&self) -> Manager {
         match self.socket {
             None => Manager::None,
-            Some(_) if self.keeps_descriptors => Manager::Keeper,
+            Some(_) if self.room > 0 => Manager::Keeper,
             Some(_) => Manager::Plain,
         }
     }
 
-    /// Has the manager keep a descriptor for the next of this service, also where this process is killed. Does nothing where it keeps none.
-    pub(crate) fn keep(&self, name: &str, fd: &OwnedFd) {
+    /// Has the manager keep a descriptor for the next of this service, also where this process is killed. It takes what is beyond its room, too, and
+    /// closes that without a word, so it is not given any.
+    pub(crate) fn keep(&self, name: &str, fd: &OwnedFd) -> Keeping {
+        let mut kept = self.kept();
+        let Some((_, to)) = self.socket.as_ref().filter(|_| kept.contains(name) || kept.len() < self.room) else {
+            return Keeping::Refused;
+        };
         // It is not to look whether there is something to read: it would be woken by every request of a mount.
         let message = format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0");
-        if self.keeps_descriptors
-            && let Some((_, to)) = &self.socket
-            && let Err(e) = send_with(fd, &message, to)
-        {
+        if let Err(e) = send_with(fd, &message, to) {
             tracing::warn!("systemd was not given {name}: {e}");
+            return Keeping::Refused;
         }
+        kept.insert(name.to_owned());
+        Keeping::Kept
+    }
+
+    /// The manager has that since an earlier one of this service.
+    pub(crate) fn on_kept(&self, name: &str) {
+        self.kept().insert(name.to_owned());
+    }
+
+    /// How many descriptors the manager keeps, at most.
+    pub(crate) fn room(&self) -> usize {
+        self.room
     }
 
     /// Has the manager keep it no more.
     pub(crate) fn let_go(&self, name: &str) {
-        if self.keeps_descriptors {
+        if self.room > 0 {
+            self.kept().remove(name);
             self.say(&format!("FDSTOREREMOVE=1\nFDNAME={name}"));
         }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        // A name is inserted or removed whole.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How often to say `WATCHDOG=1`: half of what systemd waits; `None` where it does not.
@@ -173,5 +210,34 @@ mod tests {
             None,
             "nobody to tell"
         );
+    }
+
+    #[test]
+    fn no_more_is_given_than_there_is_room_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let fd = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let of = |room: &str| {
+            Notify::from_env(&env(&[
+                ("NOTIFY_SOCKET", path.clone().into_os_string()),
+                ("FDSTORE", room.into()),
+            ]))
+        };
+        let notify = of("2");
+        notify.on_kept("a");
+        let check = |name: &str, expect: Keeping| {
+            assert_eq!(notify.keep(name, &fd), expect, "{name}");
+            let is_told = socket.recv(&mut [0; 64]).is_ok();
+            assert_eq!(is_told, expect == Keeping::Kept, "{name}");
+        };
+        check("b", Keeping::Kept);
+        check("c", Keeping::Refused);
+        check("a", Keeping::Kept);
+        notify.let_go("a");
+        socket.recv(&mut [0; 64]).unwrap();
+        check("c", Keeping::Kept);
+        assert_eq!(of("0").keep("a", &fd), Keeping::Refused);
     }
 }

@@ -23,10 +23,10 @@ impl Remounter {
         }
         let (daemon, cancel) = (Arc::clone(daemon), stop.clone());
         let remount = move || {
-            while let Some((kept, connection)) = daemon.mounts.next_absent() {
-                match jobs::mount_again(&daemon, &kept, connection.as_deref(), &cancel) {
-                    Ok(()) => tracing::info!("mounted {} again", kept.dir.lossy()),
-                    Err(failure) => daemon.mounts.on_failed(&kept, &failure.message),
+            while let Some(next) = daemon.mounts.next_absent() {
+                match jobs::mount_again(&daemon, &next, &cancel) {
+                    Ok(()) => tracing::info!("mounted {} again", next.kept.dir.lossy()),
+                    Err(failure) => daemon.mounts.on_failed(&next.kept, &failure.message),
                 }
             }
         };

@@ -27,6 +27,8 @@ pub struct Manager {
     path: PathBuf,
     socket: UnixDatagram,
     kept: Vec<(String, OwnedFd)>,
+    room: usize,
+    refused: usize,
     is_ready: bool,
 }
 
@@ -36,12 +38,22 @@ impl Manager {
     /// # Panics
     /// Where there can be no socket.
     pub fn new(node: &Node) -> Self {
+        Self::with_room(node, 64)
+    }
+
+    /// As `new`, but it keeps no more descriptors than that.
+    ///
+    /// # Panics
+    /// Where there can be no socket.
+    pub fn with_room(node: &Node, room: usize) -> Self {
         let path = node.dir().join("notify");
         let socket = UnixDatagram::bind(&path).expect("a socket");
         Self {
             path,
             socket,
             kept: Vec::new(),
+            room,
+            refused: 0,
             is_ready: false,
         }
     }
@@ -73,7 +85,7 @@ impl Manager {
         }
         command
             .env("NOTIFY_SOCKET", &self.path)
-            .env("FDSTORE", "64")
+            .env("FDSTORE", self.room.to_string())
             .env("LISTEN_FDS", self.kept.len().to_string())
             .env("LISTEN_FDNAMES", names.join(":"));
         self.is_ready = false;
@@ -97,6 +109,12 @@ impl Manager {
     pub fn kept(&mut self) -> Vec<&str> {
         self.hear();
         self.kept.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// How many descriptors it was given and had no room for: it closes them without a word.
+    pub fn refused(&mut self) -> usize {
+        self.hear();
+        self.refused
     }
 
     /// The service will not be started again: what was kept for it is closed.
@@ -135,6 +153,10 @@ impl Manager {
         if value("FDSTORE") == Some("1") {
             let high = |fd: OwnedFd| fcntl_dupfd_cloexec(&fd, HIGH).expect("a number");
             self.kept.retain(|(kept, _)| *kept != name);
+            if self.kept.len() == self.room {
+                self.refused += fds.len();
+                return;
+            }
             self.kept.extend(fds.into_iter().map(|fd| (name.clone(), high(fd))));
         }
     }

@@ -210,3 +210,63 @@ fn a_daemon_that_nobody_manages_becomes_the_next_one_itself() {
     daemon.terminate().expect_ok();
     assert!(!is_mounted(dir) && !is_mounted(&names));
 }
+
+#[test]
+fn a_daemon_that_is_told_twice_to_make_room_does_so_once_or_twice() {
+    let Some(scene) = scene("handover-twice") else { return };
+    let (_, link) = published(&scene, 95);
+    let node = scene.lab.node(1);
+    let daemon = Daemon::serve(node);
+    detached(node, &link, &scene.dir, &[]);
+    let open = File::open(scene.dir.join("small")).expect("readable");
+    daemon.signal(Signal::USR2);
+    let environment = format!("/proc/{}/environ", daemon.pid());
+    // It is the next program, and has not come to say what it does about signals.
+    wait::closely(PATIENCE, || {
+        let environment = fs::read(&environment).ok()?;
+        String::from_utf8_lossy(&environment).contains("ARES_FDS=").then_some(())
+    })
+    .expect("the next program");
+    daemon.signal(Signal::USR2);
+    let mut bytes = [0; 5];
+    open.read_exact_at(&mut bytes, 0).expect("the mount goes on");
+    assert_eq!(&bytes, b"small");
+    wait::until(PATIENCE, "the next daemon", || {
+        let status = node.run(node.ares(["status", "--json"]));
+        status.status.success().then_some(())
+    });
+    assert!(daemon.is_running(), "the same process");
+    daemon.terminate().expect_ok();
+    assert!(!is_mounted(&scene.dir));
+}
+
+#[test]
+fn a_mount_that_the_manager_has_no_room_for_is_made_again() {
+    let Some(scene) = scene("handover-room") else { return };
+    let (_, link) = published(&scene, 96);
+    let Scene { lab, dir, .. } = &scene;
+    let node = lab.node(1);
+    let other = node.dir().join("other");
+    fs::create_dir(&other).expect("a mount point");
+    let mut manager = Manager::with_room(node, 1);
+    let mut service = manager.start(node);
+    for dir in [dir, &other] {
+        detached(node, &link, dir, &["--passthrough", "always"]);
+    }
+    for restart in 1..=RESTARTS {
+        service.signal(Signal::USR2);
+        let ended = service.wait(PATIENCE).expect_ok();
+        assert!(ended.stderr.contains("FileDescriptorStoreMax="), "{}", ended.stderr);
+        assert_eq!((manager.kept().len(), manager.refused()), (1, 0), "restart {restart}");
+        let there = [dir, &other].into_iter().filter(|dir| is_mounted(dir)).count();
+        assert_eq!(there, 1, "one has stayed, and the other is not dead");
+        service = manager.start(node);
+        for dir in [dir, &other] {
+            wait::until(PATIENCE, "the mount", || mount::answers(dir).then_some(()));
+            assert_eq!(fs::read(dir.join("small")).expect("readable"), b"small");
+        }
+    }
+    service.signal(Signal::TERM);
+    service.wait(PATIENCE).expect_ok();
+    assert_eq!((manager.kept().len(), manager.refused()), (0, 0));
+}

@@ -21,7 +21,7 @@ use crate::cancel::Cancel;
 use crate::daemon::{Role, Shared};
 use crate::error::{Failure, Kind};
 use crate::kept::{Kept, Named};
-use crate::mounts::{MountEntry, Mounted, Showable};
+use crate::mounts::{MountEntry, Mounted, Next, Showable};
 use crate::notify::Manager;
 use crate::tree;
 
@@ -40,7 +40,7 @@ pub(super) fn run(daemon: &Arc<Shared>, ask: Kept, stay: Stay, sink: &SharedSink
         )
         .help("try again when it has ended, or name another --state"));
     }
-    let (mount, mut entry) = start(daemon, &ask, None, cancel)?;
+    let (mount, mut entry) = start(daemon, &ask, None, Reach::Swarm, cancel)?;
     let dir = mount.dir().to_owned();
     let release = entry.release.clone();
     let is_kept = stay == Stay::Detached && daemon.mounts.are_kept();
@@ -79,8 +79,9 @@ pub(super) fn run(daemon: &Arc<Shared>, ask: Kept, stay: Stay, sink: &SharedSink
 }
 
 /// Makes a mount that is to be there, or goes on with it by its connection.
-pub(crate) fn again(daemon: &Arc<Shared>, kept: &Kept, connection: Option<&OwnedFd>, cancel: &Cancel) -> Result<(), Failure> {
-    let left = match (connection, &kept.agreed) {
+pub(crate) fn again(daemon: &Arc<Shared>, next: &Next, cancel: &Cancel) -> Result<(), Failure> {
+    let kept = &next.kept;
+    let left = match (&next.connection, &kept.agreed) {
         (Some(connection), Some(agreed)) => Some(Left {
             connection: connection
                 .try_clone()
@@ -89,7 +90,7 @@ pub(crate) fn again(daemon: &Arc<Shared>, kept: &Kept, connection: Option<&Owned
         }),
         _ => None,
     };
-    let (mount, entry) = start(daemon, kept, left, cancel)?;
+    let (mount, entry) = start(daemon, kept, left, next.within, cancel)?;
     if daemon.mounts.on_made(mount.dir(), entry) {
         watch(daemon, &mount);
     }
@@ -114,14 +115,27 @@ fn watch(daemon: &Arc<Shared>, mount: &Arc<Mount>) {
     }
 }
 
-fn start(daemon: &Shared, ask: &Kept, left: Option<Left>, cancel: &Cancel) -> Result<(Arc<Mount>, MountEntry), Failure> {
+/// `within`: how far what is to be shown may be looked for, beyond what the mount itself allows.
+fn start(
+    daemon: &Shared,
+    ask: &Kept,
+    left: Option<Left>,
+    within: Reach,
+    cancel: &Cancel,
+) -> Result<(Arc<Mount>, MountEntry), Failure> {
     let how = &ask.how;
     let options = options(daemon, how)?;
     let dir = ask.dir.to_path();
+    if within == Reach::Store {
+        // A name that cannot be shown is left out, which only somebody decides who has looked everywhere.
+        for named in ask.names.iter().chain(&ask.former) {
+            find(daemon, &read_link(&named.link)?, how.reach, within, cancel)?;
+        }
+    }
     let (mount, release, name) = match &ask.link {
         Some(link) => {
             let link = read_link(link)?;
-            let (root, name) = find(daemon, &link, how.reach, cancel)?;
+            let (root, name) = find(daemon, &link, how.reach, within, cancel)?;
             let options = MountOptions {
                 name: how.name.clone().unwrap_or(name),
                 ..options
@@ -211,12 +225,19 @@ fn go_on_with_names(
     Ok((mount, entry))
 }
 
-/// The root of what a link names, and its name.
-pub(super) fn find(daemon: &Shared, link: &Link, reach: Reach, cancel: &Cancel) -> Result<(Root, String), Failure> {
+/// The root of what a link names, and its name: looked for `within`, for what is read from as far as `reach` says later.
+pub(super) fn find(
+    daemon: &Shared,
+    link: &Link,
+    reach: Reach,
+    within: Reach,
+    cancel: &Cancel,
+) -> Result<(Root, String), Failure> {
     if reach == Reach::Swarm {
         daemon.hint(link);
     }
-    let chunks = daemon.chunks_within(reach, link.release, cancel);
+    let within = if reach == Reach::Swarm { within } else { reach };
+    let chunks = daemon.chunks_within(within, link.release, cancel);
     let found = tree::find(&chunks, link.release, &link.inside)?;
     daemon.adopt(link, &found.root)?;
     if let EntryKind::Symlink(target) = &found.kind {

@@ -45,7 +45,7 @@ impl Ready {
     /// Waits for its manifest as far as that takes.
     pub(super) fn new(daemon: &Shared, named: &Named, reach: Reach, cancel: &Cancel) -> Result<Self, Failure> {
         let link = read_link(&named.link)?;
-        let (root, file) = find(daemon, &link, reach, cancel)?;
+        let (root, file) = find(daemon, &link, reach, reach, cancel)?;
         Ok(Self {
             release: link.release.to_string(),
             what: Showable {

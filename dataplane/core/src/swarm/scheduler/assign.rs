@@ -20,6 +20,9 @@ const PICK_WINDOW: usize = 16;
 /// With so few holders there is nothing to spread, and disks and lookahead like the order they were wanted in.
 const FEW_HOLDERS: usize = 2;
 
+/// So often a peer may leave a chunk to others and is asked again at once when somebody waits for it.
+const LEFT_MAX: u32 = 8;
+
 /// An ask that is silent this many times longer than it was expected to take is asked elsewhere too.
 const fn overdue_factor(class: Class) -> u32 {
     match class {
@@ -282,6 +285,11 @@ impl Scheduler {
             let has_said_so = matches!(state.backoffs.last(peer), Some((trouble, _)) if *trouble != Trouble::Elsewhere);
             has_said_so && state.backoffs.blocked_until(now, peer).is_some()
         };
+        // Who waits does not wait for others to have it; nor does it ask for ever who never gives it.
+        let leaves = |peer: &PeerId| {
+            let said = state.backoffs.last(peer);
+            class == Class::Deadline && matches!(said, Some((Trouble::Elsewhere, times)) if times <= LEFT_MAX)
+        };
         let gives = |(having, candidate): &(Having, &Candidate)| {
             let is_near = !candidate.is_far && candidate.room != Room::Mute;
             is_near && *having < Having::Perhaps && !lacks(&candidate.source.peer)
@@ -303,7 +311,9 @@ impl Scheduler {
             if candidate.room == Room::Mute || state.asks.iter().any(|ask| self.asks[ask].source == source) {
                 continue;
             }
-            if let Some(until) = state.backoffs.blocked_until(now, &source.peer) {
+            if let Some(until) = state.backoffs.blocked_until(now, &source.peer)
+                && !leaves(&source.peer)
+            {
                 wake = Some(wake.map_or(until, |wake| wake.min(until)));
             } else if candidate.room == Room::Full {
                 must_wait = true;

@@ -114,6 +114,30 @@ fn what_was_left_to_others_is_asked_of_them_as_soon_as_they_have_it() {
 }
 
 #[test]
+fn who_waits_for_what_was_left_to_others_has_it_asked_at_once() {
+    let mut scheduler = scheduler(1, 1);
+    let [(ask, ..)] = asks(&mut scheduler, Instant::ZERO)[..] else {
+        panic!("one ask")
+    };
+    scheduler.on_refused(Instant::ZERO, ask, Refusal::Elsewhere);
+    assert_eq!(asks(&mut scheduler, Instant::ZERO + ms(10)), [], "nobody waits");
+    let urgent = Want {
+        class: Class::Deadline,
+        ..want(0)
+    };
+    scheduler.on_want(Instant::ZERO + ms(10), WantKey(100), urgent);
+    // Whoever answers the same again and again is left alone in the end.
+    let mut times = 0;
+    while let [(ask, at, _, false)] = asks(&mut scheduler, Instant::ZERO + ms(10))[..] {
+        assert_eq!(at, source(0), "and is not to send us on");
+        scheduler.on_refused(Instant::ZERO + ms(10), ask, Refusal::Elsewhere);
+        times += 1;
+        assert!(times < 100, "for ever");
+    }
+    assert!(times > 0, "at once");
+}
+
+#[test]
 fn where_the_others_never_have_it_who_left_it_to_them_is_asked_again() {
     let mut scheduler = scheduler(1, 1);
     let [(ask, ..)] = asks(&mut scheduler, Instant::ZERO)[..] else {

@@ -99,11 +99,11 @@ fn a_scrape_is_small_with_a_thousand_peers() {
     let link = serving.publish(&file).link;
     let at = address(node).expect("it runs");
     let crowd = Crowd::gather_peers(lab.node(1).ip(), node.listen(), PEERS);
-    let seen = wait::until(PATIENCE, "all to be known", || {
+    wait::until(PATIENCE, "all to be known", || {
         let seen = metrics(node, at);
-        (seen["ares_peers_connected"] >= PEERS as f64).then_some(seen)
+        let known = [seen["ares_peers_connected"], total(&seen, "ares_paths")];
+        (known == [PEERS as f64; 2]).then_some(())
     });
-    assert_eq!(total(&seen, "ares_paths"), PEERS as f64);
     let reading = lab.node(1).start(daemon::discard(lab.node(1), &link));
     let (mut scrapes, mut last_look) = (Vec::new(), 0.0);
     while reading.is_running() {

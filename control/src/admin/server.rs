@@ -131,7 +131,7 @@ async fn accept(
             Err(refusal) => {
                 if strangers.on_refused(Instant::ZERO + start.elapsed()) {
                     let why = &refusal.message;
-                    tracing::warn!("a command was refused: {why}; others for the next minute are counted alone");
+                    tracing::warn!("a command was refused: {why}; {}", Refusals::UNSAID);
                 }
                 Err(refusal)
             }

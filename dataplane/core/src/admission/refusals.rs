@@ -16,6 +16,9 @@ pub struct Refusals {
 }
 
 impl Refusals {
+    /// What such a line says of those that it stands for.
+    pub const UNSAID: &str = "others for the next minute are counted alone";
+
     /// One more. Whether it is time to say so.
     pub fn on_refused(&self, now: Instant) -> bool {
         self.count.fetch_add(1, Ordering::Relaxed);

@@ -107,7 +107,7 @@ pub fn victims(mut candidates: Vec<Candidate>, bytes: u64) -> Vec<ObjectNo> {
 }
 
 /// When objects were used. What was not is older than all that was.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Uses {
     last: BTreeMap<ObjectNo, u64>,
     written: BTreeMap<ObjectNo, Instant>,
@@ -128,10 +128,19 @@ impl Uses {
     /// What was used since this was last asked, the last one last.
     pub fn take_news(&mut self) -> Vec<ObjectNo> {
         let told = std::mem::replace(&mut self.told, self.count);
-        let mut news: Vec<(u64, ObjectNo)> = self.last.iter().map(|(object, used)| (*used, *object)).collect();
-        news.retain(|(used, _)| *used > told);
-        news.sort_unstable();
-        news.into_iter().map(|(_, object)| object).collect()
+        self.after(told)
+    }
+
+    /// All that was used, the last one last.
+    pub fn in_order(&self) -> Vec<ObjectNo> {
+        self.after(0)
+    }
+
+    fn after(&self, count: u64) -> Vec<ObjectNo> {
+        let mut later: Vec<(u64, ObjectNo)> = self.last.iter().map(|(object, used)| (*used, *object)).collect();
+        later.retain(|(used, _)| *used > count);
+        later.sort_unstable();
+        later.into_iter().map(|(_, object)| object).collect()
     }
 
     /// It is read.

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::coverage::{Coverage, disk_bytes};
+use super::evict::Uses;
 use super::record::{COVERED_RANGES_MAX, HELD_CHUNKS_MAX, HeldChunk, READ_OBJECTS_MAX, Record};
 use super::{BlobRef, Guard, ObjectNo, ReleaseInfo};
 use crate::chunk::{ChunkId, ChunkRef, ReleaseId};
@@ -113,8 +114,7 @@ pub struct Index {
     /// Releases that were made here.
     published: BTreeSet<ReleaseId>,
     /// In which order objects were read last, as far as the journal was told.
-    read: BTreeMap<ObjectNo, u64>,
-    reads: u64,
+    read: Uses,
     next_object: u32,
     own_bytes: u64,
 }
@@ -341,11 +341,9 @@ impl Index {
             }
             Record::Read { objects } => {
                 for object in objects {
-                    if !self.is_live(*object) {
-                        continue;
+                    if self.is_live(*object) {
+                        self.read.on_read(*object);
                     }
-                    self.reads += 1;
-                    self.read.insert(*object, self.reads);
                 }
                 Ok(())
             }
@@ -369,9 +367,7 @@ impl Index {
 
     /// Objects that were read or written to, the last one last, as far as records say so.
     pub fn read_in_order(&self) -> Vec<ObjectNo> {
-        let mut read: Vec<ObjectNo> = self.read.keys().copied().collect();
-        read.sort_unstable_by_key(|object| self.read[object]);
-        read
+        self.read.in_order()
     }
 
     /// The records that make this index, in an order that can be replayed. A few thousand chunks are held in memory at a time.
@@ -557,7 +553,7 @@ impl Index {
 
     fn on_gone(&mut self, object: ObjectNo) -> Result<(), Nonsense> {
         let known = self.objects.get_mut(&object).ok_or(Nonsense::Object(object))?;
-        self.read.remove(&object);
+        self.read.forget(object);
         match &known.kind {
             ObjectKind::Blob { blob, .. } => {
                 self.blobs.remove(&blob.id);

@@ -134,10 +134,8 @@ impl Edge {
     pub(super) fn on_access(&mut self, access: &Access) {
         self.config.upstreams.truncate(self.named);
         let publishers: Vec<PeerId> = access.publishers().filter(|peer| !self.is_upstream(peer)).collect();
-        let addrs = Vec::new;
-        self.config
-            .upstreams
-            .extend(publishers.into_iter().map(|peer| PeerAt { peer, addrs: addrs() }));
+        let somewhere = |peer| PeerAt { peer, addrs: Vec::new() };
+        self.config.upstreams.extend(publishers.into_iter().map(somewhere));
     }
 
     /// Whether this peer is asked on behalf of others, and so is not told that what it has is to be had here.

@@ -29,13 +29,7 @@ impl Hub {
             self.pace();
         }
         if are_weights_new {
-            let open: Vec<PathId> = self
-                .paths
-                .iter()
-                .filter(|(_, path)| path.is_up())
-                .map(|(id, _)| *id)
-                .collect();
-            open.into_iter().for_each(|path| self.tell_way(now, path));
+            self.open_paths().into_iter().for_each(|path| self.tell_way(now, path));
         }
     }
 

@@ -418,14 +418,13 @@ impl Hub {
         }
         self.share(now);
         if self.addresses.poll(now) {
-            let up: Vec<PathId> = self
-                .paths
-                .iter()
-                .filter(|(_, path)| path.is_up())
-                .map(|(id, _)| *id)
-                .collect();
-            up.into_iter().for_each(|path| self.tell_addresses(path));
+            self.open_paths().into_iter().for_each(|path| self.tell_addresses(path));
         }
+    }
+
+    fn open_paths(&self) -> Vec<PathId> {
+        let open = self.paths.iter().filter(|(_, path)| path.is_up());
+        open.map(|(id, _)| *id).collect()
     }
 
     fn dial(&mut self, now: Instant, peer: PeerId, pair: Pair, purpose: Purpose) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ares_core::admission::Access;
+use ares_core::admission::{Access, Refusals};
 use ares_core::chunk::{ChunkId, ReleaseId};
 use ares_core::limits::TOLD_ADDRS_MAX;
 use ares_core::peer::{PathId, PeerAt, PeerId};
@@ -57,7 +57,7 @@ impl Hub {
                 self.sharing.on_claim(now, release, peer, state);
             }
         } else if self.parts.totals.refused_releases.on_refused(now) {
-            tracing::warn!(peer = %peer.short(), "a peer asked for a release that `access.releases` gives to others; others for the next minute are counted alone");
+            tracing::warn!(peer = %peer.short(), "a peer asked for a release that `access.releases` gives to others; {}", Refusals::UNSAID);
         }
         if self.interests.may_be_told(path, release) {
             self.tell_claim(path, release);

@@ -26,12 +26,7 @@ impl<S: Submit> Shard<S> {
         self.make_room(now);
         let verdict = self.admission.check(remote.ip());
         if verdict.is_err() || self.stopping.is_some() {
-            if let Err(why) = verdict {
-                add(&self.parts.totals.refused_connections, 1);
-                tracing::debug!(%remote, %why, "a connection was not let in");
-            }
-            let refusal = self.endpoint.refuse(incoming, &mut self.scratch);
-            return self.respond(id, &refusal);
+            return self.refuse(id, incoming, verdict.err());
         }
         let is_proven = incoming.remote_address_validated();
         let mut begin = self.admission.begin(self.parts.clock.at(now), remote.ip(), is_proven);
@@ -46,12 +41,7 @@ impl<S: Submit> Shard<S> {
                 }
                 return;
             }
-            Begin::Refusal => {
-                add(&self.parts.totals.refused_connections, 1);
-                tracing::debug!(%remote, why = %TurnedAway::Rate, "a connection was not let in");
-                let refusal = self.endpoint.refuse(incoming, &mut self.scratch);
-                return self.respond(id, &refusal);
-            }
+            Begin::Refusal => return self.refuse(id, incoming, Some(TurnedAway::Rate)),
         }
         let server = match self.server_config(id, incoming.local_ip(), remote) {
             Ok(server) => server,
@@ -73,6 +63,16 @@ impl<S: Submit> Shard<S> {
                 }
             }
         }
+    }
+
+    /// `why`: `None` where this node is about to end.
+    fn refuse(&mut self, id: SocketId, incoming: Incoming, why: Option<TurnedAway>) {
+        if let Some(why) = why {
+            add(&self.parts.totals.refused_connections, 1);
+            tracing::debug!(remote = %incoming.remote_address(), %why, "a connection was not let in");
+        }
+        let refusal = self.endpoint.refuse(incoming, &mut self.scratch);
+        self.respond(id, &refusal);
     }
 
     /// Closes an idle connection where others will soon find no place.

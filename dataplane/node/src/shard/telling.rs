@@ -34,7 +34,7 @@ pub(super) fn on_refused_pull(parts: &Parts, conn: &Conn) {
     add(&parts.totals.refused_pulls, 1);
     if is_to_be_said(parts, &parts.totals.refused_roles) {
         let peer = conn.peer().map(|peer| peer.short().to_string());
-        tracing::warn!(peer, remote = %conn.remote(), "a peer asked for what is not here, and its role under `[access]` is not `edge`; {UNSAID}");
+        tracing::warn!(peer, remote = %conn.remote(), "a peer asked for what is not here, and its role under `[access]` is not `edge`; {}", Refusals::UNSAID);
     }
 }
 
@@ -42,20 +42,17 @@ pub(super) fn on_refused_pull(parts: &Parts, conn: &Conn) {
 pub(super) fn on_refused_release(parts: &Parts, conn: &Conn) {
     if is_to_be_said(parts, &parts.totals.refused_releases) {
         let peer = conn.peer().map(|peer| peer.short().to_string());
-        tracing::warn!(peer, remote = %conn.remote(), "a peer asked for a release that `access.releases` gives to others; {UNSAID}");
+        tracing::warn!(peer, remote = %conn.remote(), "a peer asked for a release that `access.releases` gives to others; {}", Refusals::UNSAID);
     }
 }
 
 /// A connection that somebody began came to no key: what came was altered or replayed on its way, or was nobody's.
 pub(super) fn on_failed_handshake(parts: &Parts, remote: SocketAddr, why: &str) {
     if is_to_be_said(parts, &parts.totals.failed_handshakes) {
-        tracing::warn!(%remote, why, "a connection of another did not come to a key; {UNSAID}");
+        tracing::warn!(%remote, why, "a connection of another did not come to a key; {}", Refusals::UNSAID);
     }
     tracing::debug!(%remote, why, "a connection did not come to a key");
 }
-
-/// Of others in the next minute.
-const UNSAID: &str = "others for the next minute are counted alone";
 
 /// Counts one more that is refused. Whether the log is to hear of it.
 fn is_to_be_said(parts: &Parts, refused: &Refusals) -> bool {
@@ -76,7 +73,7 @@ pub(super) fn tell_all(parts: &Parts, conn: &Conn, said: &mut Vec<Said>) {
             Said::TurnedAway { peer, why } => {
                 add(&parts.totals.refused_connections, 1);
                 if why == TurnedAway::Key && is_to_be_said(parts, &parts.totals.refused_keys) {
-                    tracing::warn!(peer = %peer.short(), remote = %conn.remote(), "a key was not let in; {UNSAID}");
+                    tracing::warn!(peer = %peer.short(), remote = %conn.remote(), "a key was not let in; {}", Refusals::UNSAID);
                 }
                 tracing::debug!(peer = %peer.short(), remote = %conn.remote(), %why, "a connection was not let in");
                 continue;

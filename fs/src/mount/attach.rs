@@ -19,6 +19,7 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType, recvmsg, socketpair,
 };
+use rustix::path::Arg;
 
 use super::error::MountError;
 use super::helper;
@@ -69,16 +70,32 @@ pub(super) fn open_device() -> io::Result<OwnedFd> {
 
 fn attach_direct(dir: &Path, source: &str, device: &OwnedFd, access: Access) -> rustix::io::Result<()> {
     let mode = rustix::fs::stat(dir)?.st_mode;
-    let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-    let others = match access {
-        Access::Mounter => "",
-        Access::Everyone => ",allow_other",
-    };
-    let fd = device.as_raw_fd();
+    let owner = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    mount(dir, source, device, mode, owner, access)
+}
+
+/// Mounts on what is a directory of this mode, for this user and group.
+pub(super) fn mount(
+    dir: impl Arg,
+    source: impl Arg,
+    device: &OwnedFd,
+    mode: u32,
+    (user, group): (u32, u32),
+    access: Access,
+) -> rustix::io::Result<()> {
+    let (fd, others) = (device.as_raw_fd(), others_option(access));
     let data = format!("fd={fd},rootmode={mode:o},user_id={user},group_id={group},default_permissions{others}");
     let data = CString::new(data).map_err(|_| rustix::io::Errno::INVAL)?;
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
     rustix::mount::mount(source, dir, FSTYPE, flags, data.as_c_str())
+}
+
+/// One more option of a mount.
+const fn others_option(access: Access) -> &'static str {
+    match access {
+        Access::Mounter => "",
+        Access::Everyone => ",allow_other",
+    }
 }
 
 pub(super) fn find_helper() -> Option<PathBuf> {
@@ -106,10 +123,7 @@ fn attach_by_helper(dir: &Path, source: &str, helper: &Path, access: Access) -> 
         source.bytes().all(|b| b.is_ascii_alphanumeric() || b == b':'),
         "{source:?} as a source"
     );
-    let others = match access {
-        Access::Mounter => "",
-        Access::Everyone => ",allow_other",
-    };
+    let others = others_option(access);
     let options = format!("ro,nosuid,nodev,default_permissions,fsname={source},subtype=ares{others}");
     let output = Command::new(helper)
         .arg("-o")
@@ -146,11 +160,16 @@ fn receive_fd(socket: &OwnedFd) -> rustix::io::Result<Option<OwnedFd>> {
         Err(rustix::io::Errno::AGAIN) => return Ok(None),
         other => other?,
     };
+    Ok(first_fd(&mut control))
+}
+
+/// Of those that came with a message.
+pub(super) fn first_fd(control: &mut RecvAncillaryBuffer<'_>) -> Option<OwnedFd> {
     let mut fds = control.drain().filter_map(|message| match message {
         RecvAncillaryMessage::ScmRights(fds) => Some(fds),
         _ => None,
     });
-    Ok(fds.next().and_then(|mut fds| fds.next()))
+    fds.next()?.next()
 }
 
 /// Takes a mount away that nobody uses. EBUSY where somebody does.

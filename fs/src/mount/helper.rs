@@ -12,7 +12,7 @@
 //! without devices and set-uid bits, and takes away what it has mounted for them alone. It goes by descriptors, so that no name can
 //! come to mean something else between the look and the deed.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::OsStr;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -20,10 +20,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::mount::UnmountFlags;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg, sendmsg, socket_with, sockopt,
+    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType, connect, recvmsg, sendmsg, socket_with, sockopt,
 };
 
 use super::attach;
@@ -87,12 +87,8 @@ fn ask(socket: &OwnedFd, packet: &[u8]) -> rustix::io::Result<Result<Option<Owne
         &mut control,
         RecvFlags::CMSG_CLOEXEC,
     )?;
-    let mut fds = control.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
-        _ => None,
-    });
     Ok(match answer[..received.bytes].split_first() {
-        Some((b'+', _)) => Ok(fds.next().and_then(|mut fds| fds.next())),
+        Some((b'+', _)) => Ok(attach::first_fd(&mut control)),
         Some((_, why)) => Err(String::from_utf8_lossy(why).into_owned()),
         None => Err("it ended without a word".to_owned()),
     })
@@ -135,14 +131,14 @@ impl User {
         let nonsense = || "that is no request".to_owned();
         match packet.split_first().ok_or_else(nonsense)? {
             (b'm', [others, rest @ ..]) => {
-                let others = match others {
-                    b'o' => "",
-                    b'e' => ",allow_other",
+                let access = match others {
+                    b'o' => Access::Mounter,
+                    b'e' => Access::Everyone,
                     _ => return Err(nonsense()),
                 };
                 let end = rest.iter().position(|byte| *byte == 0).ok_or_else(nonsense)?;
                 let (source, dir) = (&rest[..end], Path::new(OsStr::from_bytes(&rest[end + 1..])));
-                self.mount(dir, source, others).map(Some)
+                self.mount(dir, source, access).map(Some)
             }
             (b'u', [how, dir @ ..]) => {
                 let flags = match how {
@@ -156,7 +152,7 @@ impl User {
         }
     }
 
-    fn mount(self, dir: &Path, source: &[u8], others: &str) -> Result<OwnedFd, String> {
+    fn mount(self, dir: &Path, source: &[u8], access: Access) -> Result<OwnedFd, String> {
         let place = open(CWD, dir)?;
         let failed = |what: &str, error: io::Error| format!("{what}: {error}");
         let meta = rustix::fs::fstat(&place).map_err(|e| failed("looking at it", e.into()))?;
@@ -169,11 +165,7 @@ impl User {
             ));
         }
         let device = attach::open_device().map_err(|e| failed("/dev/fuse", e))?;
-        let (fd, mode) = (device.as_raw_fd(), meta.st_mode);
-        let data = format!("fd={fd},rootmode={mode:o},user_id={user},group_id={group},default_permissions{others}");
-        let data = CString::new(data).expect("numbers and words");
-        let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
-        rustix::mount::mount(source, by_descriptor(&place), FSTYPE, flags, data.as_c_str())
+        attach::mount(by_descriptor(&place), source, &device, meta.st_mode, (user, group), access)
             .map_err(|e| failed("mount(2)", e.into()))?;
         Ok(device)
     }

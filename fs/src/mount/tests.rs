@@ -28,6 +28,15 @@ use crate::{Access, Cover, Op, Transport};
 /// All ways to speak with the kernel.
 const TRANSPORTS: [Transport; 3] = [Transport::Device, Transport::Ring, Transport::Fuser];
 
+/// Waits for something that comes by itself and soon.
+fn until(patience: Duration, what: &str, mut is: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !is() {
+        assert!(begin.elapsed() < patience, "{what}");
+        thread::yield_now();
+    }
+}
+
 /// Has the kernel offer FUSE over io_uring, as far as we may say so, and puts it back as it was. One at a time.
 struct OpenRing {
     was: Option<Vec<u8>>,

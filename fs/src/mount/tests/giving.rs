@@ -68,14 +68,6 @@ fn small_files_beside_those_that_are_read_are_in_the_page_cache() {
 /// How long anything may take that does not hang.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !is_so() {
-        assert!(begin.elapsed() < PATIENCE, "{what}");
-        thread::yield_now();
-    }
-}
-
 /// What a thread of this process has open that gives files and waits for what no signal ends, beyond input, output and errors: by number, and what it is.
 fn waiting_giver_has() -> Option<Vec<(String, PathBuf)>> {
     let threads = fs::read_dir("/proc/self/task").expect("our threads");
@@ -130,7 +122,7 @@ fn a_giver_that_waits_for_a_reader_has_nothing_open_but_its_own_and_ends_with_th
             if let Ok(Ask::Read { ino, .. }) = header.ask(arguments) {
                 let giver = Giving::start(&channel).expect("a thread");
                 giver.give(vec![(ino, bytes.clone())]);
-                until("it does not wait", || waiting_giver_has().is_some());
+                until(PATIENCE, "it does not wait", || waiting_giver_has().is_some());
                 return giving.send((giver, channel)).expect("somebody listens");
             }
             device::take_one(&shared, &channel, &buffer[..len]);

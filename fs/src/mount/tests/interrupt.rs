@@ -59,7 +59,9 @@ impl Scene {
             .spawn()
             .expect("python3");
         assert!(wait_for_line(&mut child, "begins"));
-        until(does, || is_waiting(&child) && self.rig.mount.longest_wait() > Duration::ZERO);
+        until(PATIENCE, does, || {
+            is_waiting(&child) && self.rig.mount.longest_wait() > Duration::ZERO
+        });
         child
     }
 
@@ -69,15 +71,6 @@ impl Scene {
         let mut got = vec![0; self.fine.len()];
         file.read_exact_at(&mut got, 0).expect("bytes");
         assert!(got == self.fine);
-    }
-}
-
-/// Waits for something that comes by itself and soon.
-fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !is() {
-        assert!(begin.elapsed() < PATIENCE, "{what}");
-        thread::yield_now();
     }
 }
 
@@ -95,7 +88,7 @@ fn signal(child: &Child, signal: Signal) {
 /// Waits for its end, which must not be that of the mount's patience.
 fn ended(mut child: Child) -> std::process::ExitStatus {
     let mut status = None;
-    until("the reader ends", || {
+    until(PATIENCE, "the reader ends", || {
         status = child.try_wait().expect("our own child");
         status.is_some()
     });
@@ -149,8 +142,8 @@ fn interrupted_while_waiting(transport: Transport) {
             let child = scene.child(asks);
             signal(&child, sent);
             assert_eq!(ended(child).signal(), Some(number), "{asks}");
-            until("it is let go", || source.stuck_let_go() > before);
-            until("nobody waits", || scene.rig.mount.longest_wait() == Duration::ZERO);
+            until(PATIENCE, "it is let go", || source.stuck_let_go() > before);
+            until(PATIENCE, "nobody waits", || scene.rig.mount.longest_wait() == Duration::ZERO);
             scene.is_well();
         }
     }

@@ -5,6 +5,7 @@
 
 pub mod compare;
 pub mod daemon;
+pub mod datagrams;
 pub mod hostile;
 pub mod http;
 pub mod keys;

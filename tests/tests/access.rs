@@ -2,13 +2,14 @@
 //! that were recorded or altered; users of the same machine.
 
 use std::fs::{self, Permissions};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ares_core::link::Link;
+use ares_tests::datagrams::Between;
 use ares_tests::http::{address, metrics};
 use ares_tests::{Daemon, Lab, Node, compare, daemon, lab, tree, wait};
 
@@ -127,62 +128,44 @@ fn a_release_that_is_for_some_is_not_given_to_others_until_the_config_says_so() 
     compare::assert_same(&secret.1, &other.dir().join("secret"));
 }
 
-/// Hands datagrams of one client on to a server and back, remembers those of the client, and may change a bit of each.
-struct Between {
-    address: SocketAddr,
+/// Between a reader and a publisher: remembers what the reader sends, and may change a bit of each datagram.
+struct Meddler {
+    relay: Between,
     server: SocketAddr,
     heard: Arc<Mutex<Vec<Vec<u8>>>>,
     alters: Arc<AtomicBool>,
 }
 
-impl Between {
-    /// Its threads end with the process.
-    fn start(ip: std::net::IpAddr, server: SocketAddr) -> Self {
-        let [front, back] = [0, 1].map(|_| Arc::new(UdpSocket::bind((ip, 0)).expect("a port")));
-        let between = Self {
-            address: front.local_addr().expect("bound"),
-            server,
-            heard: Arc::default(),
-            alters: Arc::default(),
+impl Meddler {
+    fn start(ip: IpAddr, server: SocketAddr) -> Self {
+        let heard: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+        let alters = Arc::new(AtomicBool::new(false));
+        let (hears, may_alter) = (heard.clone(), alters.clone());
+        let inward = move |datagram: &mut [u8]| {
+            if may_alter.load(Ordering::Relaxed) {
+                alter(datagram);
+            }
+            hears.lock().expect("nobody panics with it").push(datagram.to_vec());
         };
-        let client: Arc<Mutex<Option<SocketAddr>>> = Arc::default();
-        let (heard, alters) = (between.heard.clone(), between.alters.clone());
-        let (inner, outer, from) = (front.clone(), back.clone(), client.clone());
-        std::thread::spawn(move || {
-            let mut buffer = [0; 1 << 16];
-            while let Ok((len, who)) = inner.recv_from(&mut buffer) {
-                *from.lock().expect("nobody panics with it") = Some(who);
-                let mut datagram = buffer[..len].to_vec();
-                if alters.load(Ordering::Relaxed) {
-                    alter(&mut datagram);
-                }
-                heard.lock().expect("nobody panics with it").push(datagram.clone());
-                // Lost, like any datagram.
-                let _ = outer.send_to(&datagram, server);
-            }
-        });
-        std::thread::spawn(move || {
-            let mut buffer = [0; 1 << 16];
-            while let Ok((len, _)) = back.recv_from(&mut buffer) {
-                let to = *client.lock().expect("nobody panics with it");
-                if let Some(to) = to {
-                    let _ = front.send_to(&buffer[..len], to);
-                }
-            }
-        });
-        between
+        let relay = Between::start(ip, server, inward, |_| true);
+        Self {
+            relay,
+            server,
+            heard,
+            alters,
+        }
     }
 
     /// The link with this in place of its peer's address.
     fn by_way_of(&self, link: &str) -> String {
         let mut link: Link = link.parse().expect("a link as core reads it");
-        link.peers.iter_mut().for_each(|peer| peer.addrs = vec![self.address]);
+        link.peers.iter_mut().for_each(|peer| peer.addrs = vec![self.relay.address()]);
         link.to_string()
     }
 
     /// Sends all that the client has sent, from another port and in the same order.
     fn replay(&self) {
-        let socket = UdpSocket::bind((self.address.ip(), 0)).expect("a port");
+        let socket = UdpSocket::bind((self.relay.address().ip(), 0)).expect("a port");
         for datagram in self.heard.lock().expect("nobody panics with it").iter() {
             socket.send_to(datagram, self.server).expect("sent");
         }
@@ -209,7 +192,7 @@ fn a_hello_that_was_recorded_or_altered_leads_nowhere_and_is_counted() {
     tree::big_file(&file, 1 << 20, 405);
     let link = origin.publish(&file).link;
 
-    let honest = Between::start(lab.node(2).ip(), lab.node(0).listen());
+    let honest = Meddler::start(lab.node(2).ip(), lab.node(0).listen());
     bring(&reader, &honest.by_way_of(&link), "copy").expect_ok();
     compare::assert_same(&file, &reader.dir().join("copy"));
     let is_gone = || {
@@ -227,7 +210,7 @@ fn a_hello_that_was_recorded_or_altered_leads_nowhere_and_is_counted() {
     is_gone().expect("whoever repeats it is no peer");
 
     let before = origin.counter("failed_handshakes");
-    let altering = Between::start(lab.node(2).ip(), lab.node(0).listen());
+    let altering = Meddler::start(lab.node(2).ip(), lab.node(0).listen());
     altering.alters.store(true, Ordering::Relaxed);
     let other = reader.with_state(reader.dir().join("other"));
     let failed = bring(&other, &altering.by_way_of(&link), "altered");

@@ -1,6 +1,6 @@
 //! One key that opens many connections to a server, and either asks nothing or asks much and then acknowledges nothing of it.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -11,6 +11,7 @@ use ares_core::limits::ASK_CHUNKS_MAX;
 use ares_core::wire::{Ask, AskItem};
 use quinn::{Connection, Endpoint, TransportConfig, VarInt};
 
+use crate::datagrams::Between;
 use crate::keys::Keys;
 use crate::reader::{Over, Reader};
 
@@ -20,16 +21,13 @@ const GATHER_MAX: Duration = Duration::from_secs(60);
 /// Streams of a greedy connection, each with as many chunks as an ask may name. Their asks fit the first flight of packets.
 const GREEDY_ASKS: usize = 4;
 
-/// How often a relay looks whether it is to end.
-const LOOK: Duration = Duration::from_millis(100);
-
 /// A crowd; disperses when dropped.
 #[derive(Debug)]
 pub struct Crowd {
     closed: Arc<Mutex<Vec<String>>>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
-    relay: Option<Relay>,
+    relay: Option<Between>,
 }
 
 impl Crowd {
@@ -55,9 +53,13 @@ impl Crowd {
     /// # Panics
     /// Where the server lets a handshake fail, or the release is another.
     pub fn gather_greedy(ip: IpAddr, server: SocketAddr, count: usize, release: ReleaseId) -> Self {
-        let relay = Relay::start(ip, server);
-        let by_way_of = relay.address;
-        let greed = Some((release, relay.is_deaf.clone()));
+        let is_deaf = Arc::new(AtomicBool::new(false));
+        let hears = {
+            let is_deaf = is_deaf.clone();
+            move |_: &[u8]| !is_deaf.load(Ordering::Relaxed)
+        };
+        let relay = Between::start(ip, server, |_| {}, hears);
+        let (by_way_of, greed) = (relay.address(), Some((release, is_deaf)));
         Self::start(ip, by_way_of, (count, KeysOf::One), greed, Some(relay))
     }
 
@@ -66,7 +68,7 @@ impl Crowd {
         server: SocketAddr,
         who: (usize, KeysOf),
         greed: Option<(ReleaseId, Arc<AtomicBool>)>,
-        relay: Option<Relay>,
+        relay: Option<Between>,
     ) -> Self {
         let closed = Arc::new(Mutex::new(Vec::new()));
         let (stop, stopped) = tokio::sync::oneshot::channel();
@@ -190,70 +192,5 @@ impl Drop for Crowd {
             let _ = thread.join();
         }
         drop(self.relay.take());
-    }
-}
-
-/// Hands datagrams of one client on to a server and back, as long as it is not deaf.
-#[derive(Debug)]
-struct Relay {
-    address: SocketAddr,
-    is_deaf: Arc<AtomicBool>,
-    is_over: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Relay {
-    fn start(ip: IpAddr, server: SocketAddr) -> Self {
-        let bind = || {
-            let socket = UdpSocket::bind(SocketAddr::new(ip, 0)).expect("a port");
-            socket.set_read_timeout(Some(LOOK)).expect("a timeout can be set");
-            Arc::new(socket)
-        };
-        let (front, back) = (bind(), bind());
-        let address = front.local_addr().expect("a bound socket");
-        let (is_deaf, is_over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let client: Arc<Mutex<Option<SocketAddr>>> = Arc::default();
-        let inward = {
-            let (front, back, is_over, client) = (front.clone(), back.clone(), is_over.clone(), client.clone());
-            move || {
-                let mut buffer = [0; 1 << 16];
-                while !is_over.load(Ordering::Relaxed) {
-                    let Ok((len, from)) = front.recv_from(&mut buffer) else {
-                        continue;
-                    };
-                    *client.lock().expect("nobody panics with it") = Some(from);
-                    // Lost, like any datagram.
-                    let _ = back.send_to(&buffer[..len], server);
-                }
-            }
-        };
-        let outward = {
-            let (is_deaf, is_over) = (is_deaf.clone(), is_over.clone());
-            move || {
-                let mut buffer = [0; 1 << 16];
-                while !is_over.load(Ordering::Relaxed) {
-                    let Ok((len, _)) = back.recv_from(&mut buffer) else { continue };
-                    let to = *client.lock().expect("nobody panics with it");
-                    if let (Some(to), false) = (to, is_deaf.load(Ordering::Relaxed)) {
-                        let _ = front.send_to(&buffer[..len], to);
-                    }
-                }
-            }
-        };
-        Self {
-            address,
-            is_deaf,
-            is_over,
-            threads: vec![std::thread::spawn(inward), std::thread::spawn(outward)],
-        }
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        self.is_over.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
     }
 }

@@ -154,6 +154,14 @@ fn a_lane_that_the_config_leaves_out_now_carries_nothing_more_and_one_let_in_aga
         (&"lanes".into(), &serde_json::json!([]))
     );
     wait_for("the first to end", &["eth1"]);
+    // The peer's other address is another way over it, and none that is left when the cable is pulled.
+    wait::until(PATIENCE, "two ways over the second", || {
+        let status = daemon.status();
+        (status["peers"][0]["paths"].as_array()?.len() > 1).then_some(())
+    });
+    write("");
+    daemon.tell(&["reload"]);
+    wait_for("the first to be used again beside them", &["eth0", "eth1"]);
     write("[lanes]\nexclude = [\"eth1\"]\nweight = { eth0 = 2 }\n");
     daemon.tell(&["reload"]);
     wait_for("it to be used again, and alone", &["eth0"]);

@@ -158,9 +158,14 @@ impl Further {
             return Some((pair, Purpose::Way));
         }
         let is_wanted = self.demand.is_there(now);
-        // Ranked first, if there is one.
-        let apart = others.next().filter(|pair| ends.is_apart(pair, &used));
-        if let Some(pair) = apart.filter(|_| ends.are_kin(&used) || is_wanted) {
+        // Where all may break at once, one that need not break with all of them; it may share an end with some.
+        let parts_them = |pair: &Pair| !ends.are_kin(&[&used[..], std::slice::from_ref(pair)].concat());
+        let apart = match ends.are_kin(&used) {
+            true => others.find(parts_them),
+            // Ranked first, if there is one.
+            false => others.next().filter(|pair| is_wanted && ends.is_apart(pair, &used)),
+        };
+        if let Some(pair) = apart {
             return Some((pair, Purpose::Way));
         }
         let shards = known.iter().map(|address| address.ports.len()).max();

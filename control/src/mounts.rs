@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use ares_core::chunk::VerifiedChunk;
 use ares_core::profile::Profile;
-use ares_fs::{Agreed, LastEio, Left, Source};
+use ares_fs::{Agreed, LastEio, Left, Source, Tuned};
 
 use crate::admin::proto::{Force, Overwrite, Reach};
 use crate::error::Failure;
@@ -38,6 +38,8 @@ pub(crate) trait Mounted: Send + Sync {
     fn recorded(&self, name: Option<&[u8]>) -> Option<Profile>;
     /// Shows a release under a name. Gives the mount's number for it.
     fn show(&self, name: &[u8], release: Showable, overwrite: Overwrite) -> Result<u64, Failure>;
+    /// Obeys this from the next request on.
+    fn tune(&self, tuned: Tuned);
     /// Shows a name no more; `false` where there is none.
     fn hide(&self, name: &[u8]) -> bool;
     /// The numbers of what it shows under names, or that is still open.
@@ -71,6 +73,8 @@ pub(crate) struct MountEntry {
     pub(crate) names: BTreeMap<Vec<u8>, String>,
     /// The mount itself.
     pub(crate) mount: Arc<dyn Mounted>,
+    /// It was given one of its own.
+    pub(crate) has_own_patience: bool,
     /// How it is made again by the next daemon; `None` where it ends with this one.
     pub(crate) kept: Option<Kept>,
 }
@@ -279,6 +283,14 @@ impl Mounts {
             .descriptor()
             .into_iter()
             .for_each(|name| self.notify.let_go(&name));
+    }
+
+    /// All mounts obey this from their next requests on.
+    pub(crate) fn tune(&self, tuned: Tuned) {
+        for entry in self.state().there.values() {
+            let patience = tuned.patience.filter(|_| !entry.has_own_patience);
+            entry.mount.tune(Tuned { patience, ..tuned });
+        }
     }
 
     /// That mount has ended. `is_lost`: by nobody's wish, so that it is to be made again.

@@ -167,7 +167,7 @@ fn ask<'a>(daemon: &'a Shared, part: &Part<'_>, blob: ChunkId, piece: Piece) -> 
         // Somebody reads along: the earlier a chunk is asked for, the earlier it is needed, which is the order of this class.
         class: Class::Deadline,
         release: part.release,
-        patience: daemon.config.patience,
+        patience: daemon.patience(),
         unreached: Unreached::GiveUp,
     };
     let handle = &daemon.handle;

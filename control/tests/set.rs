@@ -90,7 +90,7 @@ fn it_lists_shows_and_turns() {
         assert!(keys.contains(&key), "{keys:?}");
     }
     for knob in knobs {
-        let has_range = knob["range"].is_array() && knob["unit"] == "bytes";
+        let has_range = knob["range"].is_array() && (knob["unit"] == "bytes" || knob["unit"] == "ms" || knob["unit"].is_null());
         assert!(has_range || knob["choices"].is_array(), "{knob}");
         assert!(
             !knob["value"].is_null() && !knob["default"].is_null() && knob["effect"].is_string(),
@@ -108,6 +108,14 @@ fn it_lists_shows_and_turns() {
     let text = check(at, &["set", "get-window=16MiB"], 0, &[]).stdout;
     assert_eq!(String::from_utf8_lossy(&text), "get-window: 64MiB -> 16MiB\n");
     assert_eq!(json_of(at, &["set", "get-window", "--json"])["value"], 16 << 20);
+    for (key, value, json, shown) in [
+        ("stall-timeout", "2s", 2000, "stall-timeout: 500ms -> 2s\n"),
+        ("connections", "1024", 1024, "connections: 8192 -> 1024\n"),
+    ] {
+        let text = check(at, &["set", key, value], 0, &[]).stdout;
+        assert_eq!(String::from_utf8_lossy(&text), shown);
+        assert_eq!(json_of(at, &["set", key, "--json"])["value"], json);
+    }
     // The buffers of all sockets, and as the kernel grants them: less than any system's cap.
     json_of(at, &["set", "socket-receive-buffer", "100000", "--json"]);
     assert_eq!(json_of(at, &["set", "socket-receive-buffer", "--json"])["value"], 100_000);
@@ -364,9 +372,12 @@ fn value(rng: &mut Rng, knob: &Value) -> String {
         (_, Value::Array(ends), _) => {
             let end = rng.pick(ends).as_u64().expect("a number");
             let near = end.wrapping_add(rng.below(3) as u64).wrapping_sub(1);
-            match rng.below(3) {
-                0 => format!("{}KiB", near >> 10),
-                1 => format!("{}MiB", near >> 20),
+            match (rng.below(3), knob["unit"].as_str()) {
+                (0, Some("ms")) => format!("{}s", near / 1000),
+                (1, Some("ms")) => format!("{}m", near / 60_000),
+                (_, Some("ms")) => format!("{near}ms"),
+                (0, _) => format!("{}KiB", near >> 10),
+                (1, Some(_)) => format!("{}MiB", near >> 20),
                 _ => near.to_string(),
             }
         }
@@ -388,7 +399,7 @@ fn value(rng: &mut Rng, knob: &Value) -> String {
 
 #[test]
 fn after_any_request_the_listed_value_is_the_asked_one_or_unchanged_with_an_error() {
-    const ROUNDS: u64 = 600;
+    const ROUNDS: u64 = 1000;
     let dir = tempfile::tempdir().expect("a directory");
     let serve = Serve::start(dir.path(), &[]);
     let mut socket = Socket::open(dir.path());
@@ -420,7 +431,15 @@ fn after_any_request_the_listed_value_is_the_asked_one_or_unchanged_with_an_erro
         }
         if is_taken {
             taken += 1;
-            let units = [("GiB", 1u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+            let units = [
+                ("GiB", 1u64 << 30),
+                ("MiB", 1 << 20),
+                ("KiB", 1 << 10),
+                ("ms", 1),
+                ("s", 1000),
+                ("m", 60_000),
+                ("h", 3_600_000),
+            ];
             let (digits, scale) = units
                 .iter()
                 .find_map(|(unit, scale)| Some((value.strip_suffix(unit)?, *scale)))

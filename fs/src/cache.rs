@@ -41,6 +41,12 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         Some(&slot.value)
     }
 
+    /// Keeps at most so many from now on.
+    pub(crate) fn set_bytes_max(&mut self, bytes_max: u64) {
+        self.bytes_max = bytes_max;
+        self.shrink_to(bytes_max);
+    }
+
     /// Keeps nothing any more.
     pub(crate) fn clear(&mut self) {
         *self = Self::new(self.bytes_max);
@@ -57,17 +63,21 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         if weight > self.bytes_max {
             return;
         }
-        while self.bytes + weight > self.bytes_max {
-            let Some((_, oldest)) = self.order.pop_first() else { break };
-            if let Some(slot) = self.slots.remove(&oldest) {
-                self.bytes -= slot.weight;
-            }
-        }
+        self.shrink_to(self.bytes_max - weight);
         self.clock += 1;
         let stamp = self.clock;
         self.bytes += weight;
         self.order.insert(stamp, key);
         self.slots.insert(key, Slot { value, weight, stamp });
+    }
+
+    fn shrink_to(&mut self, bytes: u64) {
+        while self.bytes > bytes {
+            let Some((_, oldest)) = self.order.pop_first() else { break };
+            if let Some(slot) = self.slots.remove(&oldest) {
+                self.bytes -= slot.weight;
+            }
+        }
     }
 
     /// Takes a value out.
@@ -104,5 +114,10 @@ mod tests {
         assert_eq!(keys(&cache), [2, 3], "too heavy to keep");
         assert_eq!(cache.remove(&2), Some(21));
         assert_eq!((cache.bytes, cache.order.len()), (3, 1));
+        cache.set_bytes_max(2);
+        assert_eq!((keys(&cache), cache.bytes), (vec![], 0));
+        cache.set_bytes_max(6);
+        cache.insert(5, 50, 6);
+        assert_eq!(keys(&cache), [5]);
     }
 }

@@ -33,5 +33,5 @@ pub use mount::{
     Agreed, Ended, FSTYPE, Left, Lending, Mount, MountError, OpenFile, ShowError, Showing, Slot, UnmountError, Unmounted,
     help_to_mount, stale, unmount_by_helper,
 };
-pub use options::{Access, Cover, Descriptors, MountOptions, Passthrough, Permissions, Prefetch, Transport};
+pub use options::{Access, Cover, Descriptors, MountOptions, Passthrough, Permissions, Prefetch, Transport, Tuned};
 pub use source::{Backing, Fetching, Reply, Source};

@@ -33,7 +33,7 @@ use crate::lookahead::{Advice, Lookahead};
 use crate::recorder::Recorder;
 use crate::request::{Listing, Reply, Request};
 use crate::shelf::{Node, Pins, Shelf};
-use crate::{Fetching, view};
+use crate::{Fetching, Tuned, view};
 
 /// Memory for parsed manifest nodes, in bytes: some 150 nodes, or 75,000 entries, wherever in the release they are.
 const NODES_BYTES_MAX: u64 = 32 << 20;
@@ -126,6 +126,7 @@ struct Job<T> {
     /// `None` where it is for nobody in particular yet.
     to: Option<T>,
     request: Request,
+    since: Instant,
     deadline: Instant,
     /// Chunks not in yet.
     waits: HashSet<ChunkId>,
@@ -174,6 +175,14 @@ impl<T> Machine<T> {
         }
     }
 
+    /// Obeys this from the next request on.
+    pub(crate) fn tune(&mut self, tuned: &Tuned) {
+        self.settings.patience = tuned.patience.unwrap_or(self.settings.patience);
+        self.settings.cache_bytes = tuned.cache_bytes;
+        self.chunks.set_bytes_max(tuned.cache_bytes);
+        self.lookahead.set_window_max(tuned.lookahead_bytes);
+    }
+
     /// The kernel asks. The answer comes as an action, now or later.
     pub(crate) fn on_request(&mut self, now: Instant, to: T, request: Request) {
         let job = self.job(now, Some(to), request);
@@ -184,6 +193,7 @@ impl<T> Machine<T> {
         Job {
             to,
             request,
+            since: now,
             deadline: now + self.settings.patience,
             waits: HashSet::new(),
             pins: Pins::default(),
@@ -245,7 +255,7 @@ impl<T> Machine<T> {
             }
             self.deadlines.remove(&(deadline, id));
             let Some(job) = self.jobs.remove(&id) else { continue };
-            let waited = self.settings.patience;
+            let waited = deadline.since(job.since);
             let why = format!("the source of chunks did not answer within {waited:?}");
             // A call that was never answered is not waited for again: who else waits on it makes a new one.
             let mut orphans = Vec::new();
@@ -316,8 +326,8 @@ impl<T> Machine<T> {
 
     /// How long the request has waited that has waited longest; zero where none waits.
     pub(crate) fn longest_wait(&self, now: Instant) -> Duration {
-        let left = self.deadline().map(|deadline| deadline.since(now));
-        left.map_or(Duration::ZERO, |left| self.settings.patience.saturating_sub(left))
+        let waits = self.jobs.values().map(|job| now.since(job.since));
+        waits.max().unwrap_or_default()
     }
 
     /// Whether it is known what an inode is. What the kernel was told of here is.

@@ -115,6 +115,27 @@ pub struct Permissions {
     pub umask: u16,
 }
 
+/// What of a mount may be changed while it is used. Where nobody does, cache and patience are as in [`MountOptions`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuned {
+    /// How long requests may wait for bytes, from the next on; `None`: as before.
+    pub patience: Option<Duration>,
+    /// Bytes of content chunks kept in memory; half of it for each release that is shown beside others.
+    pub cache_bytes: u64,
+    /// Bytes fetched ahead of whoever reads on in a file, at most.
+    pub lookahead_bytes: u64,
+}
+
+impl Tuned {
+    /// As of one release among others, which share what a mount may keep in memory.
+    pub(crate) fn shared(self) -> Self {
+        Self {
+            cache_bytes: self.cache_bytes / 2,
+            ..self
+        }
+    }
+}
+
 impl Default for MountOptions {
     fn default() -> Self {
         Self {

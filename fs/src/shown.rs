@@ -19,10 +19,10 @@ use ares_core::manifest::{Mtime, Name, Totals};
 use ares_core::profile::Profile;
 use ares_core::time::Instant;
 
-use crate::Source;
 use crate::inode::{Attr, AttrKind, ROOT};
 use crate::machine::{Action, Machine};
 use crate::request::{OFFSET_ENTRIES, Space};
+use crate::{Source, Tuned};
 
 /// Bits of an inode number that are the release's own.
 const OWN_BITS: u32 = 40;
@@ -370,6 +370,12 @@ impl<T> Shown<T> {
     pub(crate) fn longest_wait(&self, now: Instant) -> Duration {
         let waits = self.trees.values().map(|tree| tree.machine.longest_wait(now));
         waits.max().unwrap_or_default()
+    }
+
+    /// Obeys this from the next request on.
+    pub(crate) fn tune(&mut self, tuned: &Tuned) {
+        let tuned = if self.is_many() { tuned.shared() } else { *tuned };
+        self.all().for_each(|machine| machine.tune(&tuned));
     }
 
     /// No more fetching.

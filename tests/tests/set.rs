@@ -5,7 +5,8 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::time::{Duration, Instant};
 
-use ares_tests::{Daemon, Lab, Node, Published, compare, daemon, lab, tree, wait};
+use ares_tests::mount::Mounted;
+use ares_tests::{Daemon, Lab, Node, Published, compare, daemon, lab, mount, tree, wait};
 use serde_json::Value;
 
 const BOUND: Duration = Duration::from_secs(60);
@@ -33,14 +34,18 @@ fn congestion(server: &Daemon) -> Vec<String> {
 
 #[test]
 fn every_knob_is_turned_under_a_transfer_that_ends_with_the_right_bytes() {
-    let Some(lab) = Lab::new("set-under-way", 2) else { return };
+    const TEST: &str = "set-under-way";
+    if !mount::is_possible(TEST) {
+        return;
+    }
+    let Some(lab) = Lab::new(TEST, 2) else { return };
     let (publisher, reader) = (lab.node(0), lab.node(1));
-    // About six seconds.
+    // About ten seconds.
     reader.limit_arrivals(120);
     let release = publisher.dir().join("release");
     fs::create_dir(&release).expect("a scratch directory can be written");
     tree::source(&release.join("source"), 100, 81);
-    tree::big_file(&release.join("big"), 90_000_000, 82);
+    tree::big_file(&release.join("big"), 150_000_000, 82);
     // The reader has a daemon, too: both sides are turned.
     let (server, other) = (Daemon::serve(publisher), Daemon::serve(reader));
     let Published { link, .. } = server.publish(&release);
@@ -49,8 +54,11 @@ fn every_knob_is_turned_under_a_transfer_that_ends_with_the_right_bytes() {
     wait::until(BOUND, "first bytes", || {
         (server.counter("served_bytes") > 4 << 20).then_some(())
     });
+    let mounted = Mounted::new(reader, &link, &lab.dir("mount"));
+    let (of_mount, released) = (mounted.dir().to_owned(), release.clone());
+    let read = std::thread::spawn(move || compare::assert_same(&released, &of_mount));
     let (mut turned, mut slowest) = (BTreeSet::from(["congestion".to_owned()]), (Duration::ZERO, ""));
-    for kind in ["bbr", "newreno", "cubic", "bbr"] {
+    for kind in ["newreno", "bbr"] {
         set(publisher, "congestion", kind);
         wait::until(BOUND, "all running paths to follow", || {
             let kinds = congestion(&server);
@@ -65,6 +73,34 @@ fn every_knob_is_turned_under_a_transfer_that_ends_with_the_right_bytes() {
             ("get-window", "1GiB"),
             ("serve-window", "1MiB"),
             ("serve-window", "16GiB"),
+            ("source-window", "4MiB"),
+            ("source-window", "1GiB"),
+            ("hedge-window", "0"),
+            ("hedge-window", "64MiB"),
+            ("bulk-rate", "1MiB"),
+            ("bulk-rate", "0"),
+            ("heal-rate", "1MiB"),
+            ("heal-rate", "0"),
+            ("stall-timeout", "10ms"),
+            ("stall-timeout", "2s"),
+            ("dial-timeout", "300ms"),
+            ("links", "1"),
+            ("links", "16"),
+            ("give-peers", "1"),
+            ("give-peers", "64"),
+            ("connections", "1"),
+            ("connections", "8192"),
+            ("connections-per-address", "1"),
+            ("connections-per-address", "1024"),
+            ("connections-per-key", "1"),
+            ("connections-per-key", "16"),
+            ("connections-idle", "100ms"),
+            ("connections-idle", "1m"),
+            ("read-patience", "20s"),
+            ("mount-cache", "0"),
+            ("mount-cache", "256MiB"),
+            ("lookahead", "0"),
+            ("lookahead", "64MiB"),
             ("path-mode", "standby"),
             ("path-mode", "lowest-latency"),
             ("store-quota", "1GiB"),
@@ -97,6 +133,9 @@ fn every_knob_is_turned_under_a_transfer_that_ends_with_the_right_bytes() {
     }
     running.wait(BOUND).expect_ok();
     compare::assert_same(&release, &copy);
+    read.join().expect("the mount shows the same");
+    mount::unmount(reader, mounted.dir()).expect_ok();
+    mounted.gone().expect_ok();
     assert_eq!(
         (value(publisher, "congestion"), value(reader, "congestion")),
         ("bbr".into(), "cubic".into())
@@ -105,6 +144,135 @@ fn every_knob_is_turned_under_a_transfer_that_ends_with_the_right_bytes() {
         let log = daemon.terminate().expect_ok().stderr;
         assert!(log.contains("set serve-window: 1MiB -> 16GiB"), "{log}");
     }
+}
+
+/// Payload that has come to a node so far.
+fn received(daemon: &Daemon) -> u64 {
+    let status = daemon.status();
+    let peers = status["peers"].as_array().expect("a list").iter();
+    peers.map(|peer| peer["rx_bytes"].as_u64().expect("a number")).sum()
+}
+
+/// How long after `turn` began as much comes as `is_felt` says, in bytes a second, over a third of one; and what came in the first second.
+fn felt(reader: &Daemon, turn: impl FnOnce(), is_felt: impl Fn(u64) -> bool) -> (Duration, u64) {
+    const WINDOW: Duration = Duration::from_millis(333);
+    let begun = Instant::now();
+    let before = received(reader);
+    turn();
+    let (mut samples, mut first) = (Vec::new(), None);
+    let is_late = |at: Duration| at >= Duration::from_secs(1);
+    let at = wait::closely(BOUND, || {
+        let sample = (begun.elapsed(), received(reader));
+        samples.push(sample);
+        first = first.or(is_late(sample.0).then_some(sample.1 - before));
+        let of_window = samples.iter().rfind(|(at, _)| *at + WINDOW <= sample.0);
+        let (from, bytes) = of_window?;
+        let rate = (sample.1 - bytes) as f64 / (sample.0 - *from).as_secs_f64();
+        (first.is_some() && is_felt(rate as u64)).then_some(())
+    });
+    at.expect("it is never felt");
+    // The first window that shows it.
+    let shows = samples.iter().enumerate().find_map(|(at, (from, bytes))| {
+        let (until, later) = samples[at..].iter().find(|(until, _)| *until >= *from + WINDOW)?;
+        let rate = (later - bytes) as f64 / (*until - *from).as_secs_f64();
+        is_felt(rate as u64).then_some(*from)
+    });
+    (shows.expect("the last one does"), first.expect("more than a second"))
+}
+
+#[test]
+fn what_is_set_is_felt_by_a_transfer_that_goes_on() {
+    let Some(lab) = Lab::new("set-felt", 3) else { return };
+    let (publisher, reader, stranger) = (lab.node(0), lab.node(1), lab.node(2));
+    reader.limit_arrivals(400);
+    let file = publisher.dir().join("file");
+    tree::big_file(&file, 600 << 20, 83);
+    let (server, daemon) = (Daemon::serve(publisher), Daemon::serve(reader));
+    let Published { link, .. } = server.publish(&file);
+    let copy = reader.dir().join("copy");
+    let running = reader.start(daemon::get(reader, &link, &copy));
+    wait::until(BOUND, "the full rate", || (received(&daemon) > 16 << 20).then_some(()));
+    const SLOW: u64 = 1 << 20;
+    let rows = [
+        (reader, "cap-down.*", "1MiB", "none"),
+        (publisher, "cap-up.*", "1MiB", "none"),
+        (reader, "bulk-rate", "1MiB", "0"),
+    ];
+    for (node, key, low, high) in rows {
+        let (slower, bytes) = felt(&daemon, || set(node, key, low), |rate| rate < SLOW + SLOW / 2);
+        let (faster, _) = felt(&daemon, || set(node, key, high), |rate| rate > 8 * SLOW);
+        println!("{key} is felt after {slower:?}, {bytes} bytes came in the first second; lifted after {faster:?}");
+        assert!(running.is_running(), "the transfer must outlast the turning");
+    }
+    // Nobody new is let in, and who is in stays.
+    set(publisher, "connections", "1");
+    let refused = stranger.with_patience(2);
+    refused.run(daemon::discard(&refused, &link)).expect_error(&["connections"]);
+    set(publisher, "connections", "8192");
+    let path = reader.dir().join("nothing-of-it-is-lost");
+    running.wait(BOUND).expect_ok();
+    std::fs::rename(&copy, &path).expect("it has ended");
+    compare::assert_same(&file, &path);
+}
+
+#[test]
+fn what_mounts_are_told_holds_for_the_next_request() {
+    const TEST: &str = "set-mounts";
+    if !mount::is_possible(TEST) {
+        return;
+    }
+    let Some(lab) = Lab::new(TEST, 2) else { return };
+    let (publisher, reader) = (lab.node(0), lab.node(1));
+    let release = publisher.dir().join("release");
+    fs::create_dir(&release).expect("a scratch directory can be written");
+    for name in ["far", "near", "stuck"] {
+        tree::big_file(&release.join(name), 40 << 20, 84 + u64::from(name.as_bytes()[0]));
+    }
+    let (server, daemon) = (Daemon::serve(publisher), Daemon::serve(reader));
+    let Published { link, .. } = server.publish(&release);
+    let mounted = Mounted::new(reader, &link, &lab.dir("mount"));
+    let fetched = |name: &str| {
+        let before = daemon.counter("fetched_bytes");
+        let file = fs::File::open(mounted.dir().join(name)).expect("it is there");
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random).expect("the kernel reads nothing ahead");
+        let mut bytes = vec![0; 8 << 20];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, 0).expect("its bytes");
+        // What is fetched ahead comes a little later.
+        let mut last = 0;
+        wait::until(BOUND, "all that is asked for", || {
+            let now = daemon.counter("fetched_bytes");
+            (std::mem::replace(&mut last, now) == now).then_some(now - before)
+        })
+    };
+    let far = fetched("far");
+    set(reader, "lookahead", "0");
+    let near = fetched("near");
+    assert!(
+        near < far && near < 12 << 20,
+        "{far} bytes came with lookahead, {near} without"
+    );
+
+    // Who waits for what does not come waits as long as is said now.
+    server.signal(rustix::process::Signal::STOP);
+    set(reader, "read-patience", "300ms");
+    let (begun, error) = (
+        Instant::now(),
+        fs::read(mounted.dir().join("stuck")).expect_err("nobody sends it"),
+    );
+    assert_eq!(error.raw_os_error(), Some(5), "{error}");
+    println!("EIO after {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(25),
+        "not the patience that it was mounted with"
+    );
+    server.signal(rustix::process::Signal::CONT);
+    set(reader, "read-patience", "30s");
+    set(reader, "mount-cache", "0");
+    // What has just failed is asked again a moment later.
+    wait::until(BOUND, "its bytes", || fs::read(mounted.dir().join("stuck")).ok().map(drop));
+    compare::assert_same(&release, mounted.dir());
+    mount::unmount(reader, mounted.dir()).expect_ok();
+    mounted.gone().expect_ok();
 }
 
 /// Without CAP_NET_ADMIN the kernel silently grants its cap and no more.

@@ -103,7 +103,8 @@ pub(crate) struct MountHow {
     pub(crate) audience: Audience,
     pub(crate) passthrough: Passthrough,
     pub(crate) transport: Transport,
-    pub(crate) patience_ms: u64,
+    /// As long as its requests wait whatever `read-patience` says.
+    pub(crate) patience_ms: Option<u64>,
     /// As `df` shows it; else the release's.
     pub(crate) name: Option<String>,
     #[serde(default)]

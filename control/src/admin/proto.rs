@@ -437,14 +437,17 @@ pub(crate) enum Outcome {
         key: String,
         old: KnobValue,
         value: KnobValue,
+        /// As in `KnobState`.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        unit: Option<String>,
     },
 }
 
-/// Bytes, or a word of a choice.
+/// A number, or a word of a choice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum KnobValue {
-    Bytes(u64),
+    Number(u64),
     Word(String),
 }
 
@@ -454,10 +457,10 @@ pub(crate) struct KnobState {
     pub(crate) key: String,
     pub(crate) value: KnobValue,
     pub(crate) default: KnobValue,
-    /// `bytes`; absent where the values are words.
+    /// `bytes`, `bytes/s` or `ms`; absent where values are words or count something.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) unit: Option<String>,
-    /// The least and the most bytes.
+    /// The least and the most, where values are numbers.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) range: Option<[u64; 2]>,
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -60,7 +60,6 @@ pub(super) fn run(mut context: Context, args: MountArgs) -> Result<(), Failure> 
 }
 
 fn request(context: &Context, args: &MountArgs, link: Option<WireLink>, dir: &Path, stay: Stay) -> Result<Request, Failure> {
-    let patience = args.patience.unwrap_or(context.config.patience);
     let is_open = args.allow_other || context.config.allow_other;
     Ok(Request::Mount {
         link,
@@ -78,7 +77,9 @@ fn request(context: &Context, args: &MountArgs, link: Option<WireLink>, dir: &Pa
                 Way::Uring => Transport::Uring,
                 Way::Fuser => Transport::Fuser,
             },
-            patience_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
+            patience_ms: args
+                .patience
+                .map(|patience| u64::try_from(patience.as_millis()).unwrap_or(u64::MAX)),
             name: args.name.clone(),
             reach: if args.offline { Reach::Store } else { Reach::Swarm },
             modes: Modes {

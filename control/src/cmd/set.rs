@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Context, parse_link, unexpected};
 use crate::admin::client::Client;
-use crate::admin::proto::{KnobValue, Outcome, Request};
+use crate::admin::proto::{Outcome, Request};
 use crate::error::{Failure, Kind};
 use crate::lowargs::SetArgs;
 use crate::render;
@@ -30,9 +30,10 @@ pub(super) fn run(context: &Context, args: SetArgs) -> Result<(), Failure> {
             };
             context.print(&render::knobs(&knobs), &json)
         }
-        Outcome::Set { key, old, value } => {
-            let text = format!("{key}: {} -> {}", render::knob_value(&old), render::knob_value(&value));
-            let written = is_persistent.then(|| write(context, &mut daemon, &key, &value)).transpose()?;
+        Outcome::Set { key, old, value, unit } => {
+            let [before, now] = [&old, &value].map(|value| render::knob_value(value, unit.as_deref()));
+            let text = format!("{key}: {before} -> {now}");
+            let written = is_persistent.then(|| write(context, &mut daemon, &key, &now)).transpose()?;
             let text = match &written {
                 Some(path) => format!("{text}, also in {}", path.display()),
                 None => text,
@@ -48,7 +49,7 @@ pub(super) fn run(context: &Context, args: SetArgs) -> Result<(), Failure> {
 }
 
 /// Writes what was set to the file that the daemon reads when it starts. Whoever gives the command must be allowed to.
-fn write(context: &Context, daemon: &mut Client, key: &str, value: &KnobValue) -> Result<PathBuf, Failure> {
+fn write(context: &Context, daemon: &mut Client, key: &str, value: &str) -> Result<PathBuf, Failure> {
     let path = match daemon.run(&Request::Status, &*context.sink(), &context.cancel)? {
         Outcome::Status { status } => status["config"].as_str().map(PathBuf::from),
         other => return Err(unexpected(&other)),
@@ -57,9 +58,8 @@ fn write(context: &Context, daemon: &mut Client, key: &str, value: &KnobValue) -
     let Some(path) = path else {
         return Err(Failure::new(Kind::Failed, "the daemon does not say where its config file is").help(lasts));
     };
-    let text = render::knob_value(value);
     // What lanes are told no more is not in the file. No word of a knob is `none`.
-    let to = Some(text.as_str()).filter(|text| *text != "none");
+    let to = Some(value).filter(|value| *value != "none");
     persist::persist(&path, key, to).map_err(|failure| failure.help(lasts))?;
     Ok(path)
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ares_core::admission::Access;
-use ares_core::knobs::{Knob, Settings};
+use ares_core::knobs::{Knob, Setting, Settings};
 use ares_core::link::Link;
 use ares_core::path::LaneRules;
 use ares_node::api::EdgeConfig;
@@ -98,12 +98,6 @@ pub(crate) struct Config {
     pub(crate) shards: usize,
     /// Hash-and-write threads.
     pub(crate) workers: usize,
-    /// How long an address may take to answer a dial.
-    pub(crate) dial_timeout: Duration,
-    /// Silence with asks outstanding after which they are asked elsewhere.
-    pub(crate) stall_timeout: Duration,
-    /// How long a read of a mount waits for a source.
-    pub(crate) patience: Duration,
     /// Whether other users are let into mounts.
     pub(crate) allow_other: bool,
     /// Which of the machine's addresses to use.
@@ -224,6 +218,17 @@ pub(crate) fn resolve(args: &GlobalArgs, env: &dyn Fn(&str) -> Option<std::ffi::
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let output = Output::of(args);
     let mut settings = Settings::default();
+    let times = [
+        (Knob::DialTimeout, file.dial_timeout),
+        (Knob::StallTimeout, file.stall_timeout),
+        (Knob::ReadPatience, file.patience),
+    ];
+    for (knob, time) in times {
+        if let Some(time) = time {
+            settings.set(Setting::clamped(knob, u64::try_from(time.as_millis()).unwrap_or(u64::MAX)));
+        }
+    }
+    // The same by the name that a running daemon knows it by counts more.
     for setting in &file.set {
         settings.set(*setting);
     }
@@ -237,9 +242,6 @@ pub(crate) fn resolve(args: &GlobalArgs, env: &dyn Fn(&str) -> Option<std::ffi::
         log: log.or(by_file.filter(|_| output.verbosity == Verbosity::Normal)),
         shards: file.shards.unwrap_or(cores.min(SHARDS_MAX)),
         workers: file.workers.unwrap_or(cores.clamp(2, 8)),
-        dial_timeout: file.dial_timeout.unwrap_or(Duration::from_secs(5)),
-        stall_timeout: file.stall_timeout.unwrap_or(Duration::from_millis(500)),
-        patience: file.patience.unwrap_or(Duration::from_secs(30)),
         allow_other: file.allow_other.unwrap_or(false),
         lanes: LaneRules {
             include: given(&args.lane).or(file.lanes_include).unwrap_or_default(),

@@ -7,6 +7,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId, VerifiedChunk};
+use ares_core::knobs::Knob;
 use ares_core::manifest::Root;
 use ares_core::swarm::{BlobPlace, Class, FetchError, Unreached, Want};
 use ares_fs::{Backing, Fetching, Reply, Source};
@@ -34,13 +35,18 @@ impl Shared {
         self.chunks_within(Reach::Swarm, release, cancel)
     }
 
+    /// How long whoever asks for a chunk now may wait for it.
+    pub(crate) fn patience(&self) -> Duration {
+        self.handle.settings().time(Knob::ReadPatience)
+    }
+
     /// Chunks of `release`, from as far as `reach` says.
     pub(crate) fn chunks_within(&self, reach: Reach, release: ReleaseId, cancel: &Cancel) -> NodeChunks<'_> {
         NodeChunks {
             handle: &self.handle,
             reach,
             release,
-            patience: self.config.patience,
+            patience: self.patience(),
             cancel: cancel.clone(),
         }
     }

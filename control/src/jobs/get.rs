@@ -148,7 +148,7 @@ pub(crate) fn fetch(
     let job = DownloadJob {
         release: link.release,
         bytes: root.totals().bytes,
-        patience: daemon.config.patience,
+        patience: daemon.patience(),
         nodes,
     };
     download(&daemon.handle, &job, Walk::new(root, NODES_AHEAD), progress, stop)

@@ -62,6 +62,10 @@ impl LaneKey {
         format!("{}.{}", self.what.name(), self.pattern)
     }
 
+    fn unit(&self) -> Option<&'static str> {
+        matches!(self.what, What::Cap(_)).then_some("bytes/s")
+    }
+
     fn read(&self, value: &str) -> Result<Value, Failure> {
         Ok(match self.what {
             What::Cap(_) => Value::Cap(Cap::parse(value)?),
@@ -78,21 +82,18 @@ impl LaneKey {
 
     fn state(&self, rules: &LaneRules) -> KnobState {
         let value = self.of(rules);
-        let (unit, range, default, effect) = match self.what {
+        let (range, default, effect) = match self.what {
             What::Cap(Direction::Up) => (
-                Some("bytes/s"),
                 Cap::RANGE,
                 Value::Cap(None),
                 "lanes like these send no more than this a second, together",
             ),
             What::Cap(Direction::Down) => (
-                Some("bytes/s"),
                 Cap::RANGE,
                 Value::Cap(None),
                 "no more than this a second comes over lanes like these, together; what was let come before still does",
             ),
             What::Weight => (
-                None,
                 [1, WEIGHT_MAX.into()],
                 Value::Weight(None),
                 "which lanes `path-mode` standby prefers; none counts as 1",
@@ -102,7 +103,7 @@ impl LaneKey {
             key: self.name(),
             value: value_of(value),
             default: value_of(default),
-            unit: unit.map(str::to_owned),
+            unit: self.unit().map(str::to_owned),
             range: Some(range),
             choices: None,
             effect: effect.to_owned(),
@@ -149,6 +150,7 @@ pub(super) fn run(daemon: &Shared, caller: Caller, key: &LaneKey, value: &str) -
         key: name,
         old: value_of(old),
         value: value_of(value),
+        unit: key.unit().map(str::to_owned),
     })
 }
 
@@ -161,7 +163,7 @@ fn show_value(value: Value) -> String {
 
 fn value_of(value: Value) -> KnobValue {
     match value {
-        Value::Cap(Some(cap)) => KnobValue::Bytes(cap.bytes_per_s()),
+        Value::Cap(Some(cap)) => KnobValue::Number(cap.bytes_per_s()),
         // A number without a unit is a word among the values.
         Value::Cap(None) | Value::Weight(_) => KnobValue::Word(show_value(value)),
     }

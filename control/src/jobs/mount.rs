@@ -7,13 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ares_core::knobs::Knob;
 use ares_core::link::Link;
 use ares_core::manifest::{EntryKind, Root};
 use ares_core::profile::Profile;
 use ares_fs::stale::{self, Cleaned};
-use ares_fs::{Access, Agreed, Descriptors, Ended, LastEio, Left, Mount, MountOptions, Permissions, Showing};
+use ares_fs::{Access, Agreed, Descriptors, Ended, LastEio, Left, Mount, MountOptions, Permissions, Showing, Tuned};
 
-use super::{profile, read_link, show};
+use super::{profile, read_link, set, show};
 use crate::admin::proto::{
     Audience, Event, Force, MountHow, Outcome, Overwrite, Passthrough, Prefetch, Raw, Reach, SharedSink, Stay, Transport,
 };
@@ -49,6 +50,7 @@ pub(super) fn run(daemon: &Arc<Shared>, ask: Kept, stay: Stay, sink: &SharedSink
         ..kept
     });
     daemon.mounts.add(dir.clone(), entry);
+    daemon.mounts.tune(set::tuned(&daemon.handle.settings()));
     let said = sink.event(Event::Mounted {
         dir: Raw::from(dir.as_path()),
         release: release.clone(),
@@ -92,6 +94,7 @@ pub(crate) fn again(daemon: &Arc<Shared>, next: &Next, cancel: &Cancel) -> Resul
     };
     let (mount, entry) = start(daemon, kept, left, next.within, cancel)?;
     if daemon.mounts.on_made(mount.dir(), entry) {
+        daemon.mounts.tune(set::tuned(&daemon.handle.settings()));
         watch(daemon, &mount);
     }
     Ok(())
@@ -160,6 +163,7 @@ fn start(
         reach: how.reach,
         names: BTreeMap::new(),
         mount: Arc::clone(&mount) as Arc<dyn Mounted>,
+        has_own_patience: how.patience_ms.is_some(),
         kept: None,
     };
     let mut kept = Kept {
@@ -211,6 +215,7 @@ fn go_on_with_names(
         reach: ask.how.reach,
         names,
         mount: Arc::clone(&mount) as Arc<dyn Mounted>,
+        has_own_patience: ask.how.patience_ms.is_some(),
         kept: None,
     };
     let mut kept = ask.clone();
@@ -277,7 +282,8 @@ fn options(daemon: &Shared, how: &MountHow) -> Result<MountOptions, Failure> {
             Manager::Keeper => Descriptors::One,
             Manager::Plain | Manager::None => Descriptors::Each,
         },
-        patience: Duration::from_millis(how.patience_ms),
+        patience: how.patience_ms.map_or_else(|| daemon.patience(), Duration::from_millis),
+        cache_bytes: daemon.handle.settings().bytes(Knob::MountCache),
         prefetch: match (&how.prefetch, how.reach) {
             // What is held is here, and nothing else can be had.
             (_, Reach::Store) | (Prefetch::Nothing, _) => ares_fs::Prefetch::Nothing,
@@ -348,6 +354,10 @@ impl Mounted for Mount {
             source,
             overwrite == Overwrite::Replace,
         )?)
+    }
+
+    fn tune(&self, tuned: Tuned) {
+        Mount::tune(self, tuned);
     }
 
     fn hide(&self, name: &[u8]) -> bool {

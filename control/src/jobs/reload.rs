@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ares_core::knobs::{Knob, ROWS};
+use ares_core::knobs::ROWS;
 use ares_core::link::Link;
 use ares_core::path::LaneRules;
 
+use super::set;
 use crate::admin::proto::Outcome;
 use crate::admin::socket::Caller;
 use crate::config::Config;
@@ -48,11 +49,11 @@ fn obey(daemon: &Shared, old: &Config, new: &Config) -> Result<Changes, Failure>
     for row in &ROWS {
         let (before, setting) = (old.settings.get(row.knob), new.settings.get(row.knob));
         if before != setting {
-            let done = match row.knob {
-                Knob::LogLevel => log::set_level(setting).map(drop).map_err(|failure| failure.message),
-                _ => daemon.handle.tune(setting).map(drop).map_err(|error| error.to_string()),
-            };
-            note(format!("{} {setting}", row.key), done);
+            let done = set::turn(daemon, setting);
+            note(
+                format!("{} {setting}", row.key),
+                done.map(drop).map_err(|failure| failure.message),
+            );
         }
     }
     let (old_caps, new_caps) = (&old.lanes.caps, &new.lanes.caps);
@@ -100,12 +101,8 @@ fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let rows = [
         ("state", old.state != new.state),
         ("listen", old.listen != new.listen),
-        (
-            "node",
-            (old.shards, old.workers, old.dial_timeout, old.stall_timeout)
-                != (new.shards, new.workers, new.dial_timeout, new.stall_timeout),
-        ),
-        ("mount", (old.patience, old.allow_other) != (new.patience, new.allow_other)),
+        ("node", (old.shards, old.workers) != (new.shards, new.workers)),
+        ("mount", old.allow_other != new.allow_other),
         ("swarm", (&old.seeds, old.mdns) != (&new.seeds, new.mdns)),
         (
             "dht",

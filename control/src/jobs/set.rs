@@ -3,6 +3,7 @@
 use ares_core::chunk::ReleaseId;
 use ares_core::knobs::{BadValue, Domain, Knob, ROWS, Setting, Settings};
 use ares_core::path::Mode;
+use ares_fs::Tuned;
 use ares_node::TuneError;
 
 use super::lanes::{self, LaneKey};
@@ -42,23 +43,42 @@ pub(super) fn run(daemon: &Shared, caller: Caller, key: &str, value: &str) -> Re
         return lanes::run(daemon, caller, &of_lanes?, value);
     }
     let setting = Setting::parse(find(key)?, value)?;
-    let old = match setting.knob() {
-        Knob::LogLevel => log::set_level(setting)?,
-        _ => daemon.handle.tune(setting)?,
-    };
+    let old = turn(daemon, setting)?;
     let Caller { uid, pid } = caller;
     tracing::info!(target: log::AUDIT, uid, pid, "set {key}: {old} -> {setting}");
     Ok(Outcome::Set {
         key: key.to_owned(),
         old: value_of(old),
         value: value_of(setting),
+        unit: unit_of(setting.knob()),
     })
+}
+
+/// Obeys a setting, whoever wants it. What it was before.
+pub(super) fn turn(daemon: &Shared, setting: Setting) -> Result<Setting, Failure> {
+    if setting.knob() == Knob::LogLevel {
+        return log::set_level(setting);
+    }
+    let old = daemon.handle.tune(setting)?;
+    if let Knob::ReadPatience | Knob::MountCache | Knob::Lookahead = setting.knob() {
+        daemon.mounts.tune(tuned(&daemon.handle.settings()));
+    }
+    Ok(old)
+}
+
+/// As mounts are told.
+pub(super) fn tuned(settings: &Settings) -> Tuned {
+    Tuned {
+        patience: Some(settings.time(Knob::ReadPatience)),
+        cache_bytes: settings.bytes(Knob::MountCache),
+        lookahead_bytes: settings.bytes(Knob::Lookahead),
+    }
 }
 
 /// Turns one because it is time. What it was.
 pub(crate) fn by_time(daemon: &Shared, key: &str, value: &str) -> Result<String, Failure> {
     match run(daemon, Caller::own(), key, value)? {
-        Outcome::Set { old, .. } => Ok(render::knob_value(&old)),
+        Outcome::Set { old, unit, .. } => Ok(render::knob_value(&old, unit.as_deref())),
         // Nothing else comes of it.
         _ => Ok(value.to_owned()),
     }
@@ -92,6 +112,7 @@ pub(super) fn run_for(daemon: &Shared, caller: Caller, key: &str, value: &str, r
         key: key.to_owned(),
         old: KnobValue::Word(old.name().to_owned()),
         value: value_of(setting),
+        unit: None,
     })
 }
 
@@ -114,16 +135,16 @@ fn find(key: &str) -> Result<Knob, Failure> {
 
 fn state_of(knob: Knob, settings: &Settings) -> KnobState {
     let row = knob.row();
-    let (unit, range, choices) = match row.domain {
-        Domain::Bytes { min, max } => (Some("bytes".to_owned()), Some([min, max]), None),
-        Domain::Choice(words) => (None, None, Some(words.iter().map(|word| (*word).to_owned()).collect())),
+    let choices = match row.domain {
+        Domain::Choice(words) => Some(words.iter().map(|word| (*word).to_owned()).collect()),
+        _ => None,
     };
     KnobState {
         key: row.key.to_owned(),
         value: value_of(settings.get(knob)),
         default: value_of(Setting::default_of(knob)),
-        unit,
-        range,
+        unit: unit_of(knob),
+        range: row.domain.range(),
         choices,
         effect: row.effect.to_owned(),
         schedule: None,
@@ -133,8 +154,12 @@ fn state_of(knob: Knob, settings: &Settings) -> KnobState {
 fn value_of(setting: Setting) -> KnobValue {
     match setting.word() {
         Some(word) => KnobValue::Word(word.to_owned()),
-        None => KnobValue::Bytes(setting.value()),
+        None => KnobValue::Number(setting.value()),
     }
+}
+
+fn unit_of(knob: Knob) -> Option<String> {
+    knob.row().domain.unit().map(str::to_owned)
 }
 
 impl From<BadValue> for Failure {

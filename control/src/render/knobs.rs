@@ -1,13 +1,13 @@
 //! `ares set` for people: a line a knob, in columns.
 
-use ares_core::knobs::show_bytes;
+use ares_core::knobs::show_number;
 
 use crate::admin::proto::{KnobState, KnobValue};
 
 /// A value as it may be typed again.
-pub(crate) fn knob_value(value: &KnobValue) -> String {
+pub(crate) fn knob_value(value: &KnobValue, unit: Option<&str>) -> String {
     match value {
-        KnobValue::Bytes(bytes) => show_bytes(*bytes),
+        KnobValue::Number(number) => show_number(*number, unit),
         KnobValue::Word(word) => word.clone(),
     }
 }
@@ -26,18 +26,25 @@ pub(crate) fn knobs(knobs: &[KnobState]) -> String {
 }
 
 fn row(knob: &KnobState) -> [String; 6] {
+    let unit = knob.unit.as_deref();
     let may_be = match (knob.range, &knob.choices) {
-        (Some([min, max]), _) => format!("{}..{}", show_bytes(min), show_bytes(max)),
+        (Some([min, max]), _) => format!("{}..{}", show_number(min, unit), show_number(max, unit)),
         (None, Some(choices)) => choices.join(" "),
         (None, None) => String::new(),
     };
-    let unit = knob.unit.as_deref().unwrap_or("-").to_owned();
-    let (value, default) = (knob_value(&knob.value), knob_value(&knob.default));
+    let (value, default) = (knob_value(&knob.value, unit), knob_value(&knob.default, unit));
     let effect = match &knob.schedule {
         Some(when) => format!("{} (now by schedule: {when})", knob.effect),
         None => knob.effect.clone(),
     };
-    [knob.key.clone(), value, default, unit, may_be, effect]
+    [
+        knob.key.clone(),
+        value,
+        default,
+        unit.unwrap_or("-").to_owned(),
+        may_be,
+        effect,
+    ]
 }
 
 #[cfg(test)]
@@ -48,8 +55,8 @@ mod tests {
     fn columns_line_up_and_nothing_is_left_out() {
         let bytes = KnobState {
             key: "window".to_owned(),
-            value: KnobValue::Bytes(100_000),
-            default: KnobValue::Bytes(64 << 20),
+            value: KnobValue::Number(100_000),
+            default: KnobValue::Number(64 << 20),
             unit: Some("bytes".to_owned()),
             range: Some([1 << 10, 1 << 30]),
             choices: None,

@@ -19,21 +19,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use crate::knobs::{Knob, Settings};
 use crate::peer::{PathId, PeerId};
 use crate::time::Instant;
 
 /// Connections of a shard, handshakes included: about 64 KiB of state each while nothing is moved.
-const CONNECTIONS_MAX: usize = 8192;
+pub const CONNECTIONS_MAX: usize = 8192;
 
 /// Of these, from one address: a thousand readers behind one NAT are let in, and it takes eight addresses to fill a shard.
-const PER_NET_MAX: usize = CONNECTIONS_MAX / 8;
+pub const PER_NET_MAX: usize = CONNECTIONS_MAX / 8;
 
 /// Of these, with one key: a peer that moves much has four paths, six over two ways, each to another shard if there are as many, and those
 /// of a life that was cut short count until they time out.
-const PER_PEER_MAX: usize = 16;
+pub const PER_PEER_MAX: usize = 16;
 
 /// A connection without a request for this long may have to make room. Longer than a slow reader takes between two chunks.
-const IDLE_MIN: Duration = Duration::from_secs(60);
+pub const IDLE_MIN: Duration = Duration::from_secs(60);
 
 /// One part in so many of all connections is kept free by closing idle ones: a newcomer need not wait until one has closed.
 const SPARE: usize = 16;
@@ -60,14 +61,21 @@ pub struct AdmissionLimits {
     pub idle_min: Duration,
 }
 
+impl AdmissionLimits {
+    /// As the knobs stand.
+    pub fn of(settings: &Settings) -> Self {
+        Self {
+            connections_max: settings.count(Knob::Connections),
+            per_net_max: settings.count(Knob::ConnectionsPerAddress),
+            per_peer_max: settings.count(Knob::ConnectionsPerKey),
+            idle_min: settings.time(Knob::ConnectionsIdle),
+        }
+    }
+}
+
 impl Default for AdmissionLimits {
     fn default() -> Self {
-        Self {
-            connections_max: CONNECTIONS_MAX,
-            per_net_max: PER_NET_MAX,
-            per_peer_max: PER_PEER_MAX,
-            idle_min: IDLE_MIN,
-        }
+        Self::of(&Settings::default())
     }
 }
 
@@ -168,6 +176,11 @@ impl Admission {
         self.access = access;
     }
 
+    /// Other limits from now on. Who is in stays in, and counts.
+    pub fn set_limits(&mut self, limits: AdmissionLimits) {
+        self.limits = limits;
+    }
+
     /// Whether one more may come from `ip`. Nothing is counted yet.
     pub fn check(&self, ip: IpAddr) -> Result<(), TurnedAway> {
         let AdmissionLimits {
@@ -199,7 +212,6 @@ impl Admission {
         };
         let twice = self.entries.insert(path, entry);
         assert!(twice.is_none(), "{path:?} was let in twice");
-        assert!(self.entries.len() <= self.limits.connections_max, "connections are bounded");
         *self.by_net.entry(net).or_default() += 1;
         self.by_seen.insert((now, path));
         self.unproven += 1;

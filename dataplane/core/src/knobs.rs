@@ -3,10 +3,13 @@
 //! One more knob is a variant of [`Knob`] with its row in [`ROWS`], and an arm where it is obeyed, which the compiler asks for.
 
 use std::fmt;
+use std::time::Duration;
 
+use crate::admission::{CONNECTIONS_MAX, IDLE_MIN, PER_NET_MAX, PER_PEER_MAX};
 use crate::limits::{CHUNK_BYTES_MAX, INFLIGHT_BYTES_MAX};
 use crate::path::Mode;
 use crate::store::{QUOTA_BYTES_MAX, QUOTA_BYTES_MIN};
+use crate::swarm::{GIVING_MIN, LINKS_MAX, SOURCE_BYTES_MAX};
 
 /// Something that an operator may turn while the daemon runs. Peers need not agree on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,8 +22,32 @@ pub enum Knob {
     SocketSendBuffer,
     /// Bytes of all asks in flight.
     GetWindow,
+    /// Bytes of all asks in flight over one path.
+    SourceWindow,
+    /// Bytes of asks in flight for what is asked of another already, which is slow and not silent.
+    HedgeWindow,
+    /// Chunk bytes a second that are asked for downloads and ahead of need.
+    BulkRate,
+    /// Chunk bytes a second that are asked for repair.
+    HealRate,
+    /// Silence of a path with asks in flight that is never a stall.
+    StallTimeout,
+    /// How long a dial may take.
+    DialTimeout,
+    /// Peers of a release that are gone to because others told of them.
+    Links,
     /// Chunk bytes in memory for answers, per shard.
     ServeWindow,
+    /// Peers that are given a chunk at a time, at least.
+    GivePeers,
+    /// Connections that others may have, per shard.
+    Connections,
+    /// Of these, from one address.
+    ConnectionsPerAddress,
+    /// Of these, with one key.
+    ConnectionsPerKey,
+    /// Time without a request after which a connection may have to make room.
+    ConnectionsIdle,
     /// See [`Mode`].
     PathMode,
     /// Chunk bytes in the store's own files.
@@ -31,6 +58,12 @@ pub enum Knob {
     StoreEvict,
     /// Held bytes that are looked after a second.
     ScrubRate,
+    /// How long requests of mounts wait for bytes.
+    ReadPatience,
+    /// Bytes of chunks that a mount keeps in memory.
+    MountCache,
+    /// Bytes that are fetched ahead of a reader of a mount.
+    Lookahead,
     /// Which log lines are written.
     LogLevel,
 }
@@ -45,6 +78,20 @@ pub enum Domain {
         /// The most.
         max: u64,
     },
+    /// How many, ends included.
+    Count {
+        /// The least.
+        min: u64,
+        /// The most.
+        max: u64,
+    },
+    /// A time in milliseconds, ends included.
+    Time {
+        /// The least.
+        min_ms: u64,
+        /// The most.
+        max_ms: u64,
+    },
     /// One of these words.
     Choice(&'static [&'static str]),
 }
@@ -58,14 +105,14 @@ pub struct Row {
     pub key: &'static str,
     /// What it may be.
     pub domain: Domain,
-    /// Bytes, or the place of a word in its choice.
+    /// Bytes, how many, milliseconds, or the place of a word in its choice.
     pub default: u64,
     /// What turning it does and to whom, in one line.
     pub effect: &'static str,
 }
 
 /// Every knob, in the order of [`Knob`].
-pub static ROWS: [Row; 11] = [
+pub static ROWS: [Row; 26] = [
     Row {
         knob: Knob::Congestion,
         key: "congestion",
@@ -99,6 +146,67 @@ pub static ROWS: [Row; 11] = [
         effect: "chunk bytes asked of all peers and not yet written; what is under way comes",
     },
     Row {
+        knob: Knob::SourceWindow,
+        key: "source-window",
+        domain: Domain::Bytes {
+            min: 4 * CHUNK_BYTES_MAX as u64,
+            max: 1 << 30,
+        },
+        default: SOURCE_BYTES_MAX,
+        effect: "of these, over one path to one peer at most; what is under way comes",
+    },
+    Row {
+        knob: Knob::HedgeWindow,
+        key: "hedge-window",
+        domain: Domain::Bytes { min: 0, max: 1 << 30 },
+        default: INFLIGHT_BYTES_MAX,
+        effect: "of these, for what another peer owes and is late with; not of what a silent one owes",
+    },
+    Row {
+        knob: Knob::BulkRate,
+        key: "bulk-rate",
+        domain: RATE,
+        default: 0,
+        effect: "chunk bytes a second asked for downloads and ahead of readers, of all peers; 0: no limit",
+    },
+    Row {
+        knob: Knob::HealRate,
+        key: "heal-rate",
+        domain: RATE,
+        default: 0,
+        effect: "chunk bytes a second asked for repair, of all peers; 0: no limit",
+    },
+    Row {
+        knob: Knob::StallTimeout,
+        key: "stall-timeout",
+        domain: Domain::Time {
+            min_ms: 10,
+            max_ms: 60_000,
+        },
+        default: 500,
+        effect: "silence of a path that owes something after which others are asked; all at once",
+    },
+    Row {
+        knob: Knob::DialTimeout,
+        key: "dial-timeout",
+        domain: Domain::Time {
+            min_ms: 100,
+            max_ms: 60_000,
+        },
+        default: 5000,
+        effect: "how long an address has to answer; dials from now on",
+    },
+    Row {
+        knob: Knob::Links,
+        key: "links",
+        domain: Domain::Count {
+            min: 1,
+            max: LINKS_MAX as u64,
+        },
+        default: 10,
+        effect: "peers of a release that are gone to on others' word; from the next word on",
+    },
+    Row {
         knob: Knob::ServeWindow,
         key: "serve-window",
         domain: Domain::Bytes {
@@ -108,6 +216,44 @@ pub static ROWS: [Row; 11] = [
         // Ten readers at 50 ms fill 10 Gbit/s with it.
         default: 64 << 20,
         effect: "chunk bytes in memory for answers, in each shard, divided among its readers at once",
+    },
+    Row {
+        knob: Knob::GivePeers,
+        key: "give-peers",
+        domain: Domain::Count { min: 1, max: 4096 },
+        default: GIVING_MIN as u64,
+        effect: "peers that are given a chunk at a time, at least; four in each shard at least",
+    },
+    Row {
+        knob: Knob::Connections,
+        key: "connections",
+        domain: CONNECTIONS,
+        default: CONNECTIONS_MAX as u64,
+        effect: "connections of others in each shard; who is in stays, idle ones make room",
+    },
+    Row {
+        knob: Knob::ConnectionsPerAddress,
+        key: "connections-per-address",
+        domain: CONNECTIONS,
+        default: PER_NET_MAX as u64,
+        effect: "of these, from one IPv4 address or one IPv6 /64; who is in stays",
+    },
+    Row {
+        knob: Knob::ConnectionsPerKey,
+        key: "connections-per-key",
+        domain: CONNECTIONS,
+        default: PER_PEER_MAX as u64,
+        effect: "of these, with one key; who is in stays",
+    },
+    Row {
+        knob: Knob::ConnectionsIdle,
+        key: "connections-idle",
+        domain: Domain::Time {
+            min_ms: 0,
+            max_ms: 86_400_000,
+        },
+        default: IDLE_MIN.as_millis() as u64,
+        effect: "time without a request after which a connection may have to make room",
     },
     Row {
         knob: Knob::PathMode,
@@ -154,6 +300,30 @@ pub static ROWS: [Row; 11] = [
         effect: "held bytes a second that are hashed again in the background, all once a day; 0: none",
     },
     Row {
+        knob: Knob::ReadPatience,
+        key: "read-patience",
+        domain: Domain::Time {
+            min_ms: 1,
+            max_ms: 86_400_000,
+        },
+        default: 30_000,
+        effect: "how long requests wait for bytes, from the next on; not of mounts with `--patience`",
+    },
+    Row {
+        knob: Knob::MountCache,
+        key: "mount-cache",
+        domain: Domain::Bytes { min: 0, max: 16 << 30 },
+        default: 64 << 20,
+        effect: "chunk bytes in memory of each mount, half of it for each name of one that has names",
+    },
+    Row {
+        knob: Knob::Lookahead,
+        key: "lookahead",
+        domain: Domain::Bytes { min: 0, max: 1 << 30 },
+        default: 16 << 20,
+        effect: "bytes fetched ahead of who reads on in a large file; half of `mount-cache` in all",
+    },
+    Row {
         knob: Knob::LogLevel,
         key: "log-level",
         domain: Domain::Choice(&["off", "error", "warn", "info", "debug", "trace"]),
@@ -168,13 +338,24 @@ const SOCKET_BUFFER: Domain = Domain::Bytes {
     max: 512 << 20,
 };
 
+/// Bytes a second, 0 for no limit.
+const RATE: Domain = Domain::Bytes { min: 0, max: 16 << 30 };
+
+/// An operator may let in fewer than the program is built for, or more.
+const CONNECTIONS: Domain = Domain::Count { min: 1, max: 65_536 };
+
 const _: () = {
     let mut at = 0;
     while at < ROWS.len() {
         assert!(ROWS[at].knob as usize == at, "rows stand in the order of the knobs");
         assert!(
             match ROWS[at].domain {
-                Domain::Bytes { min, max } => min <= ROWS[at].default && ROWS[at].default <= max,
+                Domain::Bytes { min, max }
+                | Domain::Count { min, max }
+                | Domain::Time {
+                    min_ms: min,
+                    max_ms: max,
+                } => min <= ROWS[at].default && ROWS[at].default <= max,
                 Domain::Choice(words) => ROWS[at].default < words.len() as u64,
             },
             "a default is a value that may be"
@@ -195,7 +376,7 @@ impl Knob {
     }
 }
 
-/// A knob with a value that it may have; only [`Setting::parse`], [`Setting::bytes_of`] and the defaults make one.
+/// A knob with a value that it may have; only [`Setting::parse`], [`Setting::clamped`] and the defaults make one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
     knob: Knob,
@@ -213,12 +394,15 @@ pub struct BadValue {
 }
 
 impl Setting {
-    /// From a value as written: a word of the choice, or bytes as `4194304`, `4096KiB`, `4MiB`, `1GiB`.
+    /// From a value as written: a word of the choice, bytes as `4194304`, `4096KiB`, `4MiB`, `1GiB`, how many as `16`, or a time as `500ms`, `30s`,
+    /// `5m`, `1h`.
     pub fn parse(knob: Knob, text: &str) -> Result<Self, BadValue> {
         /// Characters of a wrong value that are worth repeating.
         const SHOWN_MAX: usize = 40;
         let value = match knob.row().domain {
             Domain::Bytes { min, max } => parse_bytes(text).filter(|bytes| (min..=max).contains(bytes)),
+            Domain::Count { min, max } => parse_number(text).filter(|count| (min..=max).contains(count)),
+            Domain::Time { min_ms, max_ms } => parse_scaled(text, &TIMES).filter(|ms| (min_ms..=max_ms).contains(ms)),
             Domain::Choice(words) => words.iter().position(|word| *word == text).map(|at| at as u64),
         };
         let shown = || text.chars().take(SHOWN_MAX).collect();
@@ -227,12 +411,13 @@ impl Setting {
             .ok_or_else(|| BadValue { knob, shown: shown() })
     }
 
-    /// What a knob of bytes has come to be, where the kernel and not a value as written decides: kept within the range.
-    pub fn bytes_of(knob: Knob, bytes: u64) -> Self {
-        let Domain::Bytes { min, max } = knob.row().domain else {
-            panic!("{knob:?} has no bytes")
+    /// A knob of numbers, where the kernel or another key of the config file and not a value as written decides: kept within the range. Bytes,
+    /// how many, or milliseconds.
+    pub fn clamped(knob: Knob, number: u64) -> Self {
+        let Some([min, max]) = knob.row().domain.range() else {
+            panic!("{knob:?} has no number")
         };
-        let value = bytes.clamp(min, max);
+        let value = number.clamp(min, max);
         Self { knob, value }
     }
 
@@ -249,15 +434,15 @@ impl Setting {
         self.knob
     }
 
-    /// The word of a choice, or `None` where the knob has bytes.
+    /// The word of a choice, or `None` where the knob has a number.
     pub const fn word(self) -> Option<&'static str> {
         match self.knob.row().domain {
             Domain::Choice(words) => Some(words[self.value as usize]),
-            Domain::Bytes { .. } => None,
+            _ => None,
         }
     }
 
-    /// The bytes, or the place of the word in its choice.
+    /// Bytes, how many, milliseconds, or the place of the word in its choice.
     pub const fn value(self) -> u64 {
         self.value
     }
@@ -268,8 +453,32 @@ impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.word() {
             Some(word) => f.pad(word),
-            None => f.pad(&show_bytes(self.value)),
+            None => f.pad(&self.knob.row().domain.show(self.value)),
         }
+    }
+}
+
+impl Domain {
+    /// The least and the most, where it is one of numbers.
+    pub const fn range(&self) -> Option<[u64; 2]> {
+        match *self {
+            Self::Bytes { min, max } | Self::Count { min, max } => Some([min, max]),
+            Self::Time { min_ms, max_ms } => Some([min_ms, max_ms]),
+            Self::Choice(_) => None,
+        }
+    }
+
+    /// What its numbers count: `bytes`, `ms`, or nothing in particular.
+    pub const fn unit(&self) -> Option<&'static str> {
+        match self {
+            Self::Bytes { .. } => Some("bytes"),
+            Self::Time { .. } => Some("ms"),
+            Self::Count { .. } | Self::Choice(_) => None,
+        }
+    }
+
+    fn show(&self, number: u64) -> String {
+        show_number(number, self.unit())
     }
 }
 
@@ -277,29 +486,51 @@ impl fmt::Display for Setting {
 impl fmt::Display for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bytes { min, max } => write!(f, "{} to {}", show_bytes(*min), show_bytes(*max)),
             Self::Choice(words) => write!(f, "one of {}", words.join(", ")),
+            _ => {
+                let [min, max] = self.range().unwrap_or_default();
+                write!(f, "{} to {}", self.show(min), self.show(max))
+            }
         }
     }
 }
 
 const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+/// `ms` stands before `s`, with which it ends.
+const TIMES: [(&str, u64); 4] = [("h", 3_600_000), ("ms", 1), ("m", 60_000), ("s", 1000)];
 
 pub(crate) fn parse_bytes(text: &str) -> Option<u64> {
-    let unit = UNITS
-        .iter()
-        .find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, *scale)));
-    let (digits, scale) = unit.unwrap_or((text, 1));
+    parse_scaled(text, &UNITS).or_else(|| parse_number(text))
+}
+
+/// A number with one of these units behind it.
+fn parse_scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let (digits, scale) = (units.iter()).find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, *scale)))?;
+    parse_number(digits)?.checked_mul(scale)
+}
+
+fn parse_number(digits: &str) -> Option<u64> {
     // What `u64` takes beside digits is a sign.
     let is_number = digits.bytes().all(|b| b.is_ascii_digit());
-    digits.parse::<u64>().ok().filter(|_| is_number)?.checked_mul(scale)
+    digits.parse::<u64>().ok().filter(|_| is_number)
 }
 
 /// Bytes in the largest unit that divides them, as [`Setting::parse`] takes them.
 pub fn show_bytes(bytes: u64) -> String {
-    match UNITS.iter().find(|(_, scale)| bytes > 0 && bytes.is_multiple_of(*scale)) {
-        Some((unit, scale)) => format!("{}{unit}", bytes / scale),
-        None => bytes.to_string(),
+    show_number(bytes, Some("bytes"))
+}
+
+/// A number of this unit, as [`Setting::parse`] takes it: bytes (or bytes per second) and times in the largest unit that divides them.
+pub fn show_number(number: u64, unit: Option<&str>) -> String {
+    let units: &[(&str, u64)] = match unit {
+        Some("ms") => &[TIMES[0], TIMES[2], TIMES[3], TIMES[1]],
+        Some(_) => &UNITS,
+        None => &[],
+    };
+    let divides = |(unit, scale): &&(&str, u64)| *unit == "ms" || (number > 0 && number.is_multiple_of(*scale));
+    match units.iter().find(divides) {
+        Some((unit, scale)) => format!("{}{unit}", number / scale),
+        None => number.to_string(),
     }
 }
 
@@ -333,6 +564,18 @@ impl Settings {
         assert!(matches!(knob.row().domain, Domain::Bytes { .. }), "a knob of bytes");
         self.0[knob as usize]
     }
+
+    /// How many a knob of numbers stands at.
+    pub const fn count(&self, knob: Knob) -> usize {
+        assert!(matches!(knob.row().domain, Domain::Count { .. }), "a knob of numbers");
+        self.0[knob as usize] as usize
+    }
+
+    /// The time that a knob of times stands at.
+    pub const fn time(&self, knob: Knob) -> Duration {
+        assert!(matches!(knob.row().domain, Domain::Time { .. }), "a knob of times");
+        Duration::from_millis(self.0[knob as usize])
+    }
 }
 
 /// How a path decides how much it may carry at once.
@@ -361,7 +604,7 @@ impl Congestion {
     pub const fn name(self) -> &'static str {
         match Knob::Congestion.row().domain {
             Domain::Choice(words) => words[self as usize],
-            Domain::Bytes { .. } => unreachable!(),
+            _ => unreachable!(),
         }
     }
 }

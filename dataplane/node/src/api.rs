@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
 
-use ares_core::admission::{Access, AdmissionLimits};
+use ares_core::admission::Access;
 use ares_core::chunk::ReleaseId;
 use ares_core::knobs::Settings;
 use ares_core::path::LaneRules;
@@ -24,12 +23,6 @@ pub struct NodeConfig {
     pub shards: usize,
     /// Hash-and-write worker threads.
     pub workers: usize,
-    /// How long a dial may take before the address counts as unreachable.
-    pub dial_timeout: Duration,
-    /// Silence on a connection with asks outstanding after which they are asked elsewhere.
-    pub stall_timeout: Duration,
-    /// Connections that others may have to each shard.
-    pub admission: AdmissionLimits,
     /// Which keys may what.
     pub access: Access,
     /// Which of the machine's addresses paths may leave from, and links may name.

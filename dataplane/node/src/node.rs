@@ -162,7 +162,6 @@ impl Node {
                 zone: config.zone.clone(),
                 reset_secret: parts.reset_secret,
                 path_ids: parts.path_ids.clone(),
-                admission: config.admission,
                 access: config.access.clone(),
                 settings: config.settings.clone(),
                 routes: Routes::KERNEL,
@@ -312,7 +311,7 @@ fn with_granted(asked: &Settings, sockets: &[Vec<UdpSocket>]) -> Settings {
         (Knob::SocketReceiveBuffer, granted.receive_buffer_bytes),
         (Knob::SocketSendBuffer, granted.send_buffer_bytes),
     ] {
-        let setting = Setting::bytes_of(knob, bytes.into());
+        let setting = Setting::clamped(knob, bytes.into());
         let asked = settings.set(setting);
         if asked.value() > setting.value() {
             // That the default is more than the system grants is as usual as it is harmless.

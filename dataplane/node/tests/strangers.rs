@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ares_core::admission::AdmissionLimits;
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId, VerifiedChunk};
+use ares_core::knobs::{Knob, Setting, Settings};
 use ares_core::peer::PeerAt;
 use ares_core::swarm::{Class, FetchError, Unreached, Want};
 use ares_node::Node;
@@ -25,14 +26,22 @@ const SHORT: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(30);
 
 fn start(state: &Path, admission: AdmissionLimits) -> Node {
+    let mut settings = Settings::default();
+    let idle_ms = admission.idle_min.as_millis() as usize;
+    for (knob, number) in [
+        (Knob::Connections, admission.connections_max),
+        (Knob::ConnectionsPerAddress, admission.per_net_max),
+        (Knob::ConnectionsPerKey, admission.per_peer_max),
+        (Knob::ConnectionsIdle, idle_ms),
+        (Knob::StallTimeout, 300),
+    ] {
+        settings.set(Setting::clamped(knob, number as u64));
+    }
     let config = NodeConfig {
         state: state.to_owned(),
         listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
         shards: 1,
         workers: 1,
-        dial_timeout: Duration::from_secs(5),
-        stall_timeout: Duration::from_millis(300),
-        admission,
         access: Default::default(),
         lanes: Default::default(),
         zone: Default::default(),
@@ -41,7 +50,7 @@ fn start(state: &Path, admission: AdmissionLimits) -> Node {
         edge: Default::default(),
         pins: Default::default(),
         sink: Sink::Store,
-        settings: Default::default(),
+        settings,
     };
     Node::start(config).expect("a node starts")
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ChunkRef, CutterId, ReleaseId, VerifiedChunk};
-use ares_core::knobs::{Knob, Setting};
+use ares_core::knobs::{Knob, Setting, Settings};
 use ares_core::manifest::{ListBuilder, Meta, Mtime, Root, Top, Walk};
 use ares_core::peer::{PeerAt, PeerId};
 use ares_core::swarm::{Class, FetchError};
@@ -20,14 +20,15 @@ use bytes::Bytes;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn config(state: &Path) -> NodeConfig {
+    let mut settings = Settings::default();
+    for (knob, text) in [(Knob::DialTimeout, "2s"), (Knob::StallTimeout, "300ms")] {
+        settings.set(Setting::parse(knob, text).expect("a time"));
+    }
     NodeConfig {
         state: state.to_owned(),
         listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
         shards: 1,
         workers: 1,
-        dial_timeout: Duration::from_secs(2),
-        stall_timeout: Duration::from_millis(300),
-        admission: Default::default(),
         access: Default::default(),
         lanes: Default::default(),
         zone: Default::default(),
@@ -36,7 +37,7 @@ fn config(state: &Path) -> NodeConfig {
         edge: Default::default(),
         pins: Default::default(),
         sink: Sink::Store,
-        settings: Default::default(),
+        settings,
     }
 }
 
@@ -269,6 +270,11 @@ fn settings_change_under_a_transfer_and_reach_what_runs() {
                     (Knob::SocketSendBuffer, ["64KiB", "128KiB", "200KiB"]),
                     (Knob::GetWindow, ["8MiB", "1GiB", "64MiB"]),
                     (Knob::ServeWindow, ["1MiB", "16GiB", "64MiB"]),
+                    (Knob::SourceWindow, ["4MiB", "1GiB", "16MiB"]),
+                    (Knob::HedgeWindow, ["0", "1GiB", "64MiB"]),
+                    (Knob::StallTimeout, ["10ms", "1m", "300ms"]),
+                    (Knob::GivePeers, ["1", "4096", "16"]),
+                    (Knob::Connections, ["1", "65536", "8192"]),
                 ] {
                     values.iter().for_each(|value| turn(knob, value));
                 }

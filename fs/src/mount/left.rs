@@ -17,7 +17,7 @@ use ares_core::manifest::{Name, Root};
 use serde::{Deserialize, Serialize};
 
 use super::session::Shared;
-use super::{Ended, Mount, MountError, SHOWN_CACHE_BYTES, Session, device, file_name};
+use super::{Ended, Mount, MountError, Session, device, file_name};
 use crate::machine::{Machine, Settings};
 use crate::{MountOptions, Source, Transport};
 
@@ -135,7 +135,7 @@ impl Mount {
         if self.shared.resends() {
             self.shared.settle(SETTLING);
         } else {
-            self.shared.settle(self.patience + SETTLING);
+            self.shared.settle(self.patience() + SETTLING);
         }
         self.shared.abandon();
         if self.shared.resends()
@@ -167,7 +167,7 @@ impl Mount {
                 let mut shared = Shared::many(options);
                 for slot in slots {
                     let (root, release) = (Root::parse(&slot.root)?, ReleaseId(slot.root.id()));
-                    let settings = settings(&root, release, SHOWN_CACHE_BYTES);
+                    let settings = settings(&root, release, options.cache_bytes / 2);
                     let machine = Machine::new(settings, &root, file_name(&slot.file, release));
                     let name = slot.name.and_then(|name| Name::new(name).ok());
                     shared.show_again(slot.number, name.as_ref(), machine, slot.source);

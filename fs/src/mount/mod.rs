@@ -19,7 +19,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -31,14 +31,13 @@ pub use self::error::{MountError, ShowError, UnmountError};
 pub use self::helper::{help_to_mount, unmount_by_helper};
 pub use self::left::{Agreed, Left, Lending, OpenFile, Showing, Slot};
 pub use self::place::{FSTYPE, stale};
+use crate::lookahead::WINDOW_MAX;
 use crate::machine::{Machine, Settings};
 use crate::shown::Refusal;
-use crate::{Descriptors, LastEio, MountOptions, Prefetch, Source, Transport};
+use crate::{Descriptors, LastEio, MountOptions, Prefetch, Source, Transport, Tuned};
 
 /// How far the kernel reads ahead of a sequential reader, in KiB, where we may say so.
 const READAHEAD_KIB: u32 = 4096;
-/// Bytes of content chunks kept in memory of each release that is shown beside others; `shown` bounds how many have any.
-const SHOWN_CACHE_BYTES: u64 = 32 << 20;
 /// How long an unmount waits for the kernel to let go of the connection. It is out of sight before that.
 const PARTING: Duration = Duration::from_secs(2);
 
@@ -48,7 +47,8 @@ pub struct Mount {
     /// Device number of the mount; `None` where /proc does not tell.
     device: Option<(u32, u32)>,
     transport: Transport,
-    patience: Duration,
+    /// As it is now; the patience is known.
+    tuned: Mutex<Tuned>,
     prefetch: Prefetch,
     shared: Arc<session::Shared>,
     /// Where requests come from, if somebody else can go on with that.
@@ -174,7 +174,11 @@ impl Mount {
         Ok(Self {
             dir: dir.into(),
             transport,
-            patience: options.patience,
+            tuned: Mutex::new(Tuned {
+                patience: Some(options.patience),
+                cache_bytes: options.cache_bytes,
+                lookahead_bytes: WINDOW_MAX,
+            }),
             prefetch: options.prefetch.clone(),
             device,
             shared,
@@ -198,14 +202,16 @@ impl Mount {
         let named = || String::from_utf8_lossy(name).into_owned();
         let release = ReleaseId(root.id());
         let parsed = Root::parse(root)?;
+        let tuned = self.tuned().shared();
         let settings = Settings {
             release,
-            patience: self.patience,
-            cache_bytes: SHOWN_CACHE_BYTES,
+            patience: self.patience(),
+            cache_bytes: tuned.cache_bytes,
             profile: profile(&parsed, &self.prefetch),
         };
         let name = Name::new(name.to_vec()).map_err(|_| ShowError::BadName { name: named() })?;
-        let machine = Machine::new(settings, &parsed, file_name(file, release));
+        let mut machine = Machine::new(settings, &parsed, file_name(file, release));
+        machine.tune(&tuned);
         let shown = self.shared.show(&name, machine, source, replaces);
         shown.map_err(|refusal| match refusal {
             Refusal::One => ShowError::NoNames { dir: self.dir.clone() },
@@ -221,6 +227,24 @@ impl Mount {
     /// Shows `name` no more; what is open of it stays. `false` where there is none.
     pub fn hide(&self, name: &[u8]) -> bool {
         self.shared.hide(name)
+    }
+
+    /// Obeys this from the next request on, in all that it shows.
+    pub fn tune(&self, tuned: Tuned) {
+        let mut known = self.tuned();
+        *known = Tuned {
+            patience: tuned.patience.or(known.patience),
+            ..tuned
+        };
+        self.shared.tune(&known);
+    }
+
+    fn tuned(&self) -> MutexGuard<'_, Tuned> {
+        self.tuned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn patience(&self) -> Duration {
+        self.tuned().patience.unwrap_or_default()
     }
 
     /// Where it is mounted: absolute and without links.

@@ -35,7 +35,7 @@ fn requests() -> Vec<Request> {
                 audience: Audience::Owner,
                 passthrough: Passthrough::Auto,
                 transport: Transport::Dev,
-                patience_ms: 30_000,
+                patience_ms: Some(30_000),
                 name: Some("n".into()),
                 reach: Reach::Store,
                 modes: Modes {

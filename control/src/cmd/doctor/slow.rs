@@ -64,7 +64,7 @@ fn look(context: &Context, daemon: &mut Client, release: String) -> Result<Seen,
     let key = Some("get-window".to_owned());
     let window_bytes = match ask(&Request::Knobs { key })? {
         Outcome::Knobs { knobs } => match knobs.first().map(|knob| &knob.value) {
-            Some(KnobValue::Bytes(bytes)) => *bytes,
+            Some(KnobValue::Number(bytes)) => *bytes,
             _ => 0,
         },
         other => return Err(unexpected(&other)),

@@ -10,6 +10,8 @@ fn every_row_can_be_found_shown_and_turned_to_its_ends() {
         assert_eq!(row.knob.row().key, row.key);
         let ends: Vec<String> = match row.domain {
             Domain::Bytes { min, max } => vec![min.to_string(), show_bytes(max)],
+            Domain::Count { min, max } => vec![min.to_string(), max.to_string()],
+            Domain::Time { min_ms, max_ms } => vec![format!("{min_ms}ms"), format!("{max_ms}ms")],
             Domain::Choice(words) => words.iter().map(|word| (*word).to_owned()).collect(),
         };
         for text in ends {
@@ -57,6 +59,37 @@ fn bytes_are_numbers_with_or_without_a_unit() {
 }
 
 #[test]
+fn times_have_a_unit_and_counts_have_none() {
+    let check = |knob: Knob, text: &str, expect: Option<(u64, &str)>| {
+        let parsed = Setting::parse(knob, text).ok().map(|it| (it.value(), it.to_string()));
+        assert_eq!(parsed, expect.map(|(value, shown)| (value, shown.to_owned())), "{text:?}");
+    };
+    check(Knob::StallTimeout, "500ms", Some((500, "500ms")));
+    check(Knob::StallTimeout, "60s", Some((60_000, "1m")));
+    check(Knob::ReadPatience, "24h", Some((86_400_000, "24h")));
+    check(Knob::ReadPatience, "1500ms", Some((1500, "1500ms")));
+    check(Knob::Links, "16", Some((16, "16")));
+    check(Knob::Connections, "1024", Some((1024, "1024")));
+    for text in [
+        "500",
+        "9ms",
+        "61s",
+        "0.5s",
+        "1 s",
+        "s",
+        "-1s",
+        "5MiB",
+        "18446744073709551615h",
+        "",
+    ] {
+        check(Knob::StallTimeout, text, None);
+    }
+    for text in ["0", "17", "1KiB", "5s", "+1", ""] {
+        check(Knob::Links, text, None);
+    }
+}
+
+#[test]
 fn a_refusal_names_knob_value_and_what_may_be_given() {
     let check = |knob: Knob, text: &str, expect: &str| {
         let error = Setting::parse(knob, text).expect_err(text);
@@ -94,7 +127,7 @@ fn settings_remember_each_knob_by_itself() {
 
 #[test]
 fn random_text_is_refused_or_means_itself() {
-    const ALPHABET: &[u8] = b"0123456789KMGiBcubinewro-+. \"\n";
+    const ALPHABET: &[u8] = b"0123456789KMGiBmshcubinewro-+. \"\n";
     for seed in 0..5_000 {
         let mut rng = Rng::new(seed);
         let row = &ROWS[rng.below(ROWS.len())];

@@ -120,6 +120,9 @@ pub struct SourceStats {
     pub rate_bytes_per_s: Option<u64>,
 }
 
+/// Bytes that may be outstanding at any one source.
+pub const SOURCE_BYTES_MAX: u64 = 16 << 20;
+
 /// Settings of the scheduler.
 #[derive(Clone, Copy, Debug)]
 pub struct SchedulerConfig {
@@ -129,6 +132,10 @@ pub struct SchedulerConfig {
     pub window_bytes_min: u64,
     /// Bytes that may be outstanding at any one source.
     pub window_bytes_max: u64,
+    /// Bytes of asks in flight for chunks that another source owes and is late with. What a suspect source owes is asked elsewhere in any case.
+    pub hedge_bytes_max: u64,
+    /// Bytes that are asked a second, by class; 0: no limit. What somebody waits for has none.
+    pub rates: [u64; Class::ALL.len()],
     /// Asks that may be outstanding at one source: its share of QUIC streams.
     pub source_asks_max: usize,
     /// Silence of a source with asks outstanding that is never a stall, however short its RTT.
@@ -140,7 +147,9 @@ impl Default for SchedulerConfig {
         Self {
             inflight_bytes_max: INFLIGHT_BYTES_MAX,
             window_bytes_min: 1 << 20,
-            window_bytes_max: 16 << 20,
+            window_bytes_max: SOURCE_BYTES_MAX,
+            hedge_bytes_max: INFLIGHT_BYTES_MAX,
+            rates: [0; Class::ALL.len()],
             source_asks_max: 256,
             stall_floor: Duration::from_millis(300),
         }
@@ -158,6 +167,11 @@ impl SchedulerConfig {
             self.window_bytes_max >= self.window_bytes_min,
             "the largest window is at least the smallest"
         );
+        assert!(
+            self.window_bytes_max > 2 * u64::from(CHUNK_BYTES_MAX),
+            "a bulk chunk must fit one source"
+        );
+        assert_eq!(self.rates[Class::Deadline as usize], 0, "nobody who waits is held back");
         assert!(
             self.inflight_bytes_max >= 2 * u64::from(CHUNK_BYTES_MAX),
             "a bulk and a deadline chunk must fit"

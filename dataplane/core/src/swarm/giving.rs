@@ -74,6 +74,13 @@ impl<K: Copy + Ord> Giving<K> {
         }
     }
 
+    /// So many have their turn at a time at least, from now on.
+    pub fn set_width_min(&mut self, width_min: usize) {
+        self.width_min = width_min;
+        self.width = width_min;
+        self.trial = None;
+    }
+
     /// One that waits for chunks may be given the next one now. If not, it is in line from now on, and `poll` tells when.
     pub fn may_give(&mut self, now: Instant, to: K) -> bool {
         let is_room = self.turns.len() < self.width;
@@ -216,6 +223,21 @@ mod tests {
         assert_eq!(turns(&mut giving, ms(3)), [3]);
         giving.on_gone(&3);
         assert!(giving.may_give(ms(4), 5));
+    }
+
+    #[test]
+    fn more_are_given_as_soon_as_more_may_be_and_no_more_where_fewer() {
+        let mut giving = Giving::new(1);
+        assert!(giving.may_give(ms(0), 1));
+        (2..=6).for_each(|who| assert!(!giving.may_give(ms(0), who)));
+        assert_eq!(turns(&mut giving, ms(1)), []);
+        giving.set_width_min(3);
+        assert_eq!(turns(&mut giving, ms(1)), [2, 3]);
+        giving.set_width_min(2);
+        giving.on_given(&1);
+        assert_eq!(turns(&mut giving, ms(2)), [], "two have their turn");
+        giving.on_given(&2);
+        assert_eq!(turns(&mut giving, ms(2)), [4]);
     }
 
     #[test]

@@ -7,15 +7,16 @@ use super::zone::GATES;
 use crate::peer::{PeerAt, PeerId};
 use crate::time::Instant;
 
-/// Peers of a release that this node goes to because others told of them. About as many come to it, since all are told of alike.
-pub(super) const LINKS_MAX: usize = 10;
+/// Peers of a release that this node goes to because others told of them, if it is not told another number. About as many come to it, since all
+/// are told of alike.
+pub const LINKS: usize = 10;
 
-/// Whoever has fewer connections than that after a while goes to more: those who came last nobody goes to, and each of their few sources has others
-/// to serve.
-const LINKS_LEAST: usize = 16;
+/// Whoever has fewer connections than its links and so many after a while goes to more: those who came last nobody goes to, and each of their few
+/// sources has others to serve.
+const LACKING: usize = 6;
 const WHILE: Duration = Duration::from_millis(500);
 
-/// Links beyond `LINKS_MAX`, to gates of the own zone: there are others until all have come.
+/// Links beyond those, to gates of the own zone: there are others until all have come.
 const GATE_LINKS: usize = 2 * GATES;
 
 /// Peers remembered beside those, for when one of them cannot be reached; the one told first is forgotten for a new one.
@@ -33,6 +34,8 @@ pub(super) struct Links {
 /// Who takes part in the release and is connected.
 pub(super) struct Connected<F> {
     pub(super) count: usize,
+    /// Peers to go to at most, but for gates and where there are few connections.
+    pub(super) links: usize,
     pub(super) is_it: F,
 }
 
@@ -72,7 +75,7 @@ impl Links {
     ) -> Vec<PeerAt> {
         gates.truncate(GATES);
         gates.retain(|gate| {
-            let is_new = self.peers.len() < LINKS_MAX + GATE_LINKS && !(connected.is_it)(&gate.peer);
+            let is_new = self.peers.len() < connected.links + GATE_LINKS && !(connected.is_it)(&gate.peer);
             is_new && self.peers.insert(gate.peer)
         });
         self.spare.retain(|spare| !self.peers.contains(&spare.peer));
@@ -97,12 +100,13 @@ impl Links {
     fn take(&mut self, now: Instant, connected: &Connected<impl Fn(&PeerId) -> bool>) -> Vec<PeerAt> {
         let coming = self.peers.iter().filter(|peer| !(connected.is_it)(peer)).count();
         let is_alone = self.since.is_some_and(|since| now.since(since) >= WHILE);
+        let least = connected.links + LACKING;
         let lacking = if is_alone {
-            LINKS_LEAST.saturating_sub(connected.count + coming)
+            least.saturating_sub(connected.count + coming)
         } else {
             0
         };
-        let most = LINKS_MAX.max((self.peers.len() + lacking).min(LINKS_MAX + LINKS_LEAST));
+        let most = connected.links.max((self.peers.len() + lacking).min(connected.links + least));
         let mut new = Vec::new();
         while self.peers.len() < most
             && let Some(told) = self.spare.pop_front()
@@ -133,6 +137,7 @@ mod tests {
 
     const NOBODY: Connected<fn(&PeerId) -> bool> = Connected {
         count: 0,
+        links: LINKS,
         is_it: |_| false,
     };
 
@@ -141,32 +146,43 @@ mod tests {
         let mut links = Links::default();
         let (start, later) = (Instant::ZERO, Instant::ZERO + WHILE);
         let first = links.on_told(start, told(0, 32), &NOBODY);
-        assert_eq!(first.len(), LINKS_MAX);
+        assert_eq!(first.len(), LINKS);
         let is_first = |peer: &PeerId| first.iter().any(|first| first.peer == *peer);
-        let with = |count| Connected { count, is_it: is_first };
-        assert_eq!(links.on_told(start, told(0, 32), &with(LINKS_MAX)), []);
+        let with = |count| Connected {
+            count,
+            links: LINKS,
+            is_it: is_first,
+        };
+        assert_eq!(links.on_told(start, told(0, 32), &with(LINKS)), []);
         assert_eq!(
-            links.on_told(later, told(0, 32), &with(LINKS_LEAST)),
+            links.on_told(later, told(0, 32), &with(LINKS + LACKING)),
             [],
             "as many came to it"
         );
-        let more = links.on_told(later, told(0, 32), &with(LINKS_MAX));
-        assert_eq!(more.len(), LINKS_LEAST - LINKS_MAX);
-        assert_eq!(
-            links.on_told(later, told(0, 32), &with(LINKS_MAX)),
-            [],
-            "they are on their way"
-        );
+        let more = links.on_told(later, told(0, 32), &with(LINKS));
+        assert_eq!(more.len(), LACKING);
+        assert_eq!(links.on_told(later, told(0, 32), &with(LINKS)), [], "they are on their way");
         let without_end = (0..20)
             .flat_map(|n| links.on_told(later, told(100 + 16 * n, 16), &with(0)))
             .count();
-        assert!(without_end <= LINKS_LEAST, "{without_end}");
+        assert!(without_end <= LINKS + LACKING, "{without_end}");
+    }
+
+    #[test]
+    fn who_is_told_another_number_goes_to_so_many() {
+        for number in [1, 4, 16] {
+            let connected = Connected { links: number, ..NOBODY };
+            let mut links = Links::default();
+            assert_eq!(links.on_told(Instant::ZERO, told(0, 32), &connected).len(), number);
+            let later = Instant::ZERO + WHILE;
+            assert_eq!(links.on_told(later, told(0, 32), &connected).len(), LACKING);
+        }
     }
 
     #[test]
     fn gates_are_gone_to_however_many_others_are_and_not_without_end() {
         let mut links = Links::default();
-        assert_eq!(links.on_told(Instant::ZERO, told(0, 32), &NOBODY).len(), LINKS_MAX);
+        assert_eq!(links.on_told(Instant::ZERO, told(0, 32), &NOBODY).len(), LINKS);
         assert_eq!(links.on_gates_told(told(20, 9), &NOBODY), told(20, GATES as u16));
         assert!(links.on_gates_told(told(20, 4), &NOBODY).is_empty());
         let more = (0..20)
@@ -179,7 +195,7 @@ mod tests {
     fn no_more_are_remembered_than_there_is_room_for_and_the_latest_told() {
         let mut links = Links::default();
         links.on_told(Instant::ZERO, told(0, 1000), &NOBODY);
-        assert_eq!(links.spare.len(), SPARE_MAX - LINKS_MAX);
+        assert_eq!(links.spare.len(), SPARE_MAX - LINKS);
         assert_eq!(links.spare.back(), told(999, 1).first());
     }
 }

@@ -19,11 +19,12 @@ mod want;
 mod window;
 mod zone;
 
-pub use action::{Action, AskId, DropReason, Refusal, SchedulerConfig, SourceStats, WantKey};
+pub use action::{Action, AskId, DropReason, Refusal, SOURCE_BYTES_MAX, SchedulerConfig, SourceStats, WantKey};
 pub use giving::{GIVING_MIN, Giving};
+pub use links::LINKS;
 pub use load::LoadTeller;
 pub use scheduler::Scheduler;
-pub use sharing::Sharing;
+pub use sharing::{LINKS_MAX, Sharing};
 pub use spread::Spread;
 pub use tally::{Outstanding, SwitchCause, Tally};
 pub use want::{BlobPlace, Class, FetchError, Unreached, Want};

@@ -85,6 +85,10 @@ pub struct Scheduler {
     inflight_bytes: u64,
     /// They never come to be more: the setting, or what was in flight when it was lowered.
     inflight_bytes_bound: u64,
+    /// Of these, bytes of chunks that were asked of another source already.
+    hedge_bytes: u64,
+    /// When each class will have kept to its rate, where it has one.
+    paces: [Instant; Class::ALL.len()],
     /// When the last chunk of a release came; forgotten when nothing is wanted any more.
     came_at: BTreeMap<ReleaseId, Instant>,
     /// The release that was served last, per class: the next one has its turn.
@@ -194,6 +198,8 @@ impl Scheduler {
             timers: Timers::default(),
             actions: VecDeque::new(),
             inflight_bytes: 0,
+            hedge_bytes: 0,
+            paces: [Instant::ZERO; Class::ALL.len()],
             came_at: BTreeMap::new(),
             turn: BTreeMap::new(),
             is_stirred: false,
@@ -452,11 +458,20 @@ impl Scheduler {
         }
     }
 
-    /// Another bound on the bytes of all asks in flight. Those that are out stay out; where they are more, no more go out until they are fewer.
-    pub fn set_inflight_bytes_max(&mut self, bytes: u64) {
-        self.config.inflight_bytes_max = bytes;
+    /// Other settings from now on. Asks that are out stay out; where they are more than may be, no more go out until they are fewer.
+    pub fn reconfigure(&mut self, now: Instant, change: impl FnOnce(&mut SchedulerConfig)) {
+        let before = self.config.stall_floor;
+        change(&mut self.config);
         self.config.check();
-        self.inflight_bytes_bound = bytes.max(self.inflight_bytes);
+        self.inflight_bytes_bound = self.config.inflight_bytes_max.max(self.inflight_bytes);
+        self.paces = self.paces.map(|pace| pace.min(now));
+        if self.config.stall_floor < before {
+            // Who is looked after later than that now is looked after in time.
+            let sources: Vec<Source> = self.sources.keys().copied().collect();
+            for source in sources {
+                self.time_stall_anew(source);
+            }
+        }
         self.is_stirred = true;
     }
 
@@ -514,7 +529,7 @@ impl Scheduler {
             Timer::Wake(chunk) => self.unpark(chunk),
             Timer::Overdue(ask) => self.on_overdue(now, ask),
             Timer::Stall(source) => self.on_stall(now, source),
-            Timer::Resume(_) => self.is_stirred = true,
+            Timer::Resume(_) | Timer::Pace(_) => self.is_stirred = true,
             Timer::Look => self.look(now),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{AskId, WantKey};
+use super::{AskId, Class, WantKey};
 use crate::chunk::ChunkRef;
 use crate::peer::Source;
 use crate::time::Instant;
@@ -21,6 +21,8 @@ pub(super) enum Timer {
     Resume(Source),
     /// Parked chunks may be looked at again.
     Look,
+    /// More may be asked of a class that has a rate.
+    Pace(Class),
 }
 
 #[derive(Debug, Default)]

@@ -158,6 +158,11 @@ impl Dialer {
         }
     }
 
+    /// A dial that begins from now on has failed without an answer for so long.
+    pub(super) fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
     /// The machine has these lanes now.
     pub(super) fn on_lanes(&mut self, now: Instant, lanes: &[Lane]) {
         let old = std::mem::replace(&mut self.here.lanes, lanes.to_vec());

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ReleaseId};
-use ares_core::knobs::{Knob, Setting};
+use ares_core::knobs::{Knob, ROWS, Setting};
 use ares_core::path::health::Pulse;
 use ares_core::path::{Lane, Mode, Pair, Way};
 use ares_core::peer::{PathId, PeerAt, PeerId, Source};
@@ -139,18 +139,17 @@ fn wanted<'a>(
 
 impl Hub {
     pub(crate) fn new(now: Instant, parts: Parts) -> Self {
-        let config = swarm::SchedulerConfig {
-            inflight_bytes_max: parts.config.settings.bytes(Knob::GetWindow),
-            stall_floor: parts.config.stall_timeout,
-            ..Default::default()
-        };
-        let timeout = parts.config.dial_timeout;
-        let mut scheduler = Scheduler::new(config, parts.seed);
-        scheduler.on_mode(now, None, mode_of(parts.config.settings.get(Knob::PathMode)));
+        let mut scheduler = Scheduler::new(swarm::SchedulerConfig::default(), parts.seed);
         scheduler.on_identity(&parts.identity);
-        Self {
+        let settings = parts.config.settings.clone();
+        let mut hub = Self {
             scheduler,
-            dialer: Dialer::new(parts.identity, parts.shards.len(), timeout, parts.routes.source_for),
+            dialer: Dialer::new(
+                parts.identity,
+                parts.shards.len(),
+                settings.time(Knob::DialTimeout),
+                parts.routes.source_for,
+            ),
             addresses: Addresses::new(parts.listen.clone(), parts.ports.clone(), Vec::new()),
             interests: Interests::default(),
             waiting: Waiting::default(),
@@ -169,7 +168,9 @@ impl Hub {
             rarity_at: now,
             stopping: false,
             parts,
-        }
+        };
+        ROWS.iter().for_each(|row| hub.obey(now, settings.get(row.knob)));
+        hub
     }
 
     /// Runs until told to stop; then tells shards and workers to stop too.
@@ -337,14 +338,31 @@ impl Hub {
     }
 
     fn tune(&mut self, now: Instant, tune: &Tune) {
-        match tune.setting.knob() {
-            Knob::GetWindow => self.scheduler.set_inflight_bytes_max(tune.setting.value()),
-            Knob::PathMode => drop(self.scheduler.on_mode(now, None, mode_of(tune.setting))),
-            _ => {}
-        }
+        self.obey(now, tune.setting);
         for shard in &self.parts.shards {
             shard.send(ToShard::Tune(tune.clone()));
         }
+    }
+
+    /// Obeys a setting, as far as it is the hub's.
+    fn obey(&mut self, now: Instant, setting: Setting) {
+        let value = setting.value();
+        let change: fn(&mut swarm::SchedulerConfig, u64) = match setting.knob() {
+            Knob::GetWindow => |config, bytes| config.inflight_bytes_max = bytes,
+            Knob::SourceWindow => |config, bytes| config.window_bytes_max = bytes,
+            Knob::HedgeWindow => |config, bytes| config.hedge_bytes_max = bytes,
+            Knob::BulkRate => |config, rate| config.rates[Class::Bulk as usize] = rate,
+            Knob::HealRate => |config, rate| config.rates[Class::Heal as usize] = rate,
+            Knob::StallTimeout => |config, ms| config.stall_floor = Duration::from_millis(ms),
+            Knob::PathMode => {
+                self.scheduler.on_mode(now, None, mode_of(setting));
+                return;
+            }
+            Knob::DialTimeout => return self.dialer.set_timeout(Duration::from_millis(value)),
+            Knob::Links => return self.sharing.set_links(value as usize),
+            _ => return,
+        };
+        self.scheduler.reconfigure(now, |config| change(config, value));
     }
 
     /// Lets the machines choose until they have nothing more to do, and carries their choices out.

@@ -26,7 +26,7 @@ use ares_core::chunk::ReleaseId;
 use ares_core::knobs::{Congestion, Knob, Setting, Settings};
 use ares_core::path::{Lane, LaneLost};
 use ares_core::peer::{PathId, PeerId, SocketId, Source};
-use ares_core::swarm::{Class, GIVING_MIN, Giving, Spread};
+use ares_core::swarm::{Class, Giving, Spread};
 use ares_core::wire::{AnswerHead, AskItem, Hello, PROTOCOL_VERSION};
 use ares_ring::{Buffer, Completion, Datagrams, Op, OpError, Outcome, Ring, SocketError, Target, UdpSocket};
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
@@ -85,7 +85,6 @@ pub(crate) struct Parts {
     /// Lets a restarted node tell peers at once that their connections are gone (RFC 9000 section 10.3).
     pub(crate) reset_secret: [u8; 32],
     pub(crate) path_ids: Arc<PathIds>,
-    pub(crate) admission: AdmissionLimits,
     pub(crate) access: Access,
     /// At the start.
     pub(crate) settings: Settings,
@@ -216,7 +215,7 @@ impl<S: Submit> Shard<S> {
             congestion: Arc::new(Chosen::new(Congestion::of(parts.settings.get(Knob::Congestion)))),
             conns: BTreeMap::new(),
             admission: {
-                let mut admission = Admission::new(parts.admission);
+                let mut admission = Admission::new(AdmissionLimits::of(&parts.settings));
                 admission.set_access(parts.access.clone());
                 admission
             },
@@ -227,7 +226,7 @@ impl<S: Submit> Shard<S> {
             timers: BTreeSet::new(),
             timer_of: BTreeMap::new(),
             loads: Loads::default(),
-            giving: Giving::new(width_of(parts.ports.first().map_or(1, Vec::len))),
+            giving: Giving::new(width_of(parts.settings.count(Knob::GivePeers), &parts.ports)),
             shares: Shares::new(parts.settings.bytes(Knob::ServeWindow)),
             pacers: Pacers::default(),
             sends: Sends::default(),
@@ -457,9 +456,18 @@ impl<S: Submit> Shard<S> {
             Knob::SocketReceiveBuffer => self.resize(Buffer::Receive, setting.value())?,
             Knob::SocketSendBuffer => self.resize(Buffer::Send, setting.value())?,
             Knob::ServeWindow => self.shares.set_whole_bytes(setting.value()),
-            // The hub's; `control`'s.
-            Knob::GetWindow | Knob::PathMode | Knob::LogLevel => {}
+            Knob::GivePeers => self
+                .giving
+                .set_width_min(width_of(setting.value() as usize, &self.parts.ports)),
+            Knob::Connections | Knob::ConnectionsPerAddress | Knob::ConnectionsPerKey | Knob::ConnectionsIdle => {
+                self.parts.settings.set(setting);
+                self.admission.set_limits(AdmissionLimits::of(&self.parts.settings));
+            }
+            // The hub's; the store's; `control`'s.
+            Knob::GetWindow | Knob::SourceWindow | Knob::HedgeWindow | Knob::BulkRate | Knob::HealRate | Knob::StallTimeout => {}
+            Knob::PathMode | Knob::DialTimeout | Knob::Links => {}
             Knob::StoreQuota | Knob::StoreFree | Knob::StoreEvict | Knob::ScrubRate => {}
+            Knob::LogLevel | Knob::ReadPatience | Knob::MountCache | Knob::Lookahead => {}
         }
         Ok(())
     }
@@ -693,9 +701,10 @@ impl<S: Submit> Shard<S> {
     }
 }
 
-/// How many peers a shard gives a chunk at a time at least, where a node has so many shards.
-fn width_of(shards: usize) -> usize {
-    (GIVING_MIN / shards.max(1)).max(WIDTH_MIN)
+/// How many peers a shard gives a chunk at a time at least, where the node gives so many; `ports`: of all shards, at each address.
+fn width_of(peers: usize, ports: &[Vec<u16>]) -> usize {
+    let shards = ports.first().map_or(1, Vec::len);
+    (peers / shards.max(1)).max(WIDTH_MIN)
 }
 
 /// Whether a socket bound to `local` can send to `remote` at all.

@@ -3,7 +3,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time;
 
 use ares_core::knobs::Settings;
 use ares_core::path::{Lane, LaneRules};
@@ -118,9 +117,6 @@ impl Node {
             listen: listen.clone(),
             shards: 1,
             workers: 1,
-            dial_timeout: time::Duration::from_secs(5),
-            stall_timeout: time::Duration::from_millis(500),
-            admission: Default::default(),
             access: Default::default(),
             lanes: LaneRules::default(),
             zone: String::new(),
@@ -148,7 +144,6 @@ impl Node {
             zone: String::new(),
             reset_secret: [spec.host; 32],
             path_ids: Arc::default(),
-            admission: config.admission,
             access: config.access.clone(),
             settings: config.settings.clone(),
             routes,

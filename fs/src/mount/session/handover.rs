@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ares_core::manifest::Name;
 
-use super::{Call, Passed, Shared};
+use super::{Call, NEVER, Passed, Shared};
 use crate::Source;
 use crate::machine::Machine;
 use crate::mount::answer::Backing;
@@ -17,7 +17,9 @@ use crate::opens::How;
 impl Shared {
     /// Waits until all that was asked is answered, `patience` at most. Nothing may be asked meanwhile.
     pub(in super::super) fn settle(&self, patience: Duration) {
-        let waited = self.calm.wait_timeout_while(self.lock(), patience, |state| !state.idle);
+        let waited = self
+            .calm
+            .wait_timeout_while(self.lock(), patience, |state| state.looks_at != NEVER);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 

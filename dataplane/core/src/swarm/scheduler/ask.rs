@@ -2,6 +2,7 @@
 
 use super::{AskState, LATE_MAX, Lost, Scheduler};
 use crate::chunk::ChunkRef;
+use crate::limits::CHUNK_BYTES_MAX;
 use crate::path::health::Pulse;
 use crate::peer::Source;
 use crate::swarm::backoff::Trouble;
@@ -116,10 +117,11 @@ impl Scheduler {
 
     /// As `doubt`, until the transport says that all is well.
     fn doubt_on_word(&mut self, ask: AskId) {
-        if !self.asks[&ask].is_doubted {
-            self.doubt(ask);
-            self.asks.get_mut(&ask).expect("looked at above").is_on_word = true;
-        }
+        let AskState {
+            is_doubted, is_on_word, ..
+        } = self.asks[&ask];
+        self.doubt(ask);
+        self.asks.get_mut(&ask).expect("looked at above").is_on_word = !is_doubted || is_on_word;
     }
 
     /// The transport says that all is well. A peer that acknowledges everything and sends nothing is doubted all the same.
@@ -174,17 +176,37 @@ impl Scheduler {
         }
     }
 
+    pub(super) fn time_stall_anew(&mut self, source: Source) {
+        if let Some(state) = self.sources.get_mut(&source) {
+            // The former timer finds that it is not due, or does the same.
+            state.is_timed = false;
+        }
+        self.time_stall(source);
+    }
+
+    /// Whether what a source owes and is late with may be asked of another, too: what a suspect one owes always may.
+    fn may_hedge(&self, owed_by: Source) -> bool {
+        let is_lost = self.sources.get(&owed_by).is_none_or(SourceState::is_suspect);
+        is_lost || self.has_hedge_room()
+    }
+
+    pub(super) fn has_hedge_room(&self) -> bool {
+        self.hedge_bytes + u64::from(CHUNK_BYTES_MAX) <= self.config.hedge_bytes_max
+    }
+
     /// An ask is silent for too long: its chunk is asked elsewhere too.
     pub(super) fn doubt(&mut self, ask: AskId) {
         let Some(state) = self.asks.get_mut(&ask).filter(|state| !state.is_arrived) else {
             return;
         };
         state.is_on_word = false;
-        if std::mem::replace(&mut state.is_doubted, true) {
-            return;
+        let was_doubted = std::mem::replace(&mut state.is_doubted, true);
+        let (chunk, source) = (state.chunk, state.source);
+        // One that was doubted while there was no room for a hedge has none yet.
+        let is_hedged = was_doubted && self.chunks[&chunk].asks.len() > 1;
+        if !is_hedged && self.may_hedge(source) {
+            self.enqueue(chunk, Line::Again);
         }
-        let chunk = state.chunk;
-        self.enqueue(chunk, Line::Again);
     }
 
     /// An ask ended without its chunk.
@@ -220,6 +242,7 @@ impl Scheduler {
         let state = self.asks.remove(&ask)?;
         self.timers.clear(state.overdue_at, Timer::Overdue(ask));
         self.inflight_bytes -= u64::from(state.bytes);
+        self.hedge_bytes -= if state.is_hedge { u64::from(state.bytes) } else { 0 };
         if !state.is_arrived {
             self.end_at_source(now, ask, state.source, state.bytes - state.came);
         }

@@ -77,6 +77,9 @@ impl Scheduler {
     /// Makes the most urgent ask that can go out now. Whether there was one.
     pub(super) fn make_ask(&mut self, now: Instant) -> bool {
         for class in [Class::Deadline, Class::Bulk, Class::Heal] {
+            if !self.keeps_pace(now, class) {
+                continue;
+            }
             // Mostly all have as much to do as they can, and who has what need not be looked at.
             if !self
                 .sources
@@ -95,6 +98,15 @@ impl Scheduler {
             }
         }
         false
+    }
+
+    /// Whether the class has kept to its rate, so that more may be asked. If not, a timer is set for when it has.
+    pub(super) fn keeps_pace(&mut self, now: Instant, class: Class) -> bool {
+        let pace = self.paces[class as usize];
+        if pace > now {
+            self.timers.set(pace, Timer::Pace(class));
+        }
+        pace <= now
     }
 
     /// The last eighth of the in-flight bytes is kept for deadlines.
@@ -376,6 +388,12 @@ impl Scheduler {
         let (place, class) = (state.place, state.class);
         self.tally.asks[class as usize] += 1;
         self.tally.hedges += u64::from(is_hedge);
+        self.hedge_bytes += if is_hedge { u64::from(bytes) } else { 0 };
+        if let rate @ 1.. = self.config.rates[class as usize] {
+            let pace = &mut self.paces[class as usize];
+            let nanos = u64::from(bytes) * 1_000_000_000 / rate;
+            *pace = (*pace).max(now) + Duration::from_nanos(nanos);
+        }
         // Who has a part passes on what it says it holds: others ask it for that because they were sent there.
         let is_of_anyone = class != Class::Deadline && !self.haves.has_told(&source.peer);
         assert!(state.asks.len() <= ASKS_PER_CHUNK_MAX, "asks of a chunk are bounded");

@@ -28,9 +28,12 @@ impl Scheduler {
             return false;
         };
         let AskState { chunk, came, bytes, .. } = self.asks[&ask];
+        let class = self.chunks[&chunk].class;
+        if !self.keeps_pace(now, class) {
+            return false;
+        }
         let wanted = &self.chunks[&chunk];
-        let class = wanted.class;
-        if wanted.asks.len() > 1 || self.budget(class) != Budget::Free {
+        if wanted.asks.len() > 1 || self.budget(class) != Budget::Free || (came > 0 && !self.has_hedge_room()) {
             return false;
         }
         let candidates = self.candidates(now, class, &wanted.releases);

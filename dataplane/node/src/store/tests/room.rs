@@ -15,8 +15,8 @@ const QUOTA: u64 = 16 * MIB;
 
 fn quota_of(own_bytes_max: u64) -> Quota {
     let mut settings = Settings::default();
-    settings.set(Setting::bytes_of(Knob::StoreQuota, own_bytes_max));
-    settings.set(Setting::bytes_of(Knob::StoreEvict, MIB));
+    settings.set(Setting::clamped(Knob::StoreQuota, own_bytes_max));
+    settings.set(Setting::clamped(Knob::StoreEvict, MIB));
     Quota::of(&settings)
 }
 

@@ -261,7 +261,7 @@ impl Net {
             }
             Event::Bound(bytes) => {
                 let before = self.scheduler.inflight_bytes;
-                self.scheduler.set_inflight_bytes_max(bytes);
+                self.scheduler.reconfigure(now, |config| config.inflight_bytes_max = bytes);
                 self.inflight_bytes_bound = bytes.max(before);
             }
             Event::Reset(ask) => {

@@ -161,3 +161,78 @@ fn what_is_wanted_is_counted_by_class_with_the_age_of_the_oldest() {
         [outstanding(2, 5), outstanding(0, 0), outstanding(0, 0)]
     );
 }
+
+/// One source is late and another could be asked: as long as there is room for hedges it is, and one that is silent is left in any case.
+#[test]
+fn without_room_for_hedges_only_what_a_silent_source_owes_is_asked_elsewhere() {
+    let late = |hedge_bytes_max: u64| {
+        let (mut scheduler, first) = scheduler(2, Class::Deadline, 1);
+        scheduler.reconfigure(at(0), |config| {
+            config.hedge_bytes_max = hedge_bytes_max;
+            // Late, and not yet stalled.
+            config.stall_floor = ms(20_000);
+        });
+        scheduler.on_progress(at(0), first[0], 300);
+        scheduler
+    };
+    let (now, hedges) = next_asks(&mut late(64 << 20));
+    assert_eq!(hedges.len(), 1);
+    for (pulse, is_left) in [(Pulse::Quiet, false), (Pulse::Suspect, true)] {
+        let mut scheduler = late(0);
+        while let Some(due) = scheduler.deadline().filter(|due| *due <= now) {
+            assert_eq!(asks(&mut scheduler, due), []);
+        }
+        scheduler.on_pulse(now, source(0), pulse);
+        assert_eq!(
+            !asks(&mut scheduler, now).is_empty(),
+            is_left,
+            "{pulse:?}, though it was doubted before"
+        );
+    }
+}
+
+/// Chunks that are asked for now. Each comes at once.
+fn answered(scheduler: &mut Scheduler, now: Instant) -> usize {
+    let mut count = 0;
+    while let Some(action) = scheduler.poll(now) {
+        if let Action::Ask { ask, chunk, .. } = action {
+            scheduler.on_progress(now, ask, chunk.len);
+            scheduler.on_arrived(now, ask);
+            scheduler.on_verified(now, chunk.id);
+            count += 1;
+        }
+    }
+    count
+}
+
+#[test]
+fn a_rate_holds_back_its_class_and_no_other_and_ends_when_it_is_lifted() {
+    for (class, other) in [(Class::Bulk, Class::Heal), (Class::Heal, Class::Bulk)] {
+        let mut scheduler = Scheduler::new(SchedulerConfig::default(), 0);
+        let rate = 10 * u64::from(LEN);
+        scheduler.reconfigure(at(0), |config| config.rates[class as usize] = rate);
+        scheduler.on_source_up(at(0), source(0), ms(1));
+        scheduler.on_claim(at(0), release(), source(0).peer, ClaimState::Complete);
+        let want = |scheduler: &mut Scheduler, number: u32, class| {
+            let want = Want {
+                chunk: chunk(number, LEN),
+                place: None,
+                class,
+                release: release(),
+                patience: ms(60_000),
+                unreached: Unreached::Wait,
+            };
+            scheduler.on_want(at(0), WantKey(number.into()), want);
+        };
+        (0..30).for_each(|number| want(&mut scheduler, number, class));
+        assert_eq!(answered(&mut scheduler, at(0)), 1);
+        for (number, class) in [(100, other), (101, Class::Deadline)] {
+            want(&mut scheduler, number, class);
+            assert_eq!(answered(&mut scheduler, at(0)), 1, "{class:?} has no rate");
+        }
+        let within_a_second: usize = (1..=1000).map(|now_ms| answered(&mut scheduler, at(now_ms))).sum();
+        assert_eq!(within_a_second, 10);
+        scheduler.reconfigure(at(1000), |config| config.rates[class as usize] = 0);
+        assert_eq!(answered(&mut scheduler, at(1000)), 30 - 11, "all the rest");
+    }
+}

@@ -1,4 +1,4 @@
-//! Files read through mounts, cold, over the network: ares beside sshfs and rclone, turn by turn, each mounted anew with nothing held. Then
+//! Files read through mounts, cold, over the network: ares beside sshfs, rclone and btfs, turn by turn, each mounted anew with nothing held. Then
 //! once more from the page cache, beside the same files on the disk. Directories are listed, and each file in them is opened, read to its end
 //! and closed, one after the other.
 
@@ -6,6 +6,7 @@ use std::fs::{self, File, Permissions};
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ares_tests::mount::Mounted;
@@ -19,6 +20,7 @@ use crate::error::{BenchError, Result, io};
 use crate::peers::{Scheme, serve_nginx};
 use crate::report::{Report, parse_size, say};
 use crate::stats::{Spread, cell, table};
+use crate::swarm::{Program, Publisher};
 
 /// `beside`
 #[derive(Debug, clap::Args)]
@@ -32,8 +34,8 @@ pub(crate) struct Args {
     /// Runs of each.
     #[arg(long, default_value_t = 5)]
     runs: usize,
-    /// Who mounts: ares, sshfs, rclone. The first is what the others are held against.
-    #[arg(long, default_value = "ares,sshfs,rclone", value_delimiter = ',')]
+    /// Who mounts: ares, sshfs, rclone, btfs. The first is what the others are held against; btfs takes part with one file.
+    #[arg(long, default_value = "ares,sshfs,rclone,btfs", value_delimiter = ',')]
     peers: Vec<String>,
     /// MTU of the cable, bytes.
     #[arg(long, default_value_t = 1500)]
@@ -61,10 +63,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let server = Daemon::serve(publisher);
     let link = server.publish(&release).link;
-    let others = Others::start(publisher, &release, args)?;
+    let peers: Vec<&str> = args
+        .peers
+        .iter()
+        .map(String::as_str)
+        .filter(|peer| takes_part(peer, args))
+        .collect();
+    let others = Others::start(publisher, &release, &peers)?;
     let dir = reader.dir().join("mounted");
     fs::create_dir(&dir).map_err(io("cannot make", &dir))?;
-    let mut cold = vec![Vec::new(); args.peers.len()];
+    let mut cold = vec![Vec::new(); peers.len()];
     let (mut again, mut disk) = (Vec::new(), Vec::new());
     let rate = |took: Duration| match args.files {
         1 => bytes as f64 / 1e6 / took.as_secs_f64(),
@@ -73,7 +81,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for run in 1..=args.runs {
         say(&format!("run {run} of {}", args.runs));
         let state = reader.dir().join(format!("state-{run}"));
-        for (peer, cold) in args.peers.iter().zip(&mut cold) {
+        for (&peer, cold) in peers.iter().zip(&mut cold) {
             let node = reader.with_state(&state);
             let mounted = others.mount(peer, &node, &link, &dir)?;
             let figure = rate(read_all(&dir, bytes)?);
@@ -103,13 +111,28 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let ratio = format!("{:.2}", median(against) / median(figures));
         rows.push(vec![what, cell(figures.iter().copied(), 0), ratio]);
     };
-    for (peer, figures) in args.peers.iter().zip(&cold) {
+    for (peer, figures) in peers.iter().zip(&cold) {
         row(format!("{peer}, cold"), figures, &cold[0]);
     }
     row("ares, page cache".to_owned(), &again, &again);
     row("the disk, page cache".to_owned(), &disk, &again);
     print!("{}", table(&rows));
     Ok(())
+}
+
+/// Whether a peer is measured, which is said where it is not. What btfs takes grows with the number of files: 20,000 of them took it minutes.
+fn takes_part(peer: &str, args: &Args) -> bool {
+    let why = if peer != "btfs" {
+        return true;
+    } else if args.files > 1 {
+        "it is measured with one file"
+    } else if !ares_tests::scratch::quiet(Command::new("btfs").arg("--version")) {
+        "apt-get install btfs"
+    } else {
+        return true;
+    };
+    say(&format!("without btfs: {why}"));
+    false
 }
 
 fn name(n: usize) -> String {
@@ -131,7 +154,7 @@ fn make(release: &Path, args: &Args) -> Result<u64> {
     Ok(bytes)
 }
 
-/// How long it took to read all that is in the directories of `dir`, which must have so many bytes together. As those who copy a tree do it: list
+/// How long it took to read all that is in `dir` and its directories, which must have so many bytes together. As those who copy a tree do it: list
 /// a directory, then read what it has.
 fn read_all(dir: &Path, bytes: u64) -> Result<Duration> {
     let list = |dir: &Path| {
@@ -142,8 +165,9 @@ fn read_all(dir: &Path, bytes: u64) -> Result<Duration> {
     let mut buffer = vec![0; 1 << 20];
     let mut total = 0;
     let start = Instant::now();
-    for dir in list(dir)? {
-        for path in list(&dir)? {
+    for path in list(dir)? {
+        let files = if path.is_dir() { list(&path)? } else { vec![path] };
+        for path in files {
             let mut file = File::open(&path).map_err(io("cannot open", &path))?;
             loop {
                 match file.read(&mut buffer).map_err(io("cannot read", &path))? {
@@ -169,6 +193,7 @@ struct Others {
     home: PathBuf,
     nginx: Option<Running>,
     _sshd: Option<Running>,
+    seeder: Option<Publisher>,
 }
 
 /// A mount that is there.
@@ -178,20 +203,22 @@ enum Mount {
 }
 
 impl Others {
-    fn start(publisher: &Node, release: &Path, args: &Args) -> Result<Self> {
+    fn start(publisher: &Node, release: &Path, peers: &[&str]) -> Result<Self> {
         let home = publisher.dir().join("ssh");
         fs::create_dir(&home).map_err(io("cannot make", &home))?;
-        let has = |peer: &str| args.peers.iter().any(|named| named == peer);
-        let nginx = has("rclone")
+        let nginx = peers
+            .contains(&"rclone")
             .then(|| serve_nginx(publisher, release, 64, Scheme::Http))
             .transpose()?;
-        let sshd = has("sshfs").then(|| sshd(publisher, &home)).transpose()?;
+        let sshd = peers.contains(&"sshfs").then(|| sshd(publisher, &home)).transpose()?;
+        let seeder = peers.contains(&"btfs").then(|| seed(publisher, release)).transpose()?;
         Ok(Self {
             publisher: publisher.clone(),
             release: release.to_owned(),
             home,
             nginx,
             _sshd: sshd,
+            seeder,
         })
     }
 
@@ -227,10 +254,16 @@ impl Others {
                 rclone.args(["--config", "/dev/null", "--read-only", "--vfs-cache-mode", "off"]);
                 rclone
             }
+            "btfs" => {
+                let mut btfs = node.command("btfs");
+                btfs.arg("-f").arg(format!("--data-directory={}", node.state().display()));
+                btfs.args(self.seeder.iter().filter_map(Publisher::torrent)).arg(dir);
+                btfs
+            }
             other => {
                 return Err(BenchError::Usage {
                     given: other.to_owned(),
-                    wanted: "ares, sshfs or rclone",
+                    wanted: "ares, sshfs, rclone or btfs",
                 });
             }
         };
@@ -238,7 +271,7 @@ impl Others {
         let running = node.start(command);
         wait::until(PATIENCE, "the mount", || {
             assert!(running.is_running(), "{peer} ended by itself:\n{}", running.stderr());
-            dir.join("d000").is_dir().then_some(())
+            fs::read_dir(dir).ok()?.next().map(drop)
         });
         Ok(Mount::Other(running))
     }
@@ -264,6 +297,12 @@ impl Mount {
             }
         }
     }
+}
+
+/// One who has the only file of `release` and gives it by BitTorrent, for who comes by a tracker beside it.
+fn seed(node: &Node, release: &Path) -> Result<Publisher> {
+    Program::Aria2.find()?;
+    Publisher::start(Program::Aria2, node, node, &release.join(name(0)), node.dir())
 }
 
 const SSH_PORT: u16 = 4222;

@@ -44,7 +44,7 @@ enum Job {
     Publish(publish::Args),
     /// From `ares mount` to the first byte, and a cold sequential read against `get`.
     Mount(mount::Args),
-    /// Files read through mounts over the network, cold, beside sshfs and rclone.
+    /// Files read through mounts over the network, cold, beside sshfs, rclone and btfs.
     Beside(beside::Args),
     /// A mount over a long link: random reads of what is not held, and a start with and without an access profile.
     Far(far::Args),

@@ -17,7 +17,7 @@ use crate::interrupt::Interrupt;
 use crate::report::{Report, say};
 use crate::stats::{Spread, cell, cell_with_worst, mib, table};
 use bound::{Rates, least_seconds};
-use program::Program;
+pub(crate) use program::{Program, Publisher};
 use trial::{Scene, Stay, Trial, memory_bytes};
 
 /// `swarm`

@@ -20,7 +20,7 @@ const READY: Duration = Duration::from_secs(60);
 
 /// A program under measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Program {
+pub(crate) enum Program {
     /// `ares serve` everywhere, `ares get` through it.
     Ares,
     /// BitTorrent by `aria2c`, with a tracker of this program.
@@ -36,7 +36,7 @@ impl Program {
     }
 
     /// An error where it is not installed.
-    pub(super) fn find(self) -> Result<()> {
+    pub(crate) fn find(self) -> Result<()> {
         match self {
             Self::Aria2 if !ares_tests::scratch::quiet(Command::new("aria2c").arg("--version")) => Err(BenchError::NoTool {
                 tool: "aria2c",
@@ -48,7 +48,7 @@ impl Program {
 }
 
 /// One who has the file, ready to serve it.
-pub(super) struct Publisher {
+pub(crate) struct Publisher {
     offer: Offer,
     process: Option<Process>,
 }
@@ -68,7 +68,7 @@ enum Process {
 
 impl Publisher {
     /// Publishes `file` on `node`, keeping what is its own in `dir`. Peers of `aria2c` meet at a tracker on `meeting`.
-    pub(super) fn start(program: Program, node: &Node, meeting: &Node, file: &Path, dir: &Path) -> Result<Self> {
+    pub(crate) fn start(program: Program, node: &Node, meeting: &Node, file: &Path, dir: &Path) -> Result<Self> {
         match program {
             Program::Ares => {
                 let daemon = Daemon::serve(&node.with_state(dir.join("state")));
@@ -98,6 +98,14 @@ impl Publisher {
                     process: Some(Process::Aria2(seeder)),
                 })
             }
+        }
+    }
+
+    /// What describes the file to other programs of BitTorrent.
+    pub(crate) fn torrent(&self) -> Option<&Path> {
+        match &self.offer {
+            Offer::Link(_) => None,
+            Offer::Torrent { file, .. } => Some(file),
         }
     }
 

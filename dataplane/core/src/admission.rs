@@ -212,6 +212,7 @@ impl Admission {
         };
         let twice = self.entries.insert(path, entry);
         assert!(twice.is_none(), "{path:?} was let in twice");
+        assert!(self.entries.len() <= self.limits.connections_max, "connections are bounded");
         *self.by_net.entry(net).or_default() += 1;
         self.by_seen.insert((now, path));
         self.unproven += 1;

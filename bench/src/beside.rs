@@ -122,14 +122,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Whether a peer is measured, which is said where it is not. What btfs takes grows with the number of files: 20,000 of them took it minutes.
 fn takes_part(peer: &str, args: &Args) -> bool {
-    let why = if peer != "btfs" {
-        return true;
-    } else if args.files > 1 {
-        "it is measured with one file"
-    } else if !ares_tests::scratch::quiet(Command::new("btfs").arg("--version")) {
-        "apt-get install btfs"
-    } else {
-        return true;
+    let why = match peer {
+        "btfs" if args.files > 1 => "it is measured with one file",
+        "btfs" if !ares_tests::scratch::quiet(Command::new("btfs").arg("--version")) => "apt-get install btfs",
+        _ => return true,
     };
     say(&format!("without btfs: {why}"));
     false

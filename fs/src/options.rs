@@ -126,11 +126,16 @@ pub struct Tuned {
     pub lookahead_bytes: u64,
 }
 
+/// Of what a mount may keep in memory, what one release among others may.
+pub(crate) const fn shared_cache_bytes(cache_bytes: u64) -> u64 {
+    cache_bytes / 2
+}
+
 impl Tuned {
     /// As of one release among others, which share what a mount may keep in memory.
     pub(crate) fn shared(self) -> Self {
         Self {
-            cache_bytes: self.cache_bytes / 2,
+            cache_bytes: shared_cache_bytes(self.cache_bytes),
             ..self
         }
     }

@@ -50,7 +50,7 @@ pub(super) fn run(daemon: &Arc<Shared>, ask: Kept, stay: Stay, sink: &SharedSink
         ..kept
     });
     daemon.mounts.add(dir.clone(), entry);
-    daemon.mounts.tune(set::tuned(&daemon.handle.settings()));
+    set::tune_mounts(daemon);
     let said = sink.event(Event::Mounted {
         dir: Raw::from(dir.as_path()),
         release: release.clone(),
@@ -94,7 +94,7 @@ pub(crate) fn again(daemon: &Arc<Shared>, next: &Next, cancel: &Cancel) -> Resul
     };
     let (mount, entry) = start(daemon, kept, left, next.within, cancel)?;
     if daemon.mounts.on_made(mount.dir(), entry) {
-        daemon.mounts.tune(set::tuned(&daemon.handle.settings()));
+        set::tune_mounts(daemon);
         watch(daemon, &mount);
     }
     Ok(())

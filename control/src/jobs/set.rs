@@ -61,18 +61,19 @@ pub(super) fn turn(daemon: &Shared, setting: Setting) -> Result<Setting, Failure
     }
     let old = daemon.handle.tune(setting)?;
     if let Knob::ReadPatience | Knob::MountCache | Knob::Lookahead = setting.knob() {
-        daemon.mounts.tune(tuned(&daemon.handle.settings()));
+        tune_mounts(daemon);
     }
     Ok(old)
 }
 
-/// As mounts are told.
-pub(super) fn tuned(settings: &Settings) -> Tuned {
-    Tuned {
+/// Mounts obey what is set.
+pub(super) fn tune_mounts(daemon: &Shared) {
+    let settings = daemon.handle.settings();
+    daemon.mounts.tune(Tuned {
         patience: Some(settings.time(Knob::ReadPatience)),
         cache_bytes: settings.bytes(Knob::MountCache),
         lookahead_bytes: settings.bytes(Knob::Lookahead),
-    }
+    });
 }
 
 /// Turns one because it is time. What it was.

@@ -9,7 +9,7 @@ use crate::admission::{CONNECTIONS_MAX, IDLE_MIN, PER_NET_MAX, PER_PEER_MAX};
 use crate::limits::{CHUNK_BYTES_MAX, INFLIGHT_BYTES_MAX};
 use crate::path::Mode;
 use crate::store::{QUOTA_BYTES_MAX, QUOTA_BYTES_MIN};
-use crate::swarm::{GIVING_MIN, LINKS_MAX, SOURCE_BYTES_MAX};
+use crate::swarm::{GIVING_MIN, LINKS, LINKS_MAX, SOURCE_BYTES_MAX};
 
 /// Something that an operator may turn while the daemon runs. Peers need not agree on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -203,7 +203,7 @@ pub static ROWS: [Row; 26] = [
             min: 1,
             max: LINKS_MAX as u64,
         },
-        default: 10,
+        default: LINKS as u64,
         effect: "peers of a release that are gone to on others' word; from the next word on",
     },
     Row {
@@ -348,18 +348,7 @@ const _: () = {
     let mut at = 0;
     while at < ROWS.len() {
         assert!(ROWS[at].knob as usize == at, "rows stand in the order of the knobs");
-        assert!(
-            match ROWS[at].domain {
-                Domain::Bytes { min, max }
-                | Domain::Count { min, max }
-                | Domain::Time {
-                    min_ms: min,
-                    max_ms: max,
-                } => min <= ROWS[at].default && ROWS[at].default <= max,
-                Domain::Choice(words) => ROWS[at].default < words.len() as u64,
-            },
-            "a default is a value that may be"
-        );
+        assert!(ROWS[at].domain.has(ROWS[at].default), "a default is a value that may be");
         at += 1;
     }
 };
@@ -400,13 +389,14 @@ impl Setting {
         /// Characters of a wrong value that are worth repeating.
         const SHOWN_MAX: usize = 40;
         let value = match knob.row().domain {
-            Domain::Bytes { min, max } => parse_bytes(text).filter(|bytes| (min..=max).contains(bytes)),
-            Domain::Count { min, max } => parse_number(text).filter(|count| (min..=max).contains(count)),
-            Domain::Time { min_ms, max_ms } => parse_scaled(text, &TIMES).filter(|ms| (min_ms..=max_ms).contains(ms)),
+            Domain::Bytes { .. } => parse_bytes(text),
+            Domain::Count { .. } => parse_number(text),
+            Domain::Time { .. } => parse_scaled(text, &TIMES),
             Domain::Choice(words) => words.iter().position(|word| *word == text).map(|at| at as u64),
         };
         let shown = || text.chars().take(SHOWN_MAX).collect();
         value
+            .filter(|value| knob.row().domain.has(*value))
             .map(|value| Self { knob, value })
             .ok_or_else(|| BadValue { knob, shown: shown() })
     }
@@ -465,6 +455,15 @@ impl Domain {
             Self::Bytes { min, max } | Self::Count { min, max } => Some([min, max]),
             Self::Time { min_ms, max_ms } => Some([min_ms, max_ms]),
             Self::Choice(_) => None,
+        }
+    }
+
+    /// Whether a knob may stand at this: a number, or the place of a word.
+    const fn has(&self, value: u64) -> bool {
+        match (self.range(), self) {
+            (Some([min, max]), _) => min <= value && value <= max,
+            (None, Self::Choice(words)) => value < words.len() as u64,
+            (None, _) => false,
         }
     }
 

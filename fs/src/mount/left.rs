@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::session::Shared;
 use super::{Ended, Mount, MountError, Session, device, file_name};
 use crate::machine::{Machine, Settings};
+use crate::options::shared_cache_bytes;
 use crate::{MountOptions, Source, Transport};
 
 /// How long answers that are on their way are waited for where the kernel can ask again.
@@ -167,7 +168,7 @@ impl Mount {
                 let mut shared = Shared::many(options);
                 for slot in slots {
                     let (root, release) = (Root::parse(&slot.root)?, ReleaseId(slot.root.id()));
-                    let settings = settings(&root, release, options.cache_bytes / 2);
+                    let settings = settings(&root, release, shared_cache_bytes(options.cache_bytes));
                     let machine = Machine::new(settings, &root, file_name(&slot.file, release));
                     let name = slot.name.and_then(|name| Name::new(name).ok());
                     shared.show_again(slot.number, name.as_ref(), machine, slot.source);

@@ -18,21 +18,23 @@ fn scheduler(sources: usize, class: Class, wants: u32) -> (Scheduler, Vec<AskId>
         scheduler.on_claim(at(0), release(), source(number).peer, ClaimState::Complete);
     };
     up(&mut scheduler, 0);
-    for number in 0..wants {
-        let want = Want {
-            chunk: chunk(number, LEN),
-            place: None,
-            class,
-            release: release(),
-            patience: ms(60_000),
-            unreached: Unreached::Wait,
-        };
-        scheduler.on_want(at(0), WantKey(number.into()), want);
-    }
+    (0..wants).for_each(|number| want(&mut scheduler, number, class));
     let asks = asks(&mut scheduler, at(0));
     assert!(asks.iter().all(|(_, asked)| *asked == source(0)));
     (1..sources).for_each(|number| up(&mut scheduler, number));
     (scheduler, asks.into_iter().map(|(ask, _)| ask).collect())
+}
+
+fn want(scheduler: &mut Scheduler, number: u32, class: Class) {
+    let want = Want {
+        chunk: chunk(number, LEN),
+        place: None,
+        class,
+        release: release(),
+        patience: ms(60_000),
+        unreached: Unreached::Wait,
+    };
+    scheduler.on_want(at(0), WantKey(number.into()), want);
 }
 
 /// The asks that go out now.
@@ -213,17 +215,6 @@ fn a_rate_holds_back_its_class_and_no_other_and_ends_when_it_is_lifted() {
         scheduler.reconfigure(at(0), |config| config.rates[class as usize] = rate);
         scheduler.on_source_up(at(0), source(0), ms(1));
         scheduler.on_claim(at(0), release(), source(0).peer, ClaimState::Complete);
-        let want = |scheduler: &mut Scheduler, number: u32, class| {
-            let want = Want {
-                chunk: chunk(number, LEN),
-                place: None,
-                class,
-                release: release(),
-                patience: ms(60_000),
-                unreached: Unreached::Wait,
-            };
-            scheduler.on_want(at(0), WantKey(number.into()), want);
-        };
         (0..30).for_each(|number| want(&mut scheduler, number, class));
         assert_eq!(answered(&mut scheduler, at(0)), 1);
         for (number, class) in [(100, other), (101, Class::Deadline)] {

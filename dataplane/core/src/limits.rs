@@ -49,6 +49,10 @@ pub const TOLD_ADDRS_MAX: usize = 4;
 /// Bytes of all asks in flight of a node, before they are verified and written: bounds the receiving side's memory.
 pub const INFLIGHT_BYTES_MAX: u64 = 64 << 20;
 
+/// Windows of asks (`get-window`) that a download wants at a time, in the order of its release. What few hold and all want is what a swarm passes on, so
+/// whoever wants a short stretch of a release waits with all others for the same few chunks.
+pub const WANTED_WINDOWS: u64 = 16;
+
 /// Largest pack segment, in bytes: chunks without a place in a blob are appended to one until it is full. They go together when room is made.
 pub const PACK_SEGMENT_BYTES_MAX: u64 = 256 << 20;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ChunkRef, Mismatch, ReleaseId, VerifiedChunk};
 use ares_core::knobs::Knob;
+use ares_core::limits::WANTED_WINDOWS;
 use ares_core::manifest::{Content, File, ManifestError, Root, Walk, WalkItem, WalkStep};
 use ares_core::swarm::{BlobPlace, Class, FetchError, Unreached, Want};
 use bytes::Bytes;
@@ -240,7 +241,7 @@ impl Run<'_> {
         loop {
             let mut waiting = false;
             // Wants under way: enough that the scheduler always has a choice beyond what is in flight.
-            let wanted_bytes_max = 2 * self.handle.settings().bytes(Knob::GetWindow);
+            let wanted_bytes_max = WANTED_WINDOWS * self.handle.settings().bytes(Knob::GetWindow);
             while !waiting && self.open.len() < WANTS_MAX && self.open_bytes < wanted_bytes_max {
                 match walk.poll().map_err(|error| self.manifest_error(error))? {
                     WalkStep::Node(chunk) => self.want(chunk, None, What::Node),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ares_core::limits::WANTED_WINDOWS;
 use ares_core::swarm::{GIVING_MIN, SchedulerConfig};
 
 /// How a node behaves.
@@ -107,7 +108,7 @@ pub struct Scenario {
     pub zones: u32,
     /// All that leaves a zone shares a link of so many bytes per second.
     pub between_zones: Option<u64>,
-    /// Bytes that a reader wants at a time, in the order of the release: twice the window of `get`.
+    /// Bytes that a reader wants at a time, in the order of the release.
     pub wanted_bytes_max: u64,
     /// Connections that a node gives a chunk at a time, at least, of what others may have.
     pub width: usize,
@@ -143,7 +144,7 @@ impl Scenario {
             parted: None,
             zones: 2,
             between_zones: None,
-            wanted_bytes_max: 2 * scheduler.inflight_bytes_max,
+            wanted_bytes_max: WANTED_WINDOWS * scheduler.inflight_bytes_max,
             width: GIVING_MIN,
             busy_bytes: u64::MAX,
             fault: Fault::None,

@@ -154,6 +154,19 @@ fn two_halves_end_once_they_are_one_again() {
     );
 }
 
+/// What all readers want at a time is what can be passed on among them.
+#[test]
+fn readers_that_want_a_short_stretch_of_a_release_wait_for_one_another() {
+    let plain = whole(&small());
+    let short = Scenario {
+        wanted_bytes_max: 8 * u64::from(small().chunk_bytes),
+        ..small()
+    };
+    // 11 where they all ask for the same chunk first.
+    let report = check(&short, 8.0);
+    assert!(report.over_bound.last > 1.5 * plain.over_bound.last, "{report:?}");
+}
+
 /// Without what readers tell each other, and in order, a swarm is no better than it is said to be: a judge that passes those judges nothing.
 #[test]
 fn a_swarm_that_is_deaf_or_goes_in_order_misses_the_bound() {

@@ -100,13 +100,16 @@ impl Queues {
         releases
     }
 
-    /// Some chunks of a line that nobody waits for, up to `count`, at random and some of them twice.
+    /// Some chunks of a line that nobody waits for, up to `count`, at random and where there are more than that, some of them twice.
     pub(super) fn sample(&self, class: Class, release: ReleaseId, line: Line, count: usize, rng: &mut Rng) -> Vec<ChunkRef> {
         let Some(line) = self.queues.get(&(class, release)).map(|queue| &queue.0[line as usize]) else {
             return Vec::new();
         };
         if line.len() <= count {
-            return line.values().copied().collect();
+            // In another order for everybody: who goes in the same order asks for the same chunk as all others.
+            let mut all: Vec<ChunkRef> = line.values().copied().collect();
+            (1..all.len()).for_each(|at| all.swap(at, rng.below(at + 1)));
+            return all;
         }
         let [first, last] = [line.first_key_value(), line.last_key_value()].map(|end| *end.expect("it is long").0);
         let mut at = || Place {
@@ -131,6 +134,8 @@ impl Queues {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn numbered(n: u8) -> ChunkRef {
@@ -154,5 +159,24 @@ mod tests {
         };
         assert_eq!(order_of(Class::Deadline), [2, 3, 0, 1, 4, 6, 5]);
         assert_eq!(order_of(Class::Bulk), [0, 1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_sampled_in_another_order_by_everybody() {
+        let release = ReleaseId(numbered(0).id);
+        let mut queues = Queues::default();
+        for n in 1..=12 {
+            let ticket = queues.ticket(Class::Bulk, Line::Fresh, Instant::ZERO, 0);
+            queues.insert(ticket, release, numbered(n));
+        }
+        let firsts = (0..400).map(|seed| {
+            let sample = queues.sample(Class::Bulk, release, Line::Fresh, 16, &mut Rng::new(seed));
+            let all: BTreeSet<u8> = sample.iter().map(|chunk| chunk.id.as_bytes()[0]).collect();
+            assert!(all.into_iter().eq(1..=12), "each of them once");
+            sample[0].id.as_bytes()[0]
+        });
+        let mut times = [0; 13];
+        firsts.for_each(|first| times[usize::from(first)] += 1);
+        assert!(times[1..].iter().all(|times| (10..80).contains(times)), "{times:?}");
     }
 }

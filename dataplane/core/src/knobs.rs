@@ -320,7 +320,7 @@ pub static ROWS: [Row; 26] = [
         knob: Knob::Lookahead,
         key: "lookahead",
         domain: Domain::Bytes { min: 0, max: 1 << 30 },
-        default: 16 << 20,
+        default: 32 << 20,
         effect: "bytes fetched ahead of who reads on in a large file; half of `mount-cache` in all",
     },
     Row {

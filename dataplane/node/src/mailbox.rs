@@ -17,7 +17,7 @@ use ares_core::path::health::Pulse;
 use ares_core::path::{Lane, LaneLost, LaneRules, Mode};
 use ares_core::peer::{Address, PathId, PeerAt, PeerId, Source};
 use ares_core::swarm::{AskId, BlobPlace, Class, FetchError, Refusal, SourceStats, Want};
-use ares_core::wire::{AnswerHead, AskItem, ClaimState, CloseCode, Coming, Frame, Have, Load, Peers, WireError};
+use ares_core::wire::{AnswerHead, AskItem, ClaimState, CloseCode, Coming, Frame, Have, Load, Peers, Referral, WireError};
 use ares_ring::{SocketError, Waker};
 use bytes::Bytes;
 use crossbeam::channel::Sender;
@@ -143,8 +143,8 @@ pub(crate) struct PathAsk {
     pub(crate) chunk: ChunkRef,
     pub(crate) place: Option<BlobPlace>,
     pub(crate) class: Class,
-    /// The peer may leave it to others.
-    pub(crate) is_of_anyone: bool,
+    /// When the peer may leave it to others.
+    pub(crate) referral: Referral,
 }
 
 /// To a worker: from shards (bytes to check and keep), the hub and handles (bytes to bring from the disk).

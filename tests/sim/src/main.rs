@@ -13,7 +13,7 @@ use clap::Parser;
 /// Simulates swarms.
 #[derive(Parser)]
 struct Args {
-    /// Which: bench, plain, mixed, flash, churn, liars, riders, lossy, killed, parted, zones, no-zones, in-order, no-spread, no-haves.
+    /// Which: bench, plain, mounts, mixed, flash, churn, liars, riders, lossy, killed, parted, zones, no-zones, in-order, no-spread, no-haves.
     #[arg(default_values_t = ["bench".to_owned()])]
     scenarios: Vec<String>,
     #[arg(long, default_value_t = 200)]
@@ -45,6 +45,9 @@ struct Args {
     /// Bytes that a reader wants at a time, in MiB.
     #[arg(long)]
     wanted_mib: Option<u64>,
+    /// Bytes that those who read on want ahead, in MiB.
+    #[arg(long, default_value_t = 32)]
+    ahead_mib: u64,
     /// Prints what came in each tenth of the bound, too.
     #[arg(long)]
     pace: bool,
@@ -89,6 +92,10 @@ fn scenario(name: &str, args: &Args) -> Option<Scenario> {
         "flash" => Scenario {
             join_within: Duration::from_secs(10),
             ..plain.named("flash")
+        },
+        "mounts" => Scenario {
+            reads_ahead: Some(args.ahead_mib << 20),
+            ..plain.named("mounts")
         },
         "churn" => Scenario {
             churn_percent_per_minute: 20,

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use ares_core::swarm::AskId;
 use ares_core::time::Instant;
-use ares_core::wire::ClaimState;
+use ares_core::wire::{ClaimState, Referral};
 
 use crate::scenario::Line;
 
@@ -71,7 +71,7 @@ pub(crate) struct Flow {
 pub(crate) struct Asked {
     pub(crate) ask: AskId,
     pub(crate) chunk: u32,
-    pub(crate) is_of_anyone: bool,
+    pub(crate) referral: Referral,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -39,6 +39,8 @@ pub(crate) struct Node {
     pub(crate) outlet: Turns,
     pub(crate) inlet: Inlet,
     pub(crate) next_want: u32,
+    /// The chunk that whoever reads on waits for.
+    pub(crate) reads_at: u32,
     pub(crate) wanted_bytes: u64,
     /// When an event for its deadline is due.
     pub(crate) wake_at: Option<Instant>,
@@ -101,6 +103,7 @@ impl Node {
             outlet: Turns::new(make.line.up),
             inlet: Inlet::new(make.line),
             next_want: 0,
+            reads_at: 0,
             wanted_bytes: 0,
             wake_at: None,
             joined_at: None,

@@ -110,6 +110,8 @@ pub struct Scenario {
     pub between_zones: Option<u64>,
     /// Bytes that a reader wants at a time, in the order of the release.
     pub wanted_bytes_max: u64,
+    /// Readers read from the beginning to the end, as through a mount: each waits for the next chunk, and wants so many bytes behind it.
+    pub reads_ahead: Option<u64>,
     /// Connections that a node gives a chunk at a time, at least, of what others may have.
     pub width: usize,
     /// Bytes of answers under way at which a node says that it is busy, to asks for what others may have.
@@ -145,6 +147,7 @@ impl Scenario {
             zones: 2,
             between_zones: None,
             wanted_bytes_max: WANTED_WINDOWS * scheduler.inflight_bytes_max,
+            reads_ahead: None,
             width: GIVING_MIN,
             busy_bytes: u64::MAX,
             fault: Fault::None,

@@ -154,6 +154,17 @@ fn two_halves_end_once_they_are_one_again() {
     );
 }
 
+/// 6.3 of the bound, and as many copies from the publisher, where whoever waits has all that it waits for of the publisher.
+#[test]
+fn those_who_read_through_mounts_at_once_pass_on_what_they_read() {
+    let scenario = Scenario {
+        reads_ahead: Some(16 << 20),
+        ..small()
+    };
+    let report = check(&scenario, 3.5);
+    assert!(report.publisher_copies < 3.5, "{report:?}");
+}
+
 /// What all readers want at a time is what can be passed on among them.
 #[test]
 fn readers_that_want_a_short_stretch_of_a_release_wait_for_one_another() {

@@ -6,7 +6,7 @@ use super::{BlobPlace, Class, FetchError};
 use crate::chunk::{ChunkId, ChunkRef, ChunkTag, ReleaseId};
 use crate::limits::{CHUNK_BYTES_MAX, INFLIGHT_BYTES_MAX};
 use crate::peer::{PeerId, Source};
-use crate::wire::{CloseCode, WireError};
+use crate::wire::{CloseCode, Referral, WireError};
 
 /// Name of a want, given by whoever hands it in. Unique within a node's life, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,8 +31,8 @@ pub enum Action {
         place: Option<BlobPlace>,
         /// How urgent.
         class: Class,
-        /// Others may have it as well: the source may answer `Refusal::Elsewhere`.
-        is_of_anyone: bool,
+        /// When the source may answer `Refusal::Elsewhere`, as others may have it as well.
+        referral: Referral,
     },
     /// The chunk is asked of another zone, still on its way from there, or not any more: those of this one who take part in the release are
     /// to know.

@@ -13,6 +13,8 @@ const LONGEST: Duration = Duration::from_secs(2);
 const AFTER_GONE: Duration = Duration::from_secs(60);
 /// Wait after a peer said that others will have it soon; if they do, they are asked before.
 const AFTER_ELSEWHERE: Duration = Duration::from_secs(1);
+/// First wait after it said so to somebody who waits.
+const AFTER_ELSEWHERE_URGENT: Duration = Duration::from_millis(50);
 /// Peers remembered per chunk; the one whose wait ends first is forgotten for a new one.
 const PEERS_MAX: usize = 32;
 
@@ -26,7 +28,10 @@ pub(super) fn doubled(first: Duration, times: u32, longest: Duration) -> Duratio
 pub(super) enum Trouble {
     NotHeld,
     Gone,
-    Elsewhere,
+    /// `urgent`: it said so to somebody who waits.
+    Elsewhere {
+        urgent: bool,
+    },
     Failed(String),
 }
 
@@ -49,7 +54,8 @@ impl Backoffs {
         let times = known.map_or(0, |i| self.0[i].times);
         let wait = match trouble {
             Trouble::Gone => AFTER_GONE,
-            Trouble::Elsewhere => AFTER_ELSEWHERE,
+            Trouble::Elsewhere { urgent: false } => AFTER_ELSEWHERE,
+            Trouble::Elsewhere { urgent: true } => doubled(AFTER_ELSEWHERE_URGENT, times, AFTER_ELSEWHERE),
             Trouble::NotHeld | Trouble::Failed(_) => doubled(FIRST, times, LONGEST),
         };
         let entry = Entry {

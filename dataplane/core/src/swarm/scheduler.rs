@@ -415,7 +415,7 @@ impl Scheduler {
 
     /// The source answered without bytes.
     pub fn on_refused(&mut self, now: Instant, ask: AskId, refusal: Refusal) {
-        let Some(source) = self.asks.get(&ask).map(|state| state.source) else {
+        let Some((source, class)) = self.asks.get(&ask).map(|state| (state.source, state.class)) else {
             return;
         };
         self.on_life(now, source, |state| state.on_life(now));
@@ -431,7 +431,9 @@ impl Scheduler {
             Refusal::NotHeld => Lost::Trouble(Trouble::NotHeld),
             Refusal::Gone => Lost::Trouble(Trouble::Gone),
             Refusal::Busy => Lost::Elsewhere,
-            Refusal::Elsewhere => Lost::Trouble(Trouble::Elsewhere),
+            Refusal::Elsewhere => Lost::Trouble(Trouble::Elsewhere {
+                urgent: class == Class::Deadline,
+            }),
         };
         self.lose_ask(now, ask, lost);
     }

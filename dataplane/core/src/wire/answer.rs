@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Ask, AskItem, WireError, varint};
+use super::{Ask, AskItem, Referral, WireError, varint};
 
 /// Longest answer head, in bytes: two varints in their longest form.
 const HEAD_BYTES_MAX: usize = 16;
@@ -133,7 +133,7 @@ impl AnswerReader {
     pub fn new(ask: &Ask) -> Self {
         Self {
             items: ask.items().to_vec(),
-            may_refer: ask.is_of_anyone(),
+            may_refer: ask.referral() != Referral::Never,
             item: 0,
             head: Vec::new(),
             body: None,

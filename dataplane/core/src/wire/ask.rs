@@ -6,9 +6,10 @@ use super::{WireError, varint};
 use crate::chunk::{ChunkId, LEN_UNKNOWN};
 use crate::limits::{ASK_CHUNKS_MAX, CHUNK_BYTES_MAX};
 
-/// First varint of an ask stream, and of one whose items the responder may leave to others.
+/// First varint of an ask stream, by what its responder may leave to others.
 const STREAM_ASK: u64 = 1;
 const STREAM_ASK_ANYONE: u64 = 2;
+const STREAM_ASK_URGENT: u64 = 3;
 
 /// Longest encoded ask, in bytes: every varint in its longest form.
 pub const ASK_BYTES_MAX: usize = 8 + 8 + ASK_CHUNKS_MAX * (32 + 8 + 8);
@@ -45,11 +46,41 @@ impl AskItem {
     }
 }
 
+/// When the responder may answer `AnswerHead::Elsewhere`: that it has given what is asked to another one, who will say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Referral {
+    /// Never: it gives what it has.
+    Never,
+    /// While it answers many: somebody waits, and that takes longer than what others pass on.
+    WhenBusy,
+    /// Whenever that is so. Such asks are answered in turn, too.
+    WhenGiven,
+}
+
+impl Referral {
+    const fn kind(self) -> u64 {
+        match self {
+            Self::Never => STREAM_ASK,
+            Self::WhenBusy => STREAM_ASK_URGENT,
+            Self::WhenGiven => STREAM_ASK_ANYONE,
+        }
+    }
+
+    const fn of_kind(kind: u64) -> Option<Self> {
+        match kind {
+            STREAM_ASK => Some(Self::Never),
+            STREAM_ASK_URGENT => Some(Self::WhenBusy),
+            STREAM_ASK_ANYONE => Some(Self::WhenGiven),
+            _ => None,
+        }
+    }
+}
+
 /// A run of chunks asked over one stream; answered item by item, in order. 1 to `ASK_CHUNKS_MAX` items with sound ranges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
     items: Vec<AskItem>,
-    is_of_anyone: bool,
+    referral: Referral,
 }
 
 impl Ask {
@@ -66,19 +97,19 @@ impl Ask {
         );
         Self {
             items,
-            is_of_anyone: false,
+            referral: Referral::Never,
         }
     }
 
-    /// The same, of a requester who has other peers to ask or has not: if so, the responder may answer `AnswerHead::Elsewhere`.
+    /// The same, where the responder may send the requester to others.
     #[must_use]
-    pub fn of_anyone(self, is_of_anyone: bool) -> Self {
-        Self { is_of_anyone, ..self }
+    pub fn with_referral(self, referral: Referral) -> Self {
+        Self { referral, ..self }
     }
 
-    /// Whether `AnswerHead::Elsewhere` is an answer to it.
-    pub fn is_of_anyone(&self) -> bool {
-        self.is_of_anyone
+    /// When `AnswerHead::Elsewhere` is an answer to it.
+    pub fn referral(&self) -> Referral {
+        self.referral
     }
 
     /// What is asked, in order.
@@ -89,7 +120,7 @@ impl Ask {
     /// Its bytes on the wire; the stream's FIN follows them.
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(4 + self.items.len() * 40);
-        varint::put(&mut out, if self.is_of_anyone { STREAM_ASK_ANYONE } else { STREAM_ASK });
+        varint::put(&mut out, self.referral.kind());
         varint::put(&mut out, self.items.len() as u64);
         for item in &self.items {
             out.extend_from_slice(item.id.as_bytes());
@@ -150,11 +181,7 @@ fn parse(input: &mut &[u8]) -> Result<Option<Ask>, WireError> {
     let Some(kind) = varint::take(input) else {
         return Ok(None);
     };
-    let is_of_anyone = match kind {
-        STREAM_ASK => false,
-        STREAM_ASK_ANYONE => true,
-        _ => return Err(WireError::StreamUnknown { kind }),
-    };
+    let referral = Referral::of_kind(kind).ok_or(WireError::StreamUnknown { kind })?;
     let Some(count) = varint::take(input) else {
         return Ok(None);
     };
@@ -168,7 +195,7 @@ fn parse(input: &mut &[u8]) -> Result<Option<Ask>, WireError> {
             None => return Ok(None),
         }
     }
-    Ok(Some(Ask { items, is_of_anyone }))
+    Ok(Some(Ask { items, referral }))
 }
 
 fn take_item(input: &mut &[u8]) -> Result<Option<AskItem>, WireError> {

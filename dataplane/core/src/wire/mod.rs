@@ -20,7 +20,7 @@ mod tests;
 mod varint;
 
 pub use answer::{AnswerEvent, AnswerHead, AnswerReader};
-pub use ask::{ASK_BYTES_MAX, Ask, AskItem, AskReader};
+pub use ask::{ASK_BYTES_MAX, Ask, AskItem, AskReader, Referral};
 pub use error::{CloseCode, WireError};
 pub use exchange::{Event, Exchange, ExchangeLimits};
 pub use frame::{ClaimState, Coming, Frame, Have, Hello, Load, PROTOCOL_VERSION, Peers};

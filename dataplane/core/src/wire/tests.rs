@@ -176,13 +176,18 @@ fn who_is_only_to_be_asked_may_not_leave_it_to_others() {
         len: 5,
         from: 0,
     };
-    let ask = Ask::new(vec![item]).of_anyone(true);
-    assert_eq!(&ask.encode()[..], hex("02 01 01*32 05 00"));
-    let read = AskReader::new().on_bytes(&ask.encode()).expect("sound");
-    assert_eq!(read, Some(ask.clone()));
-    let mut reader = AnswerReader::new(&ask);
-    assert_eq!(reader.on_bytes(&AnswerHead::Elsewhere.encode()), Ok(()));
-    assert_eq!(reader.poll(), Some(AnswerEvent::Elsewhere { item: 0 }));
+    for (referral, bytes) in [
+        (Referral::WhenGiven, "02 01 01*32 05 00"),
+        (Referral::WhenBusy, "03 01 01*32 05 00"),
+    ] {
+        let ask = Ask::new(vec![item]).with_referral(referral);
+        assert_eq!(&ask.encode()[..], hex(bytes));
+        let read = AskReader::new().on_bytes(&ask.encode()).expect("sound");
+        assert_eq!(read, Some(ask.clone()));
+        let mut reader = AnswerReader::new(&ask);
+        assert_eq!(reader.on_bytes(&AnswerHead::Elsewhere.encode()), Ok(()));
+        assert_eq!(reader.poll(), Some(AnswerEvent::Elsewhere { item: 0 }));
+    }
     let mut reader = AnswerReader::new(&Ask::new(vec![item]));
     let refused = reader.on_bytes(&AnswerHead::Elsewhere.encode());
     assert_eq!(refused, Err(WireError::AnswerStatus { status: 4 }));
@@ -456,7 +461,7 @@ fn a_broken_ask_is_a_violation() {
         from,
     };
     check("00", WireError::StreamUnknown { kind: 0 });
-    check("03", WireError::StreamUnknown { kind: 3 });
+    check("04", WireError::StreamUnknown { kind: 4 });
     check("01 00", WireError::AskCount { count: 0 });
     check(
         "01 4041",
@@ -647,7 +652,7 @@ fn no_input_panics_and_every_ask_that_is_parsed_is_sound() {
             match reader.on_bytes(&part) {
                 Ok(None) => {}
                 Ok(Some(ask)) => assert_eq!(
-                    Ask::new(ask.items().to_vec()),
+                    Ask::new(ask.items().to_vec()).with_referral(ask.referral()),
                     ask,
                     "seed {seed}: `new` asserts that it is sound"
                 ),

@@ -384,7 +384,7 @@ impl Hub {
                     chunk,
                     place,
                     class,
-                    is_of_anyone,
+                    referral,
                 } => {
                     if class != Class::Deadline {
                         self.dialer.on_asked(now, &source.peer, chunk.len);
@@ -396,7 +396,7 @@ impl Hub {
                         chunk,
                         place,
                         class,
-                        is_of_anyone,
+                        referral,
                     };
                     self.send_path(source.path, |path| ToShard::Ask(ask(path)));
                 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ares_core::limits::ASK_CHUNKS_MAX;
 use ares_core::swarm::{AskId, Refusal};
-use ares_core::wire::{AnswerEvent, AnswerReader, Ask, AskItem, WireError};
+use ares_core::wire::{AnswerEvent, AnswerReader, Ask, AskItem, Referral, WireError};
 use bytes::Bytes;
 use quinn_proto::{Connection, Dir, ReadError, SendStream, StreamId, VarInt, WriteError};
 
@@ -112,7 +112,7 @@ impl Asking {
             let Some(id) = quic.streams().open(Dir::Bi) else { break };
             quic::prefer(quic, id, Precedence::Short);
             let run = self.take_run();
-            let is_of_anyone = run.iter().any(|ask| ask.is_of_anyone);
+            let referral = run.first().map_or(Referral::Never, |ask| ask.referral);
             let items: Vec<AskItem> = run
                 .iter()
                 .map(|ask| AskItem {
@@ -121,7 +121,7 @@ impl Asking {
                     from: 0,
                 })
                 .collect();
-            let ask = Ask::new(items).of_anyone(is_of_anyone);
+            let ask = Ask::new(items).with_referral(referral);
             let reader = AnswerReader::new(&ask);
             let bytes = ask.encode();
             let asks = run.into_iter().map(Some).collect();
@@ -156,9 +156,7 @@ impl Asking {
         let mut bytes = 0;
         while let Some(next) = self.queue.front() {
             bytes += u64::from(next.chunk.len);
-            let is_other = run
-                .first()
-                .is_some_and(|first: &PathAsk| first.is_of_anyone != next.is_of_anyone);
+            let is_other = run.first().is_some_and(|first: &PathAsk| first.referral != next.referral);
             if is_other || (!run.is_empty() && (bytes > RUN_BYTES_MAX || run.len() == ASK_CHUNKS_MAX)) {
                 break;
             }

@@ -15,7 +15,7 @@ use ares_core::peer::{Address, PathId, PeerId, SocketId};
 use ares_core::swarm::{LoadTeller, SourceStats};
 use ares_core::time;
 use ares_core::wire::{
-    self, AskItem, ClaimState, CloseCode, Coming, Exchange, ExchangeLimits, Frame, Have, Hello, Load, Peers, WireError,
+    self, AskItem, ClaimState, CloseCode, Coming, Exchange, ExchangeLimits, Frame, Have, Hello, Load, Peers, Referral, WireError,
 };
 use bytes::Bytes;
 use quinn_proto::{
@@ -287,9 +287,13 @@ impl Conn {
         self.is_sought
     }
 
-    /// The next chunk to bring from the store for it, and whether its peer may have it of others. `share_bytes`: what it may have in memory
+    /// The next chunk to bring from the store for it, and when its peer may be sent to others for it. `share_bytes`: what it may have in memory
     /// for its answers; `is_turn`: whether it is its turn to be given what others may have.
-    pub(super) fn next_load(&mut self, share_bytes: u64, is_turn: impl FnOnce() -> bool) -> Option<(StreamId, AskItem, bool)> {
+    pub(super) fn next_load(
+        &mut self,
+        share_bytes: u64,
+        is_turn: impl FnOnce() -> bool,
+    ) -> Option<(StreamId, AskItem, Referral)> {
         let ahead_bytes = 2 * self.congestion_window();
         self.serving.next_load(ahead_bytes, share_bytes, is_turn)
     }

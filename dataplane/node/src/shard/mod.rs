@@ -27,7 +27,7 @@ use ares_core::knobs::{Congestion, Knob, Setting, Settings};
 use ares_core::path::{Lane, LaneLost};
 use ares_core::peer::{PathId, PeerId, SocketId, Source};
 use ares_core::swarm::{Class, Giving, Spread};
-use ares_core::wire::{AnswerHead, AskItem, Hello, PROTOCOL_VERSION};
+use ares_core::wire::{AnswerHead, AskItem, Hello, PROTOCOL_VERSION, Referral};
 use ares_ring::{Buffer, Completion, Datagrams, Op, OpError, Outcome, Ring, SocketError, Target, UdpSocket};
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use quinn_proto::{ClientConfig, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint, ServerConfig};
@@ -580,14 +580,18 @@ impl<S: Submit> Shard<S> {
                 }
             }
             conn.drive(now, &self.parts.clock, &mut self.admission, &mut said);
-            while let Some((stream, item, is_of_anyone)) = conn.next_load(share_bytes, || self.giving.may_give(clock_now, handle))
-            {
+            while let Some((stream, item, referral)) = conn.next_load(share_bytes, || self.giving.may_give(clock_now, handle)) {
                 if !conn.may_have(&self.admission, ReleaseId(item.id)) {
                     telling::on_refused_release(&self.parts, conn);
                     conn.serving.on_loaded(stream, item, Err(AnswerHead::NotHeld), &mut conn.quic);
                     continue;
                 }
-                let is_elsewhere = || is_of_anyone && self.parts.has_given(now, conn, &item);
+                let is_busy = self.shares.is_busy();
+                let is_elsewhere = || match referral {
+                    Referral::Never => false,
+                    Referral::WhenBusy => self.parts.has_given(now, conn, &item) && is_busy,
+                    Referral::WhenGiven => self.parts.has_given(now, conn, &item),
+                };
                 let started = self
                     .loads
                     .start(&mut self.ring, &self.parts.store, conn.path, stream, item, is_elsewhere);
@@ -601,7 +605,10 @@ impl<S: Submit> Shard<S> {
                         }
                         let mut items = conn.serving.on_absent(stream, item);
                         items.retain(|item| !self.parts.store.has(&item.id));
-                        let class = if is_of_anyone { Class::Bulk } else { Class::Deadline };
+                        let class = match referral {
+                            Referral::WhenGiven => Class::Bulk,
+                            Referral::Never | Referral::WhenBusy => Class::Deadline,
+                        };
                         let path = conn.path;
                         // As with all that is told to the hub.
                         let _ = self.parts.hub.send(ToHub::Pull { path, items, class });

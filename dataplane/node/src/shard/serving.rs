@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ares_core::chunk::{ChunkId, LEN_UNKNOWN};
 use ares_core::limits::CHUNK_BYTES_MAX;
-use ares_core::wire::{AnswerHead, AskItem, AskReader, WireError};
+use ares_core::wire::{AnswerHead, AskItem, AskReader, Referral, WireError};
 use bytes::Bytes;
 use quinn_proto::{Connection, ReadError, StreamId, VarInt, WriteError};
 
@@ -52,7 +52,7 @@ pub(super) struct Serving {
 struct Answer {
     reader: AskReader,
     asked: bool,
-    is_of_anyone: bool,
+    referral: Referral,
     items: VecDeque<AskItem>,
     /// Of those and of the one at hand.
     queued_bytes: u64,
@@ -82,7 +82,7 @@ impl Serving {
         let answer = Answer {
             reader: AskReader::new(),
             asked: false,
-            is_of_anyone: false,
+            referral: Referral::Never,
             items: VecDeque::new(),
             queued_bytes: 0,
             is_told: false,
@@ -104,7 +104,7 @@ impl Serving {
                 Ok(Some(chunk)) => match answer.reader.on_bytes(&chunk.bytes) {
                     Ok(Some(ask)) => {
                         answer.asked = true;
-                        answer.is_of_anyone = ask.is_of_anyone();
+                        answer.referral = ask.referral();
                         answer.items = ask.items().iter().copied().collect();
                         answer.queued_bytes = ask.items().iter().map(bytes_of).sum();
                         self.queued_bytes += answer.queued_bytes;
@@ -128,23 +128,23 @@ impl Serving {
         verdict
     }
 
-    /// The next chunk to bring from the store, if this connection may load more, and whether its peer may have it of others; answered by
+    /// The next chunk to bring from the store, if this connection may load more, and when its peer may be sent to others for it; answered by
     /// `on_loaded`. `ahead_bytes`: what the path
     /// will soon take; `share_bytes`, at least 1: this connection's part of what its shard may load; `is_turn`: whether its peer may be
-    /// given now what others may have.
+    /// given now what others may have and nobody waits for.
     pub(super) fn next_load(
         &mut self,
         ahead_bytes: u64,
         share_bytes: u64,
         is_turn: impl FnOnce() -> bool,
-    ) -> Option<(StreamId, AskItem, bool)> {
+    ) -> Option<(StreamId, AskItem, Referral)> {
         let bound = ahead_bytes.clamp(LOADED_BYTES_MIN, LOADED_BYTES_MAX).min(share_bytes);
         if self.loaded_bytes >= bound {
             return None;
         }
-        let is_of_anyone = |id: &StreamId| self.streams.get(id).is_some_and(|answer| answer.is_of_anyone);
+        let is_in_turn = |id: &StreamId| matches!(self.streams.get(id), Some(answer) if answer.referral == Referral::WhenGiven);
         let at = match self.waiting.front() {
-            Some(first) if is_of_anyone(first) && !is_turn() => self.waiting.iter().position(|id| !is_of_anyone(id)),
+            Some(first) if is_in_turn(first) && !is_turn() => self.waiting.iter().position(|id| !is_in_turn(id)),
             _ => Some(0),
         };
         let id = self.waiting.remove(at?)?;
@@ -152,10 +152,10 @@ impl Serving {
         let item = answer.items.pop_front()?;
         answer.step = Step::Loading;
         self.loaded_bytes += bytes_of(&item);
-        if answer.is_of_anyone {
+        if answer.referral == Referral::WhenGiven {
             self.in_turn.insert(id);
         }
-        Some((id, item, answer.is_of_anyone))
+        Some((id, item, answer.referral))
     }
 
     /// Whether something is under way that the peer was given in its turn.
@@ -358,13 +358,13 @@ mod tests {
 
     use super::*;
 
-    /// A stream on which a chunk was asked that others may have, or not.
-    fn ask(serving: &mut Serving, number: u64, is_of_anyone: bool) -> StreamId {
+    /// A stream on which a chunk was asked.
+    fn ask(serving: &mut Serving, number: u64, referral: Referral) -> StreamId {
         let id = StreamId::new(Side::Client, Dir::Bi, number);
         serving.on_opened(id);
         let answer = serving.streams.get_mut(&id).expect("just opened");
         answer.asked = true;
-        answer.is_of_anyone = is_of_anyone;
+        answer.referral = referral;
         answer.items.push_back(AskItem {
             id: ChunkId::of(b"one"),
             len: CHUNK_BYTES_MAX,
@@ -379,7 +379,7 @@ mod tests {
     fn nothing_stays_of_a_dropped_ask() {
         let mut serving = Serving::default();
         let mut numbers = 0..;
-        let mut ask = |serving: &mut Serving| ask(serving, numbers.next().expect("without end"), true);
+        let mut ask = |serving: &mut Serving| ask(serving, numbers.next().expect("without end"), Referral::WhenGiven);
         // Load as much as may be loaded; from now on nothing leaves the line by being served.
         for _ in 0..LOADED_BYTES_MAX.div_ceil(u64::from(CHUNK_BYTES_MAX)) {
             ask(&mut serving);
@@ -401,7 +401,7 @@ mod tests {
     #[test]
     fn what_is_asked_by_now_is_owed_and_what_is_asked_then_is_not() {
         let mut serving = Serving::default();
-        let before = ask(&mut serving, 0, false);
+        let before = ask(&mut serving, 0, Referral::Never);
         serving.close();
         serving.on_opened(StreamId::new(Side::Client, Dir::Bi, 1));
         assert_eq!(serving.streams.keys().collect::<Vec<_>>(), [&before]);
@@ -416,14 +416,16 @@ mod tests {
     #[test]
     fn what_one_must_have_of_us_does_not_wait_for_a_turn() {
         let mut serving = Serving::default();
-        let [first, second, urgent] =
-            [(0, true), (1, true), (2, false)].map(|(number, anyone)| ask(&mut serving, number, anyone));
+        let asked = [Referral::WhenGiven, Referral::WhenGiven, Referral::WhenBusy, Referral::Never];
+        let asked = std::array::from_fn(|number| ask(&mut serving, number as u64, asked[number]));
+        let [first, second, urgent, firm] = asked;
         let mut next = |is_turn| {
             let next = serving.next_load(LOADED_BYTES_MAX, u64::MAX, || is_turn);
             serving.loaded_bytes = 0;
             (next.map(|(id, ..)| id), serving.is_giving())
         };
         assert_eq!(next(false), (Some(urgent), false));
+        assert_eq!(next(false), (Some(firm), false));
         assert_eq!(next(false), (None, false));
         assert_eq!(next(true), (Some(first), true));
         assert_eq!(next(true), (Some(second), true));

@@ -39,17 +39,13 @@ impl World {
                 ask,
                 source,
                 chunk,
-                is_of_anyone,
+                referral,
                 ..
             } => {
                 let chunk = names::chunk_of(chunk.id.into());
                 let flow = self.flow_to(node, ConnId(source.path.0 as u32));
                 self.node(node).incoming.insert(ask, Incoming { flow, chunk, came: 0 });
-                let asked = Asked {
-                    ask,
-                    chunk,
-                    is_of_anyone,
-                };
+                let asked = Asked { ask, chunk, referral };
                 self.tallies.asks += 1;
                 let latency = self.conn(flow.conn).latency;
                 self.after(latency, Event::Asked(flow, asked));
@@ -69,8 +65,11 @@ impl World {
                 let latency = self.conn(flow.conn).latency;
                 self.after(latency, Event::Cancelled(flow, ask));
             }
-            Action::Done { .. } => {
-                self.node(node).wanted_bytes -= u64::from(self.scenario.chunk_bytes);
+            Action::Done { want, .. } => {
+                // Who reads on has wanted the chunk before it waited for it.
+                if want.0 < u64::from(self.scenario.chunks) {
+                    self.node(node).wanted_bytes -= u64::from(self.scenario.chunk_bytes);
+                }
                 self.want(node);
             }
             Action::Fail { .. } => self.tallies.failed_wants += 1,
@@ -95,6 +94,9 @@ impl World {
         if !self.node(node).temper.is_reader() {
             return;
         }
+        if let Some(ahead) = self.scenario.reads_ahead {
+            return self.read_on(node, ahead);
+        }
         let len = self.scenario.chunk_bytes;
         let wanted_max = match self.scenario.fault {
             Fault::InOrder => u64::from(len),
@@ -103,18 +105,46 @@ impl World {
         while self.node(node).wanted_bytes < wanted_max && self.node(node).next_want < self.scenario.chunks {
             let number = self.node(node).next_want;
             self.node(node).next_want += 1;
-            self.node(node).wanted_bytes += u64::from(len);
-            let want = Want {
-                chunk: names::chunk(number, len),
-                place: None,
-                class: Class::Bulk,
-                release: names::release(),
-                patience: PATIENCE,
-                unreached: Unreached::Wait,
-            };
-            self.schedule(node, |scheduler, now| {
-                scheduler.on_want(now, WantKey(number.into()), want);
-            });
+            self.want_chunk(node, number, Class::Bulk);
+        }
+    }
+
+    fn want_chunk(&mut self, node: u32, number: u32, class: Class) {
+        let len = self.scenario.chunk_bytes;
+        let key = match class {
+            Class::Deadline => number + self.scenario.chunks,
+            Class::Bulk | Class::Heal => {
+                self.node(node).wanted_bytes += u64::from(len);
+                number
+            }
+        };
+        let want = Want {
+            chunk: names::chunk(number, len),
+            place: None,
+            class,
+            release: names::release(),
+            patience: PATIENCE,
+            unreached: Unreached::Wait,
+        };
+        self.schedule(node, |scheduler, now| scheduler.on_want(now, WantKey(key.into()), want));
+    }
+
+    /// Waits for the first chunk that is not here, and wants so many bytes behind it.
+    fn read_on(&mut self, node: u32, ahead: u64) {
+        let chunks = self.scenario.chunks;
+        let mut at = self.node(node).reads_at;
+        while at < chunks && self.node(node).holds(at) {
+            at += 1;
+        }
+        let is_news = std::mem::replace(&mut self.node(node).reads_at, at) != at || at == 0 && self.node(node).next_want == 0;
+        let until = chunks.min(at + 1 + (ahead / u64::from(self.scenario.chunk_bytes)) as u32);
+        while self.node(node).next_want < until {
+            let number = self.node(node).next_want;
+            self.node(node).next_want += 1;
+            self.want_chunk(node, number, Class::Bulk);
+        }
+        if is_news && at < chunks {
+            self.want_chunk(node, at, Class::Deadline);
         }
     }
 

@@ -1,11 +1,16 @@
 //! Asks answered, and the answers' way over the lines. As the shards of the node do it.
 
+use ares_core::wire::Referral;
+
 use super::*;
 use crate::net::{ConnState, Flow, Loaded, time_of};
 use crate::scenario::Fault;
 
 /// Bytes of answers brought from the disk for one connection, beyond which no more are: what comes behind them is decided later.
 const LOADED_BYTES: u64 = 256 << 10;
+
+/// Peers that wait for answers of a node beyond which what somebody waits for may be left to others, too.
+const BUSY_MIN: usize = 2;
 
 /// What a node says to an ask.
 enum Answer {
@@ -50,10 +55,10 @@ impl World {
         let (now, len) = (self.now, self.scenario.chunk_bytes);
         let sender = self.conn(id.conn).ends[id.side];
         while self.flow(id).loaded_bytes() < LOADED_BYTES {
-            let is_of_anyone = self.flow(id).asks.front().is_some_and(|asked| asked.is_of_anyone);
-            let may_give = !is_of_anyone || self.node(sender).giving.may_give(now, id);
+            let is_in_turn = |asked: &Asked| asked.referral == Referral::WhenGiven;
+            let may_give = !self.flow(id).asks.front().is_some_and(is_in_turn) || self.node(sender).giving.may_give(now, id);
             let asks = &mut self.flow(id).asks;
-            let next = asks.iter().position(|asked| may_give || !asked.is_of_anyone);
+            let next = asks.iter().position(|asked| may_give || !is_in_turn(asked));
             let Some(asked) = next.and_then(|at| asks.remove(at)) else {
                 break;
             };
@@ -85,14 +90,18 @@ impl World {
             Temper::FalseHaves => Answer::Refusal(Refusal::NotHeld),
             Temper::FreeRider => Answer::Refusal(Refusal::Busy),
             Temper::Honest if !at.holds(asked.chunk) => Answer::Refusal(Refusal::NotHeld),
-            Temper::Honest if asked.is_of_anyone && self.loaded_bytes(ends[id.side]) >= self.scenario.busy_bytes => {
+            Temper::Honest
+                if asked.referral == Referral::WhenGiven && self.loaded_bytes(ends[id.side]) >= self.scenario.busy_bytes =>
+            {
                 Answer::Refusal(Refusal::Busy)
             }
             Temper::Honest => {
+                let is_busy = asked.referral == Referral::WhenBusy && self.is_busy(ends[id.side]);
                 let at = self.node(ends[id.side]);
                 let peer = names::peer(ends[1 - id.side]);
                 let tag = names::chunk(asked.chunk, 0).id.into();
-                match asked.is_of_anyone && may_refer && at.spread.on_give(now, peer, tag) {
+                let has_given = may_refer && asked.referral != Referral::Never && at.spread.on_give(now, peer, tag);
+                match has_given && (is_busy || asked.referral == Referral::WhenGiven) {
                     true => Answer::Refusal(Refusal::Elsewhere),
                     false => Answer::Bytes,
                 }
@@ -100,14 +109,24 @@ impl World {
         }
     }
 
-    /// What a node has brought from the disk for all its peers and not sent.
-    fn loaded_bytes(&self, node: u32) -> u64 {
+    /// What a node sends to each of its peers.
+    fn flows_of(&self, node: u32) -> impl Iterator<Item = &Flow> {
         let conns = self.nodes[node as usize].conns.values();
-        let flows = conns.map(|id| {
+        conns.map(move |id| {
             let conn = &self.conns[id.0 as usize];
             &conn.flows[usize::from(conn.ends[1] == node)]
-        });
-        flows.map(Flow::loaded_bytes).sum()
+        })
+    }
+
+    /// What a node has brought from the disk for all its peers and not sent.
+    fn loaded_bytes(&self, node: u32) -> u64 {
+        self.flows_of(node).map(Flow::loaded_bytes).sum()
+    }
+
+    /// Whether many wait for answers of a node.
+    fn is_busy(&self, node: u32) -> bool {
+        let waiting = self.flows_of(node).filter(|flow| !(flow.asks.is_empty() && flow.is_idle()));
+        waiting.take(BUSY_MIN + 1).count() > BUSY_MIN
     }
 
     /// A flow that can send something gets its turn at the line, or first where the zones meet.

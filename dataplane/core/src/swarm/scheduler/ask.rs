@@ -223,7 +223,7 @@ impl Scheduler {
             return;
         };
         let line = match &lost {
-            Lost::Trouble(Trouble::Elsewhere) => Line::Fresh,
+            Lost::Trouble(Trouble::Elsewhere { .. }) => Line::Fresh,
             Lost::Trouble(_) | Lost::Elsewhere => Line::Again,
         };
         if let Lost::Trouble(trouble) = lost {

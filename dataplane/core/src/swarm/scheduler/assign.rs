@@ -13,6 +13,7 @@ use crate::swarm::source::Room;
 use crate::swarm::timers::Timer;
 use crate::swarm::{Action, AskId, Class};
 use crate::time::Instant;
+use crate::wire::Referral;
 
 /// Chunks that are looked at for the next one to ask.
 const PICK_WINDOW: usize = 16;
@@ -20,8 +21,8 @@ const PICK_WINDOW: usize = 16;
 /// With so few holders there is nothing to spread, and disks and lookahead like the order they were wanted in.
 const FEW_HOLDERS: usize = 2;
 
-/// So often a peer may leave a chunk to others and is asked again at once when somebody waits for it.
-const LEFT_MAX: u32 = 8;
+/// So often a peer may leave a chunk that somebody waits for to others.
+const LEFT_MAX: u32 = 4;
 
 /// An ask that is silent this many times longer than it was expected to take is asked elsewhere too.
 const fn overdue_factor(class: Class) -> u32 {
@@ -294,13 +295,14 @@ impl Scheduler {
         let candidates: Vec<(Having, &Candidate)> = candidates.iter().map(|candidate| (having(candidate), candidate)).collect();
         let has_better = candidates.iter().any(|(having, _)| *having < Having::Hardly);
         let lacks = |peer: &PeerId| {
-            let has_said_so = matches!(state.backoffs.last(peer), Some((trouble, _)) if *trouble != Trouble::Elsewhere);
+            let has_said_so =
+                matches!(state.backoffs.last(peer), Some((trouble, _)) if !matches!(trouble, Trouble::Elsewhere { .. }));
             has_said_so && state.backoffs.blocked_until(now, peer).is_some()
         };
-        // Who waits does not wait for others to have it; nor does it ask for ever who never gives it.
+        // What was left to others before somebody waited for it is asked at once.
         let leaves = |peer: &PeerId| {
             let said = state.backoffs.last(peer);
-            class == Class::Deadline && matches!(said, Some((Trouble::Elsewhere, times)) if times <= LEFT_MAX)
+            class == Class::Deadline && matches!(said, Some((Trouble::Elsewhere { urgent: false }, _)))
         };
         let gives = |(having, candidate): &(Having, &Candidate)| {
             let is_near = !candidate.is_far && candidate.room != Room::Mute;
@@ -394,8 +396,14 @@ impl Scheduler {
             let nanos = u64::from(bytes) * 1_000_000_000 / rate;
             *pace = (*pace).max(now) + Duration::from_nanos(nanos);
         }
-        // Who has a part passes on what it says it holds: others ask it for that because they were sent there.
-        let is_of_anyone = class != Class::Deadline && !self.haves.has_told(&source.peer);
+        let was_left = matches!(state.backoffs.last(&source.peer), Some((Trouble::Elsewhere { .. }, times)) if times >= LEFT_MAX);
+        let referral = match class {
+            // Who has a part passes on what it says it holds: others ask it for that because they were sent there.
+            _ if self.haves.has_told(&source.peer) => Referral::Never,
+            Class::Deadline if was_left || !self.haves.has_any() => Referral::Never,
+            Class::Deadline => Referral::WhenBusy,
+            Class::Bulk | Class::Heal => Referral::WhenGiven,
+        };
         assert!(state.asks.len() <= ASKS_PER_CHUNK_MAX, "asks of a chunk are bounded");
 
         let at = self.sources.get_mut(&source).expect("chosen among the sources");
@@ -429,7 +437,7 @@ impl Scheduler {
             chunk,
             place,
             class,
-            is_of_anyone,
+            referral,
         });
         self.tell_near(now, ask);
     }

@@ -58,7 +58,7 @@ impl Scheduler {
                 )
             }
             (None, Some((Trouble::NotHeld, times))) => format!("peer {peer} lacks it (asked {times} times)"),
-            (None, Some((Trouble::Elsewhere, _))) => format!("peer {peer} has left it to others"),
+            (None, Some((Trouble::Elsewhere { .. }, _))) => format!("peer {peer} has left it to others"),
             (None, Some((Trouble::Gone, _))) => format!("peer {peer} lost it: its file changed or was removed"),
             (None, Some((Trouble::Failed(why), times))) => format!("peer {peer} failed {times} times, last: {why}"),
             (None, None) => {

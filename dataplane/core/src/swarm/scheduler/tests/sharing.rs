@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::swarm::Want;
+use crate::wire::Referral;
 
 /// A scheduler that knows one peer with all of the release and so many with none of it yet, and wants chunks `0..count`.
 fn scheduler(parts: usize, count: u32) -> Scheduler {
@@ -39,20 +40,20 @@ fn tag(n: u32) -> ChunkTag {
     want(n).chunk.id.into()
 }
 
-/// What is asked now: of whom, which chunk, and whether it may be left to others.
-fn asks(scheduler: &mut Scheduler, now: Instant) -> Vec<(AskId, Source, u32, bool)> {
+/// What is asked now: of whom, which chunk, and when it may be left to others.
+fn asks(scheduler: &mut Scheduler, now: Instant) -> Vec<(AskId, Source, u32, Referral)> {
     let mut asks = Vec::new();
     while let Some(action) = scheduler.poll(now) {
         if let Action::Ask {
             ask,
             source,
             chunk,
-            is_of_anyone,
+            referral,
             ..
         } = action
         {
             let n = (0..).find(|n| want(*n).chunk == chunk).expect("one of ours");
-            asks.push((ask, source, n, is_of_anyone));
+            asks.push((ask, source, n, referral));
         }
     }
     asks
@@ -75,11 +76,9 @@ fn who_has_all_is_asked_for_what_nobody_else_has() {
             "{asked:?}"
         );
     }
-    assert!(
-        asked
-            .iter()
-            .all(|(_, at, _, is_of_anyone)| *is_of_anyone == (*at == source(0)))
-    );
+    for (_, at, _, referral) in &asked {
+        assert_eq!(*referral == Referral::WhenGiven, *at == source(0), "{asked:?}");
+    }
 }
 
 #[test]
@@ -100,41 +99,60 @@ fn of_what_a_peer_holds_the_rarest_comes_first() {
 #[test]
 fn what_was_left_to_others_is_asked_of_them_as_soon_as_they_have_it() {
     let mut scheduler = scheduler(1, 1);
-    let [(ask, at, _, true)] = asks(&mut scheduler, Instant::ZERO)[..] else {
+    let [(ask, at, _, Referral::WhenGiven)] = asks(&mut scheduler, Instant::ZERO)[..] else {
         panic!("one ask, of anyone")
     };
     assert_eq!(at, source(0), "the other has nothing yet");
     scheduler.on_refused(Instant::ZERO, ask, Refusal::Elsewhere);
     assert_eq!(asks(&mut scheduler, Instant::ZERO + ms(10)), [], "they do not have it yet");
     scheduler.on_have(Instant::ZERO + ms(20), source(1).peer, &[tag(0)]);
-    let [(_, at, _, false)] = asks(&mut scheduler, Instant::ZERO + ms(20))[..] else {
+    let [(_, at, _, Referral::Never)] = asks(&mut scheduler, Instant::ZERO + ms(20))[..] else {
         panic!("one ask, and who has it is not to send us on")
     };
     assert_eq!(at, source(1));
 }
 
 #[test]
-fn who_waits_for_what_was_left_to_others_has_it_asked_at_once() {
+fn who_waits_for_what_was_left_to_others_has_it_asked_at_once_and_is_sent_on_a_few_times() {
     let mut scheduler = scheduler(1, 1);
-    let [(ask, ..)] = asks(&mut scheduler, Instant::ZERO)[..] else {
+    let at = |n| Instant::ZERO + ms(n);
+    let [(ask, ..)] = asks(&mut scheduler, at(0))[..] else {
         panic!("one ask")
     };
-    scheduler.on_refused(Instant::ZERO, ask, Refusal::Elsewhere);
-    assert_eq!(asks(&mut scheduler, Instant::ZERO + ms(10)), [], "nobody waits");
+    scheduler.on_refused(at(0), ask, Refusal::Elsewhere);
+    assert_eq!(asks(&mut scheduler, at(10)), [], "nobody waits");
     let urgent = Want {
         class: Class::Deadline,
         ..want(0)
     };
-    scheduler.on_want(Instant::ZERO + ms(10), WantKey(100), urgent);
-    // Whoever answers the same again and again is left alone in the end.
-    let mut times = 0;
-    while let [(ask, at, _, false)] = asks(&mut scheduler, Instant::ZERO + ms(10))[..] {
-        assert_eq!(at, source(0), "and is not to send us on");
-        scheduler.on_refused(Instant::ZERO + ms(10), ask, Refusal::Elsewhere);
-        times += 1;
-        assert!(times < 100, "for ever");
+    scheduler.on_want(at(10), WantKey(100), urgent);
+    let mut now = at(10);
+    for pause in [100, 200, 400] {
+        let [(ask, to, _, Referral::WhenBusy)] = asks(&mut scheduler, now)[..] else {
+            panic!("at once, and if it is busy, it may send us on")
+        };
+        assert_eq!(to, source(0));
+        scheduler.on_refused(now, ask, Refusal::Elsewhere);
+        assert_eq!(asks(&mut scheduler, now + ms(pause - 1)), [], "others may pass it on");
+        now = now + ms(pause);
     }
-    assert!(times > 0, "at once");
+    let [(_, to, _, Referral::Never)] = asks(&mut scheduler, now)[..] else {
+        panic!("nobody has passed it on")
+    };
+    assert_eq!(to, source(0));
+}
+
+#[test]
+fn who_waits_and_knows_of_nobody_else_is_not_sent_on() {
+    let mut scheduler = scheduler(0, 0);
+    let urgent = Want {
+        class: Class::Deadline,
+        ..want(0)
+    };
+    scheduler.on_want(Instant::ZERO, WantKey(0), urgent);
+    let [(_, _, _, Referral::Never)] = asks(&mut scheduler, Instant::ZERO)[..] else {
+        panic!("one ask")
+    };
 }
 
 #[test]
@@ -176,7 +194,7 @@ fn what_is_waited_for_does_not_stand_in_line_with_what_is_wanted_ahead_of_need()
     let mut scheduler = scheduler(0, 2);
     let at = |n| Instant::ZERO + ms(n);
     let ahead = asks(&mut scheduler, at(0));
-    let [(started, ..), (in_line, _, 1, true)] = ahead[..] else {
+    let [(started, ..), (in_line, _, 1, Referral::WhenGiven)] = ahead[..] else {
         panic!("two asks: {ahead:?}")
     };
     for n in 0..2 {
@@ -196,12 +214,9 @@ fn what_is_waited_for_does_not_stand_in_line_with_what_is_wanted_ahead_of_need()
     );
     let anew = actions.find_map(|action| match action {
         Action::Ask {
-            chunk,
-            class,
-            is_of_anyone,
-            ..
-        } => Some((chunk, class, is_of_anyone)),
+            chunk, class, referral, ..
+        } => Some((chunk, class, referral)),
         _ => None,
     });
-    assert_eq!(anew, Some((want(1).chunk, Class::Deadline, false)));
+    assert_eq!(anew, Some((want(1).chunk, Class::Deadline, Referral::Never)));
 }

@@ -23,11 +23,13 @@ pub enum Op {
     Link,
     /// How large the release is.
     Statfs,
+    /// A file, where the kernel tells of it.
+    Open,
 }
 
 impl Op {
     /// All of them, in the order in which `as usize` numbers them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Lookup,
         Self::Read,
         Self::List,
@@ -35,7 +37,12 @@ impl Op {
         Self::Attr,
         Self::Link,
         Self::Statfs,
+        Self::Open,
     ];
+
+    /// Those that may take time, of which it is known how long each took: opens until the kernel has the file to read by itself, all
+    /// others until what they ask for is here.
+    pub const TIMED: [Self; 5] = [Self::Lookup, Self::Read, Self::List, Self::Xattr, Self::Open];
 
     /// What it is called.
     pub const fn name(self) -> &'static str {
@@ -47,6 +54,7 @@ impl Op {
             Self::Attr => "getattr",
             Self::Link => "readlink",
             Self::Statfs => "statfs",
+            Self::Open => "open",
         }
     }
 }
@@ -57,7 +65,7 @@ pub struct Figures {
     requests: [AtomicU64; Op::ALL.len()],
     unreadable: [AtomicU64; Op::ALL.len()],
     read_bytes: AtomicU64,
-    reads: Mutex<Histogram>,
+    took: [Mutex<Histogram>; Op::ALL.len()],
 }
 
 impl Figures {
@@ -76,9 +84,10 @@ impl Figures {
         self.read_bytes.load(Ordering::Relaxed)
     }
 
-    /// How long reads took, from the request to the answer, failed ones too.
-    pub fn reads(&self) -> Histogram {
-        self.lock().clone()
+    /// How long requests of this sort took, from the request to the answer, failed ones too. Nothing but of [`Op::TIMED`]; of
+    /// [`Op::Xattr`] those alone that ask for a value.
+    pub fn took(&self, op: Op) -> Histogram {
+        self.lock(op).clone()
     }
 
     pub(crate) fn on_request(&self, op: Op) {
@@ -89,14 +98,18 @@ impl Figures {
         self.unreadable[op as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A read was answered with so many bytes.
-    pub(crate) fn on_read(&self, bytes: u64, took: Duration) {
-        self.read_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.lock().observe(took);
+    /// A request was answered.
+    pub(crate) fn on_answer(&self, op: Op, took: Duration) {
+        self.lock(op).observe(took);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Histogram> {
+    /// A read was answered with so many bytes.
+    pub(crate) fn on_read(&self, bytes: u64) {
+        self.read_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn lock(&self, op: Op) -> MutexGuard<'_, Histogram> {
         // Figures for people: one that was not counted is no harm.
-        self.reads.lock().unwrap_or_else(PoisonError::into_inner)
+        self.took[op as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

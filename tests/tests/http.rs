@@ -80,7 +80,7 @@ fn counters_move_with_a_transfer_and_with_reads_of_a_mount() {
     let reads = "ares_fuse_requests_total{operation=\"read\"}";
     let seen = wait::until(PATIENCE, "what was read ahead is answered too", || {
         let seen = metrics(reader, at);
-        (seen[reads] > 0.0 && seen["ares_fuse_read_seconds_count"] == seen[reads]).then_some(seen)
+        (seen[reads] > 0.0 && seen["ares_fuse_request_seconds_count{operation=\"read\"}"] == seen[reads]).then_some(seen)
     });
     assert!(seen["ares_fuse_read_bytes_total"] >= least, "{seen:?}");
     assert_eq!((seen["ares_mounts"], total(&seen, "ares_fuse_errors_total")), (1.0, 0.0));

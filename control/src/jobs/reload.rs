@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ares_core::knobs::ROWS;
 use ares_core::link::Link;
-use ares_core::path::LaneRules;
+use ares_core::path::{Cap, LaneRules};
 
 use super::set;
 use crate::admin::proto::Outcome;
@@ -56,27 +56,9 @@ fn obey(daemon: &Shared, old: &Config, new: &Config) -> Result<Changes, Failure>
             );
         }
     }
-    let (old_caps, new_caps) = (&old.lanes.caps, &new.lanes.caps);
-    for rule in old_caps.rules().iter().chain(new_caps.rules()) {
-        let (direction, pattern) = (rule.direction, &rule.pattern);
-        let cap = new_caps.get(direction, pattern);
-        if old_caps.get(direction, pattern) != cap && daemon.handle.lane_rules().caps.get(direction, pattern) != cap {
-            let change = |rules: &mut LaneRules| rules.caps.set(direction, pattern.clone(), cap);
-            let done = daemon.handle.change_lane_rules(change);
-            let what = format!("cap-{}.{pattern} {}", direction.name(), ares_core::path::Cap::show(cap));
-            note(what, done.map(drop).map_err(|error| error.to_string()));
-        }
-    }
-    let [old_lanes, new_lanes] = [old, new].map(|config| {
-        let rules = config.lanes.clone();
-        (rules.include, rules.exclude, rules.weights)
-    });
-    if old_lanes != new_lanes {
-        let (include, exclude, weights) = new_lanes;
-        daemon.handle.change_lane_rules(|rules| {
-            (rules.include, rules.exclude, rules.weights) = (include, exclude, weights);
-        });
-        note("lanes".to_owned(), Ok(()));
+    if old.lanes != new.lanes {
+        let change = |rules: &mut LaneRules| obey_lanes(rules, &old.lanes, &new.lanes, &mut note);
+        daemon.handle.change_lane_rules(change);
     }
     if old.access != new.access {
         daemon.handle.set_access(new.access.clone());
@@ -92,6 +74,24 @@ fn obey(daemon: &Shared, old: &Config, new: &Config) -> Result<Changes, Failure>
         note(format!("{} pins", new_pins.len()), Ok(()));
     }
     Ok((changed, refused))
+}
+
+/// The same for lanes, in one step: a lane that is let in carries nothing before its cap is known.
+fn obey_lanes(rules: &mut LaneRules, old: &LaneRules, new: &LaneRules, note: &mut impl FnMut(String, Result<(), String>)) {
+    for rule in old.caps.rules().iter().chain(new.caps.rules()) {
+        let (direction, pattern) = (rule.direction, &rule.pattern);
+        let cap = new.caps.get(direction, pattern);
+        if old.caps.get(direction, pattern) != cap && rules.caps.get(direction, pattern) != cap {
+            let done = rules.caps.set(direction, pattern.clone(), cap);
+            let what = format!("cap-{}.{pattern} {}", direction.name(), Cap::show(cap));
+            note(what, done.map(drop).map_err(|error| error.to_string()));
+        }
+    }
+    let of = |rules: &LaneRules| (rules.include.clone(), rules.exclude.clone(), rules.weights.clone());
+    if of(old) != of(new) {
+        (rules.include, rules.exclude, rules.weights) = of(new);
+        note("lanes".to_owned(), Ok(()));
+    }
 }
 
 /// Keys of the file whose values have changed and that are read at the start alone.

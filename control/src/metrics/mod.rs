@@ -238,8 +238,9 @@ fn fuse(page: &mut Page, around: &Around<'_>) {
         .each("operation", Op::ALL.map(|op| (op.name(), fuse.unreadable(op))));
     let help = "Bytes of files given to the kernel.";
     page.one(Counter, "ares_fuse_read_bytes_total", help, fuse.read_bytes());
-    let help = "How long reads of the kernel took, failed ones too, in seconds.";
-    page.histogram("ares_fuse_read_seconds", help, &fuse.reads());
+    let help = "How long requests of the kernel took, failed ones too, in seconds; an open: until the kernel has the file to read by itself.";
+    let took = Op::TIMED.map(|op| (op.name(), fuse.took(op)));
+    page.histograms("ares_fuse_request_seconds", help, "operation", took);
     let help = "How long the request of the kernel has waited that has waited longest, in seconds; 0 where none does.";
     page.one(
         Gauge,

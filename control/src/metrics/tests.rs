@@ -211,6 +211,12 @@ fn buckets_add_up() {
     }
     let mut page = Page::default();
     page.histogram("x_seconds", "Durations.", &histogram);
+    page.histograms(
+        "y_seconds",
+        "Durations.",
+        "of",
+        [("a", histogram), ("b", Histogram::default())],
+    );
     let parsed = parse(&page.into_text()).expect("it is well formed");
     let buckets: Vec<(f64, f64)> = parsed
         .series
@@ -223,7 +229,15 @@ fn buckets_add_up() {
         [at(0.001), at(0.05), at(1.0), at(30.0), at(f64::INFINITY)],
         [1.0, 3.0, 4.0, 4.0, 5.0]
     );
-    assert_eq!(parsed.series["x_seconds_count"], 5.0);
+    let of = |series: &str| parsed.series[series];
+    assert_eq!(
+        [of("x_seconds_count"), of("y_seconds_count of=a"), of("y_seconds_count of=b")],
+        [5.0, 5.0, 0.0]
+    );
+    assert_eq!(
+        [of("y_seconds_bucket of=a le=0.05"), of("y_seconds_bucket of=b le=+Inf")],
+        [3.0, 0.0]
+    );
 }
 
 /// The dashboard that comes with the units asks for nothing that is not there.

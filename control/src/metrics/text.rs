@@ -37,13 +37,37 @@ impl Page {
     /// A family of durations, in seconds.
     pub(super) fn histogram(&mut self, name: &'static str, help: &str, histogram: &Histogram) {
         self.head("histogram", name, help);
-        let count = histogram.count();
-        for (bound, below) in histogram.buckets() {
-            self.line(format_args!("{name}_bucket{{le=\"{}\"}} {below}", bound.as_secs_f64()));
+        self.durations(name, "", histogram);
+    }
+
+    /// A family of durations, in seconds, for each of those that a label tells apart.
+    pub(super) fn histograms<'n>(
+        &mut self,
+        name: &'static str,
+        help: &str,
+        label: &'static str,
+        all: impl IntoIterator<Item = (&'n str, Histogram)>,
+    ) {
+        self.head("histogram", name, help);
+        for (of, histogram) in all {
+            self.durations(name, &format!("{label}=\"{}\"", Escaped(of)), &histogram);
         }
-        self.line(format_args!("{name}_bucket{{le=\"+Inf\"}} {count}"));
-        self.line(format_args!("{name}_sum {}", histogram.sum().as_secs_f64()));
-        self.line(format_args!("{name}_count {count}"));
+    }
+
+    /// `labels`: without braces; may be empty.
+    fn durations(&mut self, name: &str, labels: &str, histogram: &Histogram) {
+        let count = histogram.count();
+        let (comma, braced) = match labels {
+            "" => ("", String::new()),
+            _ => (",", format!("{{{labels}}}")),
+        };
+        for (bound, below) in histogram.buckets() {
+            let bound = bound.as_secs_f64();
+            self.line(format_args!("{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {below}"));
+        }
+        self.line(format_args!("{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {count}"));
+        self.line(format_args!("{name}_sum{braced} {}", histogram.sum().as_secs_f64()));
+        self.line(format_args!("{name}_count{braced} {count}"));
     }
 
     /// What was written.

@@ -415,7 +415,12 @@ impl Shared {
             }
             // An answer of ENOSYS ends all telling of opens, until the end of the mount.
             Ask::Open { .. } if !self.is_told_of_opens() => Err(Failure::Unknown),
-            Ask::Open { ino } => return self.open(ino, to),
+            Ask::Open { ino } => {
+                self.figures.on_request(Op::Open);
+                let since = self.now();
+                self.open(ino, to);
+                return self.figures.on_answer(Op::Open, self.now().since(since));
+            }
             Ask::Release { ino } => {
                 // What it gives back is dropped when the lock is free again.
                 let _passed = self.opens().on_release(ino);
@@ -550,13 +555,10 @@ impl Shared {
         if matches!(reply, Reply::Failed(Failure::Unreadable)) {
             self.figures.on_unreadable(op);
         }
-        if op == Op::Read {
-            let bytes = match reply {
-                Reply::Data(parts) => parts.iter().map(|part| part.len() as u64).sum(),
-                _ => 0,
-            };
-            self.figures.on_read(bytes, self.now().since(call.since));
+        if let Reply::Data(parts) = reply {
+            self.figures.on_read(parts.iter().map(|part| part.len() as u64).sum());
         }
+        self.figures.on_answer(op, self.now().since(call.since));
     }
 
     fn answer(&self, Call { to, kind, slot, .. }: Call, reply: Reply) {

@@ -416,7 +416,7 @@ fn a_stuck_read_ends_in_eio_and_holds_up_nobody() {
     assert!(figures.requests(Op::Lookup) >= 2 && figures.unreadable(Op::Lookup) == 0);
     assert!(figures.read_bytes() >= fine.len() as u64, "the stuck one brought none");
     assert!(
-        figures.reads().sum() >= options.patience.mul_f32(0.8),
+        figures.took(Op::Read).sum() >= options.patience.mul_f32(0.8),
         "the stuck one is counted too"
     );
     assert_eq!(rig.mount.longest_wait(), Duration::ZERO, "nobody waits any more");

@@ -18,6 +18,7 @@ mod quinn_peer;
 mod readers;
 mod reads;
 mod report;
+mod scrape;
 mod serve;
 mod sink;
 mod soak;
@@ -65,6 +66,8 @@ enum Job {
     Failover(failover::Args),
     /// A file that is held whole, read over plain HTTP from `ares serve` and from nginx.
     Gateway(gateway::Args),
+    /// Scrapes of /metrics with many peers connected: how long they take, how large they are.
+    Scrape(scrape::Args),
     /// One publisher and many readers who start at the same time, against BitTorrent and the least possible time.
     Swarm(swarm::Args),
     /// A sender over MPTCP; started by `failover`.
@@ -102,6 +105,7 @@ fn main() -> ExitCode {
         Job::Serve(args) => serve::run(&args),
         Job::Failover(args) => failover::run(&args),
         Job::Gateway(args) => gateway::run(&args),
+        Job::Scrape(args) => scrape::run(&args),
         Job::Swarm(args) => swarm::run(&args),
         Job::MptcpServe(args) => failover::mptcp_serve(&args),
         Job::MptcpGet(args) => failover::mptcp_get(&args),

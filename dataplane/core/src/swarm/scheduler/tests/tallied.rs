@@ -227,3 +227,49 @@ fn a_rate_holds_back_its_class_and_no_other_and_ends_when_it_is_lifted() {
         assert_eq!(answered(&mut scheduler, at(1000)), 30 - 11, "all the rest");
     }
 }
+
+/// A source that sends nothing of what it owes is left after the silence that is said now, not the one that was said when it was asked.
+#[test]
+fn a_silent_source_is_left_after_the_silence_that_is_said_now() {
+    let (mut scheduler, _) = scheduler(2, Class::Bulk, 1);
+    scheduler.reconfigure(at(0), |config| config.stall_floor = ms(60_000));
+    while let Some(due) = scheduler.deadline().filter(|due| *due <= at(1000)) {
+        assert_eq!(asks(&mut scheduler, due), []);
+    }
+    scheduler.reconfigure(at(1000), |config| config.stall_floor = ms(1200));
+    let (now, asked) = next_asks(&mut scheduler);
+    assert_eq!((now, asked.len(), asked[0].1), (at(1200), 1, source(1)));
+}
+
+#[test]
+fn a_source_is_asked_for_as_much_at_a_time_as_is_said_now() {
+    const MB: u32 = 1 << 20;
+    let mut scheduler = Scheduler::new(SchedulerConfig::default(), 0);
+    scheduler.on_source_up(at(0), source(0), ms(1000));
+    let stats = SourceStats {
+        rtt: ms(1000),
+        rttvar: ms(1),
+        rate_bytes_per_s: Some(1 << 30),
+    };
+    scheduler.on_source_stats(at(0), source(0), stats);
+    scheduler.on_claim(at(0), release(), source(0).peer, ClaimState::Complete);
+    for number in 0..60 {
+        let want = Want {
+            chunk: chunk(number, MB),
+            place: None,
+            class: Class::Bulk,
+            release: release(),
+            patience: ms(60_000),
+            unreached: Unreached::Wait,
+        };
+        scheduler.on_want(at(0), WantKey(number.into()), want);
+    }
+    let mut owed = 0;
+    for max in [8, 40, 20] {
+        scheduler.reconfigure(at(0), |config| config.window_bytes_max = max * u64::from(MB));
+        let before = owed;
+        owed += asks(&mut scheduler, at(0)).len() as u64;
+        // What is under way comes. The last that go out leave room for a chunk that somebody waits for.
+        assert_eq!(owed, before.max(max - 1), "{max} MiB");
+    }
+}

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId};
+use ares_core::limits::CHUNK_BYTES_MAX;
 use ares_core::store::{Admit, BootId, Guard, HeldChunk, Index, Intake, ObjectKind, ObjectNo, Record, Unsynced, layout};
 use ares_core::time::Instant;
 use rustix::fs::OFlags;
@@ -302,10 +303,10 @@ impl Shared {
         self.files.remove(object); // the next to open it learns its new name
     }
 
-    /// Why intake is stopped, if it is.
+    /// Why intake is stopped, if it is: what any chunk would be told.
     pub(super) fn intake_stopped(&self) -> Option<String> {
         let is_stopped = locked(&self.intake).is_stopped();
-        is_stopped.then(|| self.full(0).to_string())
+        is_stopped.then(|| self.full(CHUNK_BYTES_MAX.into()).to_string())
     }
 
     pub(super) fn full(&self, needed_bytes: u64) -> StoreError {

@@ -18,6 +18,9 @@ use crate::wire::Referral;
 /// Chunks that are looked at for the next one to ask.
 const PICK_WINDOW: usize = 16;
 
+/// A class that was held back by others than its rate makes up for so long of it, so that timers that come late cost no bytes.
+const CATCH_UP: Duration = Duration::from_millis(50);
+
 /// With so few holders there is nothing to spread, and disks and lookahead like the order they were wanted in.
 const FEW_HOLDERS: usize = 2;
 
@@ -394,7 +397,7 @@ impl Scheduler {
         if let rate @ 1.. = self.config.rates[class as usize] {
             let pace = &mut self.paces[class as usize];
             let nanos = u64::from(bytes) * 1_000_000_000 / rate;
-            *pace = (*pace).max(now) + Duration::from_nanos(nanos);
+            *pace = (*pace).max(now - CATCH_UP) + Duration::from_nanos(nanos);
         }
         let was_left = matches!(state.backoffs.last(&source.peer), Some((Trouble::Elsewhere { .. }, times)) if times >= LEFT_MAX);
         let referral = match class {

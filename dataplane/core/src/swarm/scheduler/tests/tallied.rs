@@ -228,6 +228,20 @@ fn a_rate_holds_back_its_class_and_no_other_and_ends_when_it_is_lifted() {
     }
 }
 
+/// Every 10 ms one may be asked; who looks every 13 ms asks as much.
+#[test]
+fn what_is_asked_late_is_made_up_for() {
+    let mut scheduler = Scheduler::new(SchedulerConfig::default(), 0);
+    scheduler.reconfigure(at(0), |config| config.rates[Class::Bulk as usize] = 100 * u64::from(LEN));
+    scheduler.on_source_up(at(0), source(0), ms(1));
+    scheduler.on_claim(at(0), release(), source(0).peer, ClaimState::Complete);
+    (0..300).for_each(|number| want(&mut scheduler, number, Class::Bulk));
+    let count: usize = (0..100).map(|look| answered(&mut scheduler, at(13 * look))).sum();
+    assert_eq!(count, 1 + 99 * 13 / 10);
+    // But nothing that was not asked for long.
+    assert_eq!(answered(&mut scheduler, at(10_000)), 1 + 5);
+}
+
 /// A source that sends nothing of what it owes is left after the silence that is said now, not the one that was said when it was asked.
 #[test]
 fn a_silent_source_is_left_after_the_silence_that_is_said_now() {

@@ -76,6 +76,11 @@ fn a_pin_survives_kill_9_becomes_whole_and_outlives_the_publisher() {
     let own = Daemon::serve(keeper);
     assert_eq!(own.tell(&["pin", &link])["already"], true);
     wait_for_pin(&own, "that all is still here", is_whole);
+    // Whoever gets it gets a copy, and may do with that what he likes.
+    let copy = keeper.dir().join("copy");
+    keeper.run(daemon::get(keeper, &link, &copy)).expect_ok();
+    std::fs::remove_file(&copy).expect("ours");
+    assert_eq!(own.tell(&["verify"])["bad_chunks"], 0);
     assert_eq!(own.counter("fetched_bytes"), 0);
     assert_eq!(own.tell(&["unpin", "file"])["release"], release.as_str());
     own.kill();

@@ -40,9 +40,10 @@ pub(super) fn run(context: Context, args: ServeArgs) -> Result<(), Failure> {
         daemon.shared().handle.peer_id().short()
     ));
     if let Some(http) = daemon.shared().http.get() {
-        context
-            .terminal
-            .note(&format!("answering HTTP on http://{http}/ (metrics, healthz, readyz)"));
+        let more = [(config.http_status, ", status page"), (config.http_gateway, ", gateway")];
+        let more: String = more.into_iter().filter_map(|(is_on, what)| is_on.then_some(what)).collect();
+        let what = format!("answering HTTP on http://{http}/ (metrics, healthz, readyz{more})");
+        context.terminal.note(&what);
     }
     let notify = &daemon.shared().notify;
     notify.say(&format!("READY=1\nSTATUS=serving on {}", listen.join(" ")));

@@ -138,6 +138,10 @@ impl Blobs for NodeChunks<'_> {
         dest: Dest<'_>,
         dress: &mut dyn FnMut(&std::fs::File) -> io::Result<()>,
     ) -> Result<Took, Failure> {
+        // What is to stay whole is not given to somebody who may remove it.
+        if self.handle.store().is_pinned(self.release) {
+            return Ok(Took::MustCopy);
+        }
         Ok(match self.handle.store().take_blob(blob, dest, dress)? {
             Taken::Moved => Took::Moved,
             Taken::MustCopy => Took::MustCopy,

@@ -43,6 +43,8 @@ pub(super) struct Seen {
     pub(super) fetched_bytes_per_s: u64,
     /// Most bytes asked and not yet written.
     pub(super) window_bytes: u64,
+    /// Most bytes asked a second for downloads; 0 without a limit.
+    pub(super) bulk_bytes_per_s: u64,
     /// By kind of thread: part of a core that the busiest of them had, and part of the time that one waited for a disk at most.
     pub(super) threads: BTreeMap<String, (f64, f64)>,
 }
@@ -61,14 +63,16 @@ fn look(context: &Context, daemon: &mut Client, release: String) -> Result<Seen,
     };
     let of_release = Request::Content { release };
     let before = content(ask(&of_release)?)?;
-    let key = Some("get-window".to_owned());
-    let window_bytes = match ask(&Request::Knobs { key })? {
+    let mut number = |key: &str| match ask(&Request::Knobs {
+        key: Some(key.to_owned()),
+    })? {
         Outcome::Knobs { knobs } => match knobs.first().map(|knob| &knob.value) {
-            Some(KnobValue::Number(bytes)) => *bytes,
-            _ => 0,
+            Some(KnobValue::Number(number)) => Ok(*number),
+            _ => Ok(0),
         },
-        other => return Err(unexpected(&other)),
+        other => Err(unexpected(&other)),
     };
+    let (window_bytes, bulk_bytes_per_s) = (number("get-window")?, number("bulk-rate")?);
     let status = |outcome: Outcome| match outcome {
         Outcome::Status { status } => Ok(status),
         other => Err(unexpected(&other)),
@@ -85,6 +89,7 @@ fn look(context: &Context, daemon: &mut Client, release: String) -> Result<Seen,
         content: before,
         fetched_bytes_per_s: (came as f64 / began.elapsed().as_secs_f64()) as u64,
         window_bytes,
+        bulk_bytes_per_s,
         threads,
     })
 }
@@ -211,8 +216,20 @@ pub(super) fn judge(seen: &Seen) -> Vec<Finding> {
             format!("ares set get-window {}", 2 * seen.window_bytes),
         ));
     }
+    let (came, most) = (seen.fetched_bytes_per_s, seen.bulk_bytes_per_s);
+    if came as f64 > FULL * most as f64 && most > 0 {
+        found.push(Finding::warn(
+            "rate",
+            format!("{rate} of the {}/s that downloads may have", Bytes(most)),
+            "ares set bulk-rate 0",
+        ));
+    }
     for path in paths() {
         found.extend(of_path(path));
+    }
+    if found.is_empty() && came == 0 && inflight == 0 {
+        let what = "nothing of it came, and nobody is asked for any: nobody reads or fetches it just now";
+        return vec![Finding::warn("rate", what, "look again while somebody does (`ares warm`)")];
     }
     if found.is_empty() {
         let what = format!("{rate}: nothing on this machine holds it up; it is what peers and the network between give");
@@ -332,6 +349,7 @@ mod tests {
             }]}]}),
             fetched_bytes_per_s: 1_000_000,
             window_bytes: 64 << 20,
+            bulk_bytes_per_s: 0,
             threads: BTreeMap::from([("ares-work".to_owned(), (0.1, 0.0)), ("ares-shard".to_owned(), (0.2, 0.0))]),
         };
         change(&mut seen);
@@ -368,6 +386,13 @@ mod tests {
         );
         check("cpu", &["hashing", "node.workers"], &threads("ares-work", (0.97, 0.0)));
         check("window", &["get-window 2000000"], &|seen| seen.window_bytes = 1_000_000);
+        check("rate", &["1.00 MB/s of the 1.05 MB/s", "bulk-rate 0"], &|seen| {
+            seen.bulk_bytes_per_s = 1_050_000
+        });
+        check("rate", &["nobody reads or fetches it"], &|seen| {
+            seen.fetched_bytes_per_s = 0;
+            seen.status["peers"][0]["paths"][0]["inflight_bytes"] = 0.into();
+        });
         let path =
             |key: &'static str, value: Value| move |seen: &mut Seen| seen.status["peers"][0]["paths"][0][key] = value.clone();
         check(

@@ -1,5 +1,6 @@
 //! Many readers of one mount, and little memory: those who can be served are, whoever else cannot, and nobody stays for ever.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use ares_tests::mount::{self, Mounted, is_mounted, unmount};
 use ares_tests::run::Running;
-use ares_tests::{Daemon, Lab, Node, compare, lab, tree, wait};
+use ares_tests::{Daemon, Lab, Node, compare, lab, procfs, scratch, tree, wait};
 use rustix::process::Signal;
 
 const READERS: usize = 64;
@@ -172,17 +173,31 @@ impl Drop for Group {
     }
 }
 
+/// Reads a file by mapping it, and then 4 KiB each at so many random places, and compares with another file: no tool of the system does that.
+const MAPPED_AND_RANDOM: &str = "import mmap, os, random, sys
+ours, right = (os.open(path, os.O_RDONLY) for path in sys.argv[1:3])
+mapped, want = (mmap.mmap(f, 0, prot=mmap.PROT_READ) for f in (ours, right))
+for at in range(0, len(want), 1 << 20):
+    assert mapped[at:at + (1 << 20)] == want[at:at + (1 << 20)], at
+places = random.Random(9)
+for at in (4096 * places.randrange(len(want) // 4096) for _ in range(int(sys.argv[3]))):
+    assert os.pread(ours, 4096, at) == want[at:at + 4096], at";
+
 #[test]
 fn half_a_gib_is_enough_for_a_mount_and_its_readers() {
-    const BIG: u64 = 640 << 20;
+    const GROUP: u64 = 512 << 20;
+    const BIG: u64 = 1 << 30;
+    const SMALL: usize = 20_000;
+    /// What is not the mount's is for what is read.
+    const MOUNT_MAX: u64 = GROUP / 2;
     if !mount::is_possible("crowd-memory") {
         return;
     }
     let Some(lab) = Lab::new("crowd-memory", 2) else { return };
-    let Some(group) = Group::new(&lab, 512 << 20) else { return };
+    let Some(group) = Group::new(&lab, GROUP) else { return };
     let (publisher, reader) = (lab.node(0), lab.node(1));
     let release = publisher.dir().join("release");
-    tree::source(&release, 3000, 7);
+    tree::source(&release, SMALL, 7);
     tree::dotted_file(&release.join("big"), BIG, 8);
     let server = Daemon::serve(publisher);
     let link = server.publish(&release).link;
@@ -194,22 +209,40 @@ fn half_a_gib_is_enough_for_a_mount_and_its_readers() {
         outer.arg(command.get_program()).args(command.get_args());
         outer
     };
-    let mut mount = reader.ares(["mount", &link]);
-    mount.arg(&dir);
-    let running = reader.start(inside(mount));
-    wait::until(BOUND, "the mount", || mount::answers(&dir).then_some(()));
-    // From peers, from the store by the page cache, and, once it is opened anew, by the kernel itself.
-    for _ in 0..2 {
-        let mut same = reader.command("cmp");
-        same.arg(release.join("big")).arg(dir.join("big"));
-        reader.run(inside(same)).expect_ok();
+    let tool = |name: &str, args: &[&OsStr]| {
+        let mut command = reader.command(name);
+        command.args(args);
+        reader.run(inside(command)).expect_ok();
+    };
+    let python = scratch::quiet(std::process::Command::new("python3").arg("--version"));
+    if !python {
+        lab::skip("crowd-memory-mapped", "no python3");
     }
-    let mut tree = reader.command("diff");
-    tree.args(["-r", "--exclude=big"]).arg(&release).arg(&dir);
-    reader.run(inside(tree)).expect_ok();
-    assert_eq!(group.killed(), 0);
+    let (want, got) = (release.join("big"), dir.join("big"));
+    // From peers; then from the store; then large files by the kernel itself.
+    for passthrough in ["never", "never", "always"] {
+        let mut mount = reader.ares(["mount", "--passthrough", passthrough, &link]);
+        mount.arg(&dir);
+        let running = reader.start(inside(mount));
+        wait::until(BOUND, "the mount", || mount::answers(&dir).then_some(()));
+        tool(
+            "diff",
+            &["-r".as_ref(), "--exclude=big".as_ref(), release.as_ref(), dir.as_ref()],
+        );
+        tool("cmp", &[want.as_ref(), got.as_ref()]);
+        if python {
+            let args = ["-c", MAPPED_AND_RANDOM].map(OsStr::new);
+            tool(
+                "python3",
+                &[args.as_slice(), &[got.as_ref(), want.as_ref(), "2000".as_ref()]].concat(),
+            );
+        }
+        assert_eq!(group.killed(), 0);
+        let taken = procfs::peak_rss_bytes(running.pid()).expect("it runs");
+        assert!(taken < MOUNT_MAX, "{} MiB", taken >> 20);
+        unmount(reader, &dir).expect_ok();
+        running.wait(BOUND).expect_ok();
+    }
     assert!(compare::tree_bytes(reader.state()) > BIG / 64, "it was stored");
-    unmount(reader, &dir).expect_ok();
-    running.wait(BOUND).expect_ok();
     server.signal(Signal::TERM);
 }

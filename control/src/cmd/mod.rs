@@ -60,6 +60,9 @@ struct Context {
 
 /// The whole program.
 pub(crate) fn main() -> ExitCode {
+    // A huge page stays whole where a part of it is still used: 20,000 small files read through a mount took 255 MiB instead of 180. A kernel
+    // without them refuses, and is as good.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     let mut typed = std::env::args_os();
     if helper::is_called(typed.next().as_deref()) {
         return as_helper(typed);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ares_fs::stale::{self, Pulse};
 use serde_json::json;
 
 use super::{Context, mount_point};
@@ -47,10 +48,13 @@ pub(super) fn run(context: &Context, args: UmountArgs) -> Result<(), Failure> {
         }
         Some(_) => {}
     }
-    // One whose server is dead cannot be busy with anything worth waiting for.
-    let is_dead = std::fs::metadata(&dir).is_err_and(|e| e.raw_os_error() == Some(rustix::io::Errno::NOTCONN.raw_os_error()));
-    let force = if is_dead { Force::Lazy } else { force };
-    unmount(&dir, force)?;
+    match (stale::pulse(&dir), force) {
+        // One whose server is dead cannot be busy with anything worth waiting for.
+        (Pulse::Dead, _) => unmount(&dir, Force::Lazy)?,
+        // Whoever waits for an answer, a killed server among them, is let go of.
+        (Pulse::Silent, Force::Lazy) => stale::break_off(&dir)?,
+        (Pulse::Lives | Pulse::Silent, force) => unmount(&dir, force)?,
+    }
     if Session::attach(&context.config).is_err() {
         KeptFile::of(&context.config.state).forget(&dir)?;
     }

@@ -3,6 +3,9 @@
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::Duration;
 
 use rustix::mount::UnmountFlags;
 
@@ -19,7 +22,8 @@ pub mod stale {
     use std::io;
     use std::path::{Path, PathBuf};
 
-    use super::{MountError, attach, canonical, info, is_ours_and_dead};
+    use super::{FSTYPE, MountError, attach, canonical, info};
+    pub use super::{Pulse, pulse};
 
     /// What `clean` found.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,12 +34,12 @@ pub mod stale {
         Detached(usize),
     }
 
-    /// Detaches dead mounts of ours from `dir`. Live mounts, ours or others', and dead ones of others stay.
+    /// Detaches dead mounts of ours from `dir`. Live mounts, ours or others', those that do not answer, and dead ones of others stay.
     pub fn clean(dir: &Path) -> Result<Cleaned, MountError> {
         let dir = canonical(dir)?;
         let mut detached = 0;
         while let Some(line) = info::at(&dir) {
-            if !is_ours_and_dead(&line) {
+            if line.fstype != FSTYPE || pulse(&line.dir) != Pulse::Dead {
                 break;
             }
             if detached == MOUNTS_MAX {
@@ -57,16 +61,26 @@ pub mod stale {
 
     /// Detaches the dead mounts of ours that have this source, wherever they are seen, and says where. Those of other sources stay, and those
     /// that something else was mounted over. Those whose devices have these minor numbers live, though nobody answers yet: they are not asked.
+    /// Of the others whoever has this source has none, so one that does not answer is dead as well: a process that was killed while it gave files to the
+    /// kernel keeps the connection, and is gone only when that is broken off.
     pub fn clean_all(source: &str, live: &[u32]) -> Vec<Result<PathBuf, MountError>> {
         let dead = info::read().into_iter().rev().filter(|line| {
             let is_seen = || info::at(&line.dir).is_some_and(|top| top.device == line.device);
-            line.source == source && !live.contains(&line.device.1) && is_seen() && is_ours_and_dead(line)
+            let is_ours = line.fstype == FSTYPE && line.source == source && !live.contains(&line.device.1);
+            is_ours && is_seen() && pulse(&line.dir) != Pulse::Lives
         });
-        let detach = |line: info::MountLine| match attach::detach(&line.dir) {
+        let detach = |line: info::MountLine| match attach::detach_busy(&line.dir, line.device.1) {
             Ok(()) => Ok(line.dir),
             Err(error) => Err(MountError::Stale { dir: line.dir, error }),
         };
         dead.map(detach).collect()
+    }
+
+    /// Detaches the mount at `dir`, whoever uses it, and breaks its connection off: all who wait for its server are let go of.
+    pub fn break_off(dir: &Path) -> Result<(), MountError> {
+        let dir = canonical(dir)?;
+        let Some(line) = info::at(&dir) else { return Ok(()) };
+        attach::detach_busy(&dir, line.device.1).map_err(|error| MountError::Stale { dir, error })
     }
 
     /// Dead mounts on one directory that are cleared before we suspect that detaching does nothing.
@@ -127,10 +141,38 @@ fn inaccessible(dir: &Path, error: io::Error) -> MountError {
     }
 }
 
-/// A dead FUSE mount answers everything with ENOTCONN: its process is gone.
-fn is_ours_and_dead(line: &info::MountLine) -> bool {
-    line.fstype == FSTYPE && matches!(rustix::fs::statfs(&line.dir), Err(rustix::io::Errno::NOTCONN))
+/// What became of the server of a mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pulse {
+    /// It answers.
+    Lives,
+    /// The connection is over.
+    Dead,
+    /// The connection is there, and it did not answer.
+    Silent,
 }
+
+/// Asks a mount something that its server answers at once, for a few seconds at most.
+pub fn pulse(dir: &Path) -> Pulse {
+    let (tell, told) = sync_channel(1);
+    let dir = dir.to_owned();
+    // Without an answer the thread is left behind: it ends with this process, or with the mount.
+    let asks = move || tell.send(rustix::fs::statfs(&dir).err());
+    match thread::Builder::new().name("ares-fs-pulse".into()).spawn(asks) {
+        Ok(_) => match told.recv_timeout(SILENCE) {
+            Ok(Some(rustix::io::Errno::NOTCONN)) => Pulse::Dead,
+            Ok(_) => Pulse::Lives,
+            Err(_) => Pulse::Silent,
+        },
+        Err(error) => {
+            tracing::warn!(%error, "no thread to ask a mount: it is left as it is");
+            Pulse::Lives
+        }
+    }
+}
+
+/// How long a server may take for an answer that takes it no time, on a busy machine.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// Flags of a detach that takes the mount out of sight whoever still uses it.
 pub(super) const LAZY: UnmountFlags = UnmountFlags::DETACH.union(UnmountFlags::NOFOLLOW);

@@ -83,11 +83,32 @@ fn waiting_giver_has() -> Option<Vec<(String, PathBuf)>> {
     Some(named.filter(|(number, _)| !["0", "1", "2"].contains(&&**number)).collect())
 }
 
-#[test]
-fn a_giver_that_waits_for_a_reader_has_nothing_open_but_its_own_and_ends_with_the_mount() {
-    if !can_mount() {
-        return;
+/// A mount of one file that somebody reads, whom nobody answers, and who gives that very file to the kernel meanwhile.
+struct Waiting {
+    place: TempDir,
+    giver: Option<Giving>,
+    channel: Option<Arc<device::Channel>>,
+    reader: Child,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        stale::break_off(self.place.path()).expect("unmounted");
+        self.giver.take().into_iter().for_each(Giving::finish);
+        assert!(!self.reader.wait().expect("cat").success(), "nobody has answered it");
     }
+}
+
+/// Where the request is that waits for an answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Request {
+    /// With us.
+    Taken,
+    /// With the kernel.
+    Queued,
+}
+
+fn giver_waits(source: &str, read: Request) -> Waiting {
     let bytes = random_bytes(5_000, 1);
     let release = Release::of(&dir([("a", file(&bytes))]));
     let place = tempfile::tempdir().expect("a directory");
@@ -100,43 +121,76 @@ fn a_giver_that_waits_for_a_reader_has_nothing_open_but_its_own_and_ends_with_th
     };
     let options = options();
     let name = file_name("file", settings.release);
-    let shared = Arc::new(session::Shared::new(
-        settings,
-        &root,
-        name,
-        MemorySource::prompt(&release),
-        &options,
-    ));
-    let connection = attach::attach(place.path(), &options.source, options.access).expect("a mount");
+    let source_of_chunks = MemorySource::prompt(&release);
+    let shared = Arc::new(session::Shared::new(settings, &root, name, source_of_chunks, &options));
+    let connection = attach::attach(place.path(), source, options.access).expect("a mount");
     let (channel, _) = device::greet(&shared, connection, false).expect("first words");
     let (giving, begins) = std::sync::mpsc::channel();
     let path = place.path().join("a");
     // In a process of its own: what this one has open every thread that begins has for a moment, and says so when it closes that.
-    let mut reader = Command::new("cat").arg(path).stdout(Stdio::null()).spawn().expect("cat");
+    let reader = Command::new("cat").arg(path).stdout(Stdio::null()).spawn().expect("cat");
     // Whoever answers does not answer that read.
     let answers = thread::spawn(move || {
         let mut buffer = vec![0; 64 << 10];
-        loop {
+        let mut next = || {
             let len = rustix::io::read(channel.as_fd(), &mut *buffer).expect("a request");
             let (header, arguments) = Header::parse(&buffer[..len]).expect("a request");
-            if let Ok(Ask::Read { ino, .. }) = header.ask(arguments) {
-                let giver = Giving::start(&channel).expect("a thread");
-                giver.give(vec![(ino, bytes.clone())]);
-                until(PATIENCE, "it does not wait", || waiting_giver_has().is_some());
-                return giving.send((giver, channel)).expect("somebody listens");
-            }
+            let file = match (header.ask(arguments), read) {
+                (Ok(Ask::Read { ino, .. }), Request::Taken) => return Some(ino),
+                // What follows is the read.
+                (Ok(Ask::Open { ino }), Request::Queued) => Some(ino),
+                _ => None,
+            };
             device::take_one(&shared, &channel, &buffer[..len]);
+            file
+        };
+        let ino = std::iter::repeat_with(&mut next).flatten().next().expect("a read");
+        if read == Request::Queued {
+            let mut queue = [rustix::event::PollFd::new(&channel, rustix::event::PollFlags::IN)];
+            assert_eq!(rustix::event::poll(&mut queue, None), Ok(1));
         }
+        let giver = Giving::start(&channel).expect("a thread");
+        giver.give(vec![(ino, bytes.clone())]);
+        until(PATIENCE, "it does not wait", || waiting_giver_has().is_some());
+        giving.send((giver, channel)).expect("somebody listens");
     });
     let (giver, channel) = begins.recv_timeout(PATIENCE).expect("a giver that waits");
     answers.join().expect("no panic");
-    let ours = std::os::fd::AsRawFd::as_raw_fd(&channel.as_fd()).to_string();
+    Waiting {
+        place,
+        giver: Some(giver),
+        channel: Some(channel),
+        reader,
+    }
+}
+
+#[test]
+fn a_giver_that_waits_for_a_reader_has_nothing_open_but_its_own_and_ends_with_the_mount() {
+    if !can_mount() {
+        return;
+    }
+    let waiting = giver_waits("ares", Request::Taken);
+    let ours = waiting.channel.as_ref().expect("it is open").as_fd();
+    let ours = std::os::fd::AsRawFd::as_raw_fd(&ours).to_string();
     let open = waiting_giver_has().expect("it waits");
     // What the others have, a lock of the store among it, is closed when they end, whatever becomes of this one.
     assert_eq!(open.len(), 1, "{open:?}");
     assert!(open[0].0 != ours && open[0].1 == Path::new(attach::DEVICE), "{open:?}");
-    let (_, minor) = info::at(place.path()).expect("mounted").device;
-    attach::detach_busy(place.path(), minor).expect("unmounted");
-    giver.finish();
-    assert!(!reader.wait().expect("cat").success(), "nobody has answered it");
+}
+
+/// As a daemon that is killed there leaves it: nobody takes requests any more, and yet the kernel takes the connection for alive.
+#[test]
+fn a_giver_that_was_left_alone_with_the_connection_is_let_go_of_by_the_next_one_of_its_source() {
+    if !can_mount() {
+        return;
+    }
+    let source = "ares:alone";
+    let mut waiting = giver_waits(source, Request::Queued);
+    waiting.channel = None;
+    assert!(waiting_giver_has().is_some(), "nothing ends it");
+    let place = waiting.place.path().canonicalize().expect("a directory");
+    assert_eq!(stale::pulse(&place), stale::Pulse::Silent);
+    let cleaned: Vec<_> = stale::clean_all(source, &[]).into_iter().filter_map(Result::ok).collect();
+    assert_eq!(cleaned, [place]);
+    until(PATIENCE, "it is held still", || waiting_giver_has().is_none());
 }

@@ -1,8 +1,9 @@
 //! What the kernel knows of the release: entries it has looked up and not yet forgotten. Numbers come from `view`; here is only
-//! what stands behind them.
+//! what stands behind them, of all directories and of those others that it was told of last: the kernel may know of millions, and
+//! an entry is found again by its number.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use ares_core::chunk::ChunkId;
@@ -14,11 +15,12 @@ use crate::view::DirView;
 /// Inode number of the top directory, as FUSE has it.
 pub(crate) const ROOT: u64 = 1;
 
+/// Files and links that are kept, of nearly 400 bytes each. 7,000 more would take a table of twice the size.
+const KEPT_MAX: usize = if cfg!(test) { 1_000 } else { 50_000 };
+
 /// What stands behind an inode number.
 #[derive(Debug)]
 pub(crate) struct Inode {
-    /// Times the kernel was told of it, less the times it forgot.
-    lookups: u64,
     /// The directory it is in; the top is in itself.
     pub(crate) parent: u64,
     /// Its name there; the top has none.
@@ -74,7 +76,11 @@ pub(crate) enum AttrKind {
 /// All inodes the kernel knows.
 #[derive(Debug)]
 pub(crate) struct Inodes {
-    known: HashMap<u64, Inode>,
+    /// Times the kernel was told of each, less the times it forgot.
+    told: HashMap<u64, u64>,
+    kept: HashMap<u64, Inode>,
+    /// Files and links in the order in which they came, and some that are forgotten.
+    order: VecDeque<u64>,
 }
 
 impl Inodes {
@@ -97,7 +103,6 @@ impl Inodes {
             }
         };
         let top = Inode {
-            lookups: 1,
             parent: ROOT,
             name: None,
             meta,
@@ -105,41 +110,60 @@ impl Inodes {
             blob: OnceCell::new(),
         };
         Self {
-            known: HashMap::from([(ROOT, top)]),
+            told: HashMap::from([(ROOT, 1)]),
+            kept: HashMap::from([(ROOT, top)]),
+            order: VecDeque::new(),
         }
     }
 
-    /// What stands behind a number.
+    /// What stands behind a number; `None` where the kernel was not told of it, or that is to be recalled.
     pub(crate) fn get(&self, ino: u64) -> Option<&Inode> {
-        self.known.get(&ino)
+        self.kept.get(&ino)
     }
 
     /// The kernel is being told once more of `ino`, which is `entry` of the directory `parent`.
     pub(crate) fn tell(&mut self, ino: u64, parent: u64, entry: &Entry) {
-        let inode = self.known.entry(ino).or_insert_with(|| Inode::of(parent, entry));
-        inode.lookups += 1;
+        *self.told.entry(ino).or_default() += 1;
+        self.keep(ino, parent, entry);
     }
 
-    /// The kernel has been told of `ino`, which is `entry` of the directory `parent`, by whoever had this mount before. How often is not known: it
-    /// forgets all of it at once, as it does with what it is done with.
+    /// The kernel has been told of `ino`, which is `entry` of the directory `parent`: by us, or by whoever had this mount before. How often they have is not
+    /// known: it forgets all of it at once, as it does with what it is done with.
     pub(crate) fn recall(&mut self, ino: u64, parent: u64, entry: &Entry) {
-        self.known.entry(ino).or_insert_with(|| Inode::of(parent, entry));
+        self.told.entry(ino).or_default();
+        self.keep(ino, parent, entry);
+    }
+
+    fn keep(&mut self, ino: u64, parent: u64, entry: &Entry) {
+        if self.kept.contains_key(&ino) {
+            return;
+        }
+        self.kept.insert(ino, Inode::of(parent, entry));
+        if let EntryKind::Dir(_) = entry.kind {
+            return;
+        }
+        self.order.push_back(ino);
+        while self.order.len() > KEPT_MAX {
+            let oldest = self.order.pop_front();
+            oldest.map(|ino| self.kept.remove(&ino));
+        }
     }
 
     /// The kernel forgot `count` times what it was told. Whether it knows nothing of `ino` any more.
     pub(crate) fn forget(&mut self, ino: u64, count: u64) -> bool {
-        let Some(inode) = self.known.get_mut(&ino) else { return true };
-        inode.lookups = inode.lookups.saturating_sub(count);
-        let gone = inode.lookups == 0 && ino != ROOT;
+        let Some(times) = self.told.get_mut(&ino) else { return true };
+        *times = times.saturating_sub(count);
+        let gone = *times == 0 && ino != ROOT;
         if gone {
-            self.known.remove(&ino);
+            self.told.remove(&ino);
+            self.kept.remove(&ino);
         }
         gone
     }
 
     /// Whether the kernel knows nothing but the top.
     pub(crate) fn are_forgotten(&self) -> bool {
-        self.known.len() == 1
+        self.told.len() == 1
     }
 
     /// The entry as a person would name it, for log lines.
@@ -162,7 +186,7 @@ impl Inodes {
         let mut names = Vec::new();
         let mut at = ino;
         while at != ROOT
-            && let Some(inode) = self.known.get(&at)
+            && let Some(inode) = self.kept.get(&at)
         {
             names.extend(inode.name.as_ref().map(Name::as_bytes));
             at = inode.parent;
@@ -193,7 +217,6 @@ impl Inode {
             }
         };
         Self {
-            lookups: 0,
             parent,
             name: Name::new(entry.name.as_bytes().to_vec()).ok(),
             meta,

@@ -55,8 +55,6 @@ pub(super) struct Shared {
     told_of_opens: AtomicBool,
     /// Whether the kernel asks again what was not answered.
     resends: AtomicBool,
-    /// Whether somebody had the connection before, and so told the kernel of inodes that are not known here.
-    is_taken_over: bool,
     /// The worker has nothing to wait for.
     calm: Condvar,
     /// Threads that take requests from the kernel.
@@ -177,7 +175,6 @@ impl Shared {
             opens: Mutex::default(),
             told_of_opens: told_of_opens.into(),
             resends: false.into(),
-            is_taken_over: false,
             calm: Condvar::new(),
             roster: Roster::default(),
             last_eio: Mutex::default(),
@@ -390,12 +387,10 @@ impl Shared {
 
     /// Whether it is not known yet what an inode is that the kernel may know.
     fn must_recall(&self, ino: u64) -> bool {
-        self.is_taken_over && {
-            let mut state = self.lock();
-            match state.shown.place(ino) {
-                Place::Names => false,
-                Place::In(slot, own) => state.shown.tree(slot).is_some_and(|tree| !tree.machine.knows(own)),
-            }
+        let mut state = self.lock();
+        match state.shown.place(ino) {
+            Place::Names => false,
+            Place::In(slot, own) => state.shown.tree(slot).is_some_and(|tree| !tree.machine.knows(own)),
         }
     }
 

@@ -81,7 +81,6 @@ impl Shared {
 
     /// Somebody had the connection before, who agreed on that with the kernel. What is shown must be so by now.
     pub(in super::super) fn take_over(&mut self, agreed: &Agreed, channel: &Arc<Channel>) {
-        self.is_taken_over = true;
         self.resends.store(agreed.resends, Ordering::Relaxed);
         self.told_of_opens.store(agreed.tells_of_opens, Ordering::Relaxed);
         self.owner.generation = agreed.generation;

@@ -66,3 +66,32 @@ fn a_file_handle_outlives_the_mount_and_leads_to_no_other_release() {
         over_each(handles_of);
     }
 }
+
+/// More files than are kept in memory, which the kernel knows all the same.
+fn a_file_of_long_ago(transport: Transport) {
+    const FILES: usize = 2_500;
+    let files = (0..FILES).map(|n| {
+        let text = file(n.to_string());
+        (format!("f{n:04}"), marked(text, 0o644, &[("user.note", "mine")]))
+    });
+    let release = Release::of(&dir([("d", dir(files))]));
+    let source = MemorySource::slow(&release, Duration::ZERO);
+    let rig = Rig::with(&release, source, &MountOptions { transport, ..options() });
+    // By descriptors: where a path leads to what we do not know, the kernel looks it up again.
+    let open = |n: usize| fs::File::open(rig.path(&format!("d/f{n:04}"))).expect("open");
+    let files: Vec<fs::File> = (0..FILES).step_by(100).map(open).collect();
+    assert_eq!(fs::read_dir(rig.path("d")).expect("a listing").count(), FILES);
+    for (n, file) in files.iter().enumerate() {
+        let mut keys = [0; 64];
+        let len = rustix::fs::flistxattr(file, &mut keys).expect("a list");
+        assert_eq!(&keys[..len], b"user.note\0");
+        assert_eq!(io::read_to_string(file).expect("readable"), (n * 100).to_string());
+    }
+}
+
+#[test]
+fn what_the_kernel_was_told_of_long_ago_is_found_again() {
+    if can_mount() {
+        over_each(a_file_of_long_ago);
+    }
+}

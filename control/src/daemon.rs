@@ -14,6 +14,7 @@ use ares_core::admission::Refusals;
 use ares_core::link::Link;
 use ares_core::manifest::Root;
 use ares_core::store::ReleaseInfo;
+use ares_fs::stale::{self, Silent};
 use ares_node::api::{DhtConfig, DhtUse, EdgeConfig, Mdns, NodeConfig, Sink};
 use ares_node::store::StoreError;
 use ares_node::{Handle, Node, StartError};
@@ -155,7 +156,12 @@ impl Daemon {
             Role::Serve => Mounts::remembered(KeptFile::of(&config.state), handed, Arc::clone(&notify)),
             Role::Mount | Role::Passing | Role::Discarding => Mounts::default(),
         };
-        sweep_mounts(&mount_source(&node.handle()), &mounts.connected());
+        // Mounts of a daemon that is being started again wait for it, and for nobody else who has the lock meanwhile.
+        let silent = match role {
+            Role::Serve => Silent::Dead,
+            Role::Mount | Role::Passing | Role::Discarding => Silent::Waits,
+        };
+        sweep_mounts(&mount_source(&node.handle()), &mounts.connected(), silent);
         let shared = Arc::new(Shared {
             config: Arc::clone(config),
             role,
@@ -277,8 +283,8 @@ fn listen_http(daemon: &Arc<Shared>) -> Result<Option<http::Server>, Failure> {
 }
 
 /// Takes away what an earlier daemon of the same state directory left mounted when it was killed.
-fn sweep_mounts(source: &str, live: &[u32]) {
-    for swept in ares_fs::stale::clean_all(source, live) {
+fn sweep_mounts(source: &str, live: &[u32], silent: Silent) {
+    for swept in stale::clean_all(source, live, silent) {
         match swept {
             Ok(dir) => tracing::warn!("took away {}, which a killed daemon left mounted", dir.display()),
             Err(e) => tracing::warn!("{e}"),

@@ -29,7 +29,7 @@ use crate::cache::Cache;
 use crate::eio::Eio;
 use crate::errno::Failure;
 use crate::inode::{Attr, Inodes, Kind};
-use crate::lookahead::{Advice, Lookahead};
+use crate::lookahead::{Advice, Lookahead, WINDOW_MAX};
 use crate::recorder::Recorder;
 use crate::request::{Listing, Reply, Request};
 use crate::shelf::{Node, Pins, Shelf};
@@ -154,12 +154,14 @@ struct Need {
 impl<T> Machine<T> {
     /// Shows `root`.
     pub(crate) fn new(settings: Settings, root: &Root, name: Name) -> Self {
+        let mut lookahead = Lookahead::default();
+        lookahead.set_window_max(window_max(WINDOW_MAX, settings.cache_bytes));
         Self {
             totals: root.totals(),
             inodes: Inodes::new(root, name),
             nodes: Cache::new(NODES_BYTES_MAX),
             chunks: Cache::new(settings.cache_bytes),
-            lookahead: Lookahead::default(),
+            lookahead,
             packed: Packed::default(),
             warm: Warm::new(&settings.profile),
             recorder: Recorder::default(),
@@ -180,7 +182,8 @@ impl<T> Machine<T> {
         self.settings.patience = tuned.patience.unwrap_or(self.settings.patience);
         self.settings.cache_bytes = tuned.cache_bytes;
         self.chunks.set_bytes_max(tuned.cache_bytes);
-        self.lookahead.set_window_max(tuned.lookahead_bytes);
+        self.lookahead
+            .set_window_max(window_max(tuned.lookahead_bytes, tuned.cache_bytes));
     }
 
     /// The kernel asks. The answer comes as an action, now or later.
@@ -667,6 +670,11 @@ impl<T> Machine<T> {
         self.ids += 1;
         self.ids
     }
+}
+
+/// So many bytes ahead of a reader at most: what is behind it must fit as well.
+fn window_max(lookahead_bytes: u64, cache_bytes: u64) -> u64 {
+    lookahead_bytes.min(cache_bytes / 2)
 }
 
 /// How a `Fetch` ended badly.

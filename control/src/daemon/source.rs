@@ -138,8 +138,8 @@ impl Blobs for NodeChunks<'_> {
         dest: Dest<'_>,
         dress: &mut dyn FnMut(&std::fs::File) -> io::Result<()>,
     ) -> Result<Took, Failure> {
-        // What is to stay whole is not given to somebody who may remove it.
-        if self.handle.store().is_pinned(self.release) {
+        // What is to stay whole is not given to somebody who may remove it; a pinned release may have the same file as this one.
+        if self.handle.store().has_pins() {
             return Ok(Took::MustCopy);
         }
         Ok(match self.handle.store().take_blob(blob, dest, dress)? {
@@ -151,8 +151,8 @@ impl Blobs for NodeChunks<'_> {
 
 impl Stock for Shared {
     fn is_on(&self, device: u64) -> bool {
-        // A store that cannot be looked at may be anywhere: what it holds then counts as moved.
-        std::fs::metadata(&self.config.state).map_or(true, |meta| meta.dev() == device)
+        // A store that cannot be looked at may be anywhere: what it holds then counts as moved. Where something is pinned nothing is moved.
+        !self.handle.store().has_pins() && std::fs::metadata(&self.config.state).map_or(true, |meta| meta.dev() == device)
     }
 
     fn holds(&self, chunk: &ChunkId) -> bool {

@@ -59,15 +59,30 @@ pub mod stale {
         })
     }
 
+    /// What becomes of a mount that does not answer.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Silent {
+        /// Somebody else may take it over.
+        Waits,
+        /// Nobody will.
+        Dead,
+    }
+
     /// Detaches the dead mounts of ours that have this source, wherever they are seen, and says where. Those of other sources stay, and those
     /// that something else was mounted over. Those whose devices have these minor numbers live, though nobody answers yet: they are not asked.
-    /// Of the others whoever has this source has none, so one that does not answer is dead as well: a process that was killed while it gave files to the
-    /// kernel keeps the connection, and is gone only when that is broken off.
-    pub fn clean_all(source: &str, live: &[u32]) -> Vec<Result<PathBuf, MountError>> {
+    /// One of the others that does not answer waits for a server that is to come and take it over, where there may be one, or is dead as well: a
+    /// process that was killed while it gave files to the kernel keeps the connection, and is gone only when that is broken off.
+    pub fn clean_all(source: &str, live: &[u32], silent: Silent) -> Vec<Result<PathBuf, MountError>> {
         let dead = info::read().into_iter().rev().filter(|line| {
             let is_seen = || info::at(&line.dir).is_some_and(|top| top.device == line.device);
             let is_ours = line.fstype == FSTYPE && line.source == source && !live.contains(&line.device.1);
-            is_ours && is_seen() && pulse(&line.dir) != Pulse::Lives
+            is_ours
+                && is_seen()
+                && match pulse(&line.dir) {
+                    Pulse::Lives => false,
+                    Pulse::Silent => silent == Silent::Dead,
+                    Pulse::Dead => true,
+                }
         });
         let detach = |line: info::MountLine| match attach::detach_busy(&line.dir, line.device.1) {
             Ok(()) => Ok(line.dir),

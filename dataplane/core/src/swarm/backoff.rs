@@ -86,6 +86,12 @@ impl Backoffs {
             .filter(|until| *until > now)
     }
 
+    /// How often peers have left it to others, those that are remembered.
+    pub(super) fn times_left(&self) -> u32 {
+        let left = self.0.iter().filter(|e| matches!(e.last, Trouble::Elsewhere { .. }));
+        left.map(|e| e.times).sum()
+    }
+
     /// What the peer said last, and how often it could not give the chunk.
     pub(super) fn last(&self, peer: &PeerId) -> Option<(&Trouble, u32)> {
         self.0.iter().find(|e| e.peer == *peer).map(|e| (&e.last, e.times))

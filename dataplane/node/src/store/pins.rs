@@ -98,6 +98,11 @@ impl Store {
         let is_configured = locked(&self.shared.configured_pins).contains_key(&release);
         is_configured || self.shared.index().pins().contains_key(&release)
     }
+
+    /// Whether any release is.
+    pub fn has_pins(&self) -> bool {
+        !locked(&self.shared.configured_pins).is_empty() || !self.shared.index().pins().is_empty()
+    }
 }
 
 #[cfg(test)]
@@ -127,7 +132,7 @@ mod tests {
         let mut expect = vec![by_file("ares:file", one), by_file("ares:two", two)];
         expect.sort_by_key(|(release, ..)| *release);
         assert_eq!(pinned(&store), expect);
-        assert!(store.is_pinned(one) && store.is_pinned(two) && !store.is_pinned(release(3)));
+        assert!(store.is_pinned(one) && store.is_pinned(two) && !store.is_pinned(release(3)) && store.has_pins());
         drop(store);
 
         let store = open();

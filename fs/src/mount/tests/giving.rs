@@ -190,7 +190,13 @@ fn a_giver_that_was_left_alone_with_the_connection_is_let_go_of_by_the_next_one_
     assert!(waiting_giver_has().is_some(), "nothing ends it");
     let place = waiting.place.path().canonicalize().expect("a directory");
     assert_eq!(stale::pulse(&place), stale::Pulse::Silent);
-    let cleaned: Vec<_> = stale::clean_all(source, &[]).into_iter().filter_map(Result::ok).collect();
+    assert!(
+        stale::clean_all(source, &[], stale::Silent::Waits).is_empty(),
+        "it may be taken over"
+    );
+    assert!(waiting_giver_has().is_some());
+    let cleaned = stale::clean_all(source, &[], stale::Silent::Dead);
+    let cleaned: Vec<_> = cleaned.into_iter().filter_map(Result::ok).collect();
     assert_eq!(cleaned, [place]);
     until(PATIENCE, "it is held still", || waiting_giver_has().is_none());
 }

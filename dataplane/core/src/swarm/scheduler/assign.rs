@@ -24,7 +24,7 @@ const CATCH_UP: Duration = Duration::from_millis(50);
 /// With so few holders there is nothing to spread, and disks and lookahead like the order they were wanted in.
 const FEW_HOLDERS: usize = 2;
 
-/// So often a peer may leave a chunk that somebody waits for to others.
+/// So often a chunk that somebody waits for may be left to others.
 const LEFT_MAX: u32 = 4;
 
 /// An ask that is silent this many times longer than it was expected to take is asked elsewhere too.
@@ -71,8 +71,8 @@ pub(super) struct Candidate {
 /// Whom to ask for a chunk now.
 pub(super) enum Choice {
     Ask(Source),
-    /// A source that may have it will have room again.
-    Wait,
+    /// A source that may have it will have room again; another may be asked then, if not before.
+    Wait(Option<Instant>),
     /// No source can be asked before then, or before something happens.
     Park(Option<Instant>),
 }
@@ -234,7 +234,11 @@ impl Scheduler {
                         self.ask(now, chunk, source);
                         return true;
                     }
-                    Choice::Wait => {}
+                    Choice::Wait(wake) => {
+                        if let Some(wake) = wake {
+                            self.timers.set(wake, Timer::Pace(class));
+                        }
+                    }
                     Choice::Park(wake) => {
                         self.park(chunk, line, wake);
                         has_parked = true;
@@ -349,7 +353,7 @@ impl Scheduler {
             }
         }
         let Some((mut worst, _)) = open.iter().min().copied() else {
-            return if must_wait { Choice::Wait } else { Choice::Park(wake) };
+            return if must_wait { Choice::Wait(wake) } else { Choice::Park(wake) };
         };
         worst.5 += worst.5 / 8;
         open.retain(|(rank, _)| *rank <= worst);
@@ -399,12 +403,16 @@ impl Scheduler {
             let nanos = u64::from(bytes) * 1_000_000_000 / rate;
             *pace = (*pace).max(now - CATCH_UP) + Duration::from_nanos(nanos);
         }
-        let was_left = matches!(state.backoffs.last(&source.peer), Some((Trouble::Elsewhere { .. }, times)) if times >= LEFT_MAX);
+        let tells = |peer: &PeerId, likely: Likely| likely == Likely::Perhaps && self.haves.has_told(peer);
+        let may_be_left = || {
+            let likely = self.peers.all_likely(&state.releases);
+            state.backoffs.times_left() < LEFT_MAX && likely.into_iter().any(|(peer, likely)| tells(&peer, likely))
+        };
         let referral = match class {
             // Who has a part passes on what it says it holds: others ask it for that because they were sent there.
             _ if self.haves.has_told(&source.peer) => Referral::Never,
-            Class::Deadline if was_left || !self.haves.has_any() => Referral::Never,
-            Class::Deadline => Referral::WhenBusy,
+            Class::Deadline if may_be_left() => Referral::WhenBusy,
+            Class::Deadline => Referral::Never,
             Class::Bulk | Class::Heal => Referral::WhenGiven,
         };
         assert!(state.asks.len() <= ASKS_PER_CHUNK_MAX, "asks of a chunk are bounded");

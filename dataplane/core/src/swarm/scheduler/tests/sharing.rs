@@ -143,8 +143,64 @@ fn who_waits_for_what_was_left_to_others_has_it_asked_at_once_and_is_sent_on_a_f
 }
 
 #[test]
-fn who_waits_and_knows_of_nobody_else_is_not_sent_on() {
+fn however_many_send_on_who_waits_it_is_so_a_few_times_altogether() {
+    let mut scheduler = scheduler(1, 0);
+    for index in 2..50 {
+        scheduler.on_source_up(Instant::ZERO, source(index), ms(1));
+        scheduler.on_claim(Instant::ZERO, release(), source(index).peer, ClaimState::Complete);
+    }
+    let urgent = Want {
+        class: Class::Deadline,
+        ..want(0)
+    };
+    scheduler.on_want(Instant::ZERO, WantKey(0), urgent);
+    for _ in 0..4 {
+        let [(ask, _, _, Referral::WhenBusy)] = asks(&mut scheduler, Instant::ZERO)[..] else {
+            panic!("there is another one to ask")
+        };
+        scheduler.on_refused(Instant::ZERO, ask, Refusal::Elsewhere);
+    }
+    let [(_, _, _, Referral::Never)] = asks(&mut scheduler, Instant::ZERO)[..] else {
+        panic!("it was sent on enough")
+    };
+}
+
+/// Who is full has room again some time; who sent it on is asked before that.
+#[test]
+fn who_waits_for_one_that_is_full_asks_who_sent_it_on_in_time() {
+    let mut scheduler = scheduler(1, 0);
+    scheduler.on_source_up(Instant::ZERO, source(2), ms(1));
+    scheduler.on_claim(Instant::ZERO, release(), source(2).peer, ClaimState::Complete);
+    let urgent = |n| Want {
+        class: Class::Deadline,
+        ..want(n)
+    };
+    // As much as is asked of both at a time.
+    let mut count = 0;
+    let mut asked = Vec::new();
+    while asked.len() == count {
+        scheduler.on_want(Instant::ZERO, WantKey(count as u64), urgent(count as u32));
+        count += 1;
+        asked.extend(asks(&mut scheduler, Instant::ZERO));
+    }
+    let (ask, at, ..) = asked[0];
+    scheduler.on_refused(Instant::ZERO, ask, Refusal::Elsewhere);
+    let others = asked[1..].iter().filter(|(_, to, ..)| *to == at);
+    others.for_each(|(ask, ..)| scheduler.on_refused(Instant::ZERO, *ask, Refusal::Elsewhere));
+    asks(&mut scheduler, Instant::ZERO);
+    let due = scheduler.deadline().expect("something is waited for");
+    assert!(due <= Instant::ZERO + ms(50), "{due:?}");
+    let again = asks(&mut scheduler, Instant::ZERO + ms(50));
+    assert!(again.iter().any(|(_, to, ..)| *to == at), "{again:?}");
+}
+
+#[test]
+fn who_waits_and_knows_of_nobody_else_who_takes_part_is_not_sent_on() {
     let mut scheduler = scheduler(0, 0);
+    let other = ReleaseId(chunk(1000, 1).id);
+    scheduler.on_source_up(Instant::ZERO, source(5), ms(1));
+    scheduler.on_claim(Instant::ZERO, other, source(5).peer, ClaimState::Partial);
+    scheduler.on_have(Instant::ZERO, source(5).peer, &[]);
     let urgent = Want {
         class: Class::Deadline,
         ..want(0)

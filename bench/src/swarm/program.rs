@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use ares_tests::mount::Mounted;
 use ares_tests::{Daemon, Node, Running, daemon, wait};
+use rustix::process::Signal;
 
 use super::torrent;
 use super::tracker::Tracker;
@@ -23,6 +25,8 @@ const READY: Duration = Duration::from_secs(60);
 pub(crate) enum Program {
     /// `ares serve` everywhere, `ares get` through it.
     Ares,
+    /// `ares mount` by every reader, and `cp` from it.
+    AresMount,
     /// BitTorrent by `aria2c`, with a tracker of this program.
     Aria2,
 }
@@ -31,6 +35,7 @@ impl Program {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Ares => "ares",
+            Self::AresMount => "ares-mount",
             Self::Aria2 => "aria2",
         }
     }
@@ -42,7 +47,7 @@ impl Program {
                 tool: "aria2c",
                 remedy: "apt-get install aria2",
             }),
-            Self::Ares | Self::Aria2 => Ok(()),
+            Self::Ares | Self::AresMount | Self::Aria2 => Ok(()),
         }
     }
 }
@@ -70,7 +75,7 @@ impl Publisher {
     /// Publishes `file` on `node`, keeping what is its own in `dir`. Peers of `aria2c` meet at a tracker on `meeting`.
     pub(crate) fn start(program: Program, node: &Node, meeting: &Node, file: &Path, dir: &Path) -> Result<Self> {
         match program {
-            Program::Ares => {
+            Program::Ares | Program::AresMount => {
                 let daemon = Daemon::serve(&node.with_state(dir.join("state")));
                 Ok(Self {
                     offer: Offer::Link(daemon.publish(file).link),
@@ -125,12 +130,14 @@ pub(super) struct Standby {
     dir: PathBuf,
     /// Of `ares`: serves what `get` brings to it.
     daemon: Option<Daemon>,
+    mounted: Option<Mounted>,
 }
 
 /// One that reads, and serves others meanwhile and afterwards.
 pub(super) struct Reader {
     running: Running,
     _daemon: Option<Daemon>,
+    mounted: Option<Mounted>,
     file: PathBuf,
     /// Made when the file is complete, by one that goes on running then.
     marker: Option<PathBuf>,
@@ -138,17 +145,35 @@ pub(super) struct Reader {
 
 impl Standby {
     /// Makes `dir`, where all lands that this reader keeps, and starts what runs before anybody reads.
-    pub(super) fn start(program: Program, node: &Node, dir: PathBuf) -> Result<Self> {
+    pub(super) fn start(program: Program, node: &Node, publisher: &Publisher, dir: PathBuf) -> Result<Self> {
         std::fs::create_dir(&dir).map_err(io("cannot make", &dir))?;
         let node = node.with_state(dir.join("state"));
         let daemon = (program == Program::Ares).then(|| Daemon::serve(&node));
-        Ok(Self { node, dir, daemon })
+        let mounted = match (program, &publisher.offer) {
+            (Program::AresMount, Offer::Link(link)) => {
+                let point = dir.join("mounted");
+                std::fs::create_dir(&point).map_err(io("cannot make", &point))?;
+                Some(Mounted::new(&node, link, &point))
+            }
+            _ => None,
+        };
+        Ok(Self {
+            node,
+            dir,
+            daemon,
+            mounted,
+        })
     }
 
     /// Starts reading. `name` is that of the published file.
     pub(super) fn read(self, publisher: &Publisher, name: &str) -> Result<Reader> {
         let file = self.dir.join(name);
         let (command, marker) = match &publisher.offer {
+            Offer::Link(_) if let Some(mounted) = &self.mounted => {
+                let mut command = self.node.command("cp");
+                command.arg(mounted.dir().join(name)).arg(&file);
+                (command, None)
+            }
             Offer::Link(link) => (daemon::get(&self.node, link, &file), None),
             Offer::Torrent { file: torrent, .. } => {
                 let mut command = aria2(&self.node, &self.dir);
@@ -159,6 +184,7 @@ impl Standby {
         Ok(Reader {
             running: self.node.start(command),
             _daemon: self.daemon,
+            mounted: self.mounted,
             file,
             marker,
         })
@@ -172,7 +198,16 @@ impl Reader {
     }
 
     /// Where the file is, or why it is not there. Ends it.
-    pub(super) fn end(self) -> std::result::Result<PathBuf, String> {
+    pub(super) fn end(mut self) -> std::result::Result<PathBuf, String> {
+        let mounted = self.mounted.take();
+        let file = self.end_reading();
+        if let Some(mounted) = mounted {
+            mounted.end_by(Signal::INT);
+        }
+        file
+    }
+
+    fn end_reading(self) -> std::result::Result<PathBuf, String> {
         let has_file = match &self.marker {
             Some(marker) => marker.exists(),
             None => !self.running.is_running(),

@@ -139,7 +139,7 @@ impl Scene {
         let mut standing_by = Vec::new();
         for (i, node) in self.readers().enumerate() {
             interrupt.check()?;
-            standing_by.push(Standby::start(program, node, dir.join(format!("reader{i}")))?);
+            standing_by.push(Standby::start(program, node, &publisher, dir.join(format!("reader{i}")))?);
         }
         let sent_before = self.sent();
         let started = Instant::now();

@@ -15,14 +15,27 @@ use ares_core::wire::Load;
 const EPOCH_MIN: Duration = Duration::from_millis(50);
 const EPOCH_MAX: Duration = Duration::from_secs(1);
 
+/// With answers to more peers under way, a chunk takes longer than to be had of one that has it already.
+const BUSY_MIN: u64 = 2;
+
 /// Of the whole node. Relaxed: each number is a hint of its own.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     queued_bytes: AtomicU64,
     /// Peers that wait for some of it.
     peers: AtomicU64,
-    of_peer: Mutex<BTreeMap<PeerId, Arc<AtomicU64>>>,
+    /// Peers that have not heard all of what they asked for: QUIC takes whole chunks long before a slow line does.
+    owed_peers: AtomicU64,
+    of_peer: Mutex<BTreeMap<PeerId, Arc<OfPeer>>>,
     rate: Mutex<Rate>,
+}
+
+/// Over all connections to one peer.
+#[derive(Debug, Default)]
+struct OfPeer {
+    queued_bytes: AtomicU64,
+    /// Connections with answers under way.
+    owing: AtomicU64,
 }
 
 /// What goes out altogether.
@@ -59,7 +72,13 @@ impl Backlog {
             peer,
             of_peer: of_peer.entry(peer).or_default().clone(),
             bytes: 0,
+            is_owing: false,
         }
+    }
+
+    /// Whether answers to many are under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.owed_peers.load(Ordering::Relaxed) > BUSY_MIN
     }
 }
 
@@ -67,20 +86,30 @@ impl Backlog {
 pub(crate) struct Part {
     backlog: Arc<Backlog>,
     peer: PeerId,
-    of_peer: Arc<AtomicU64>,
+    of_peer: Arc<OfPeer>,
     bytes: u64,
+    is_owing: bool,
 }
 
 impl Part {
-    /// So much is queued now.
-    pub(crate) fn set(&mut self, bytes: u64) {
+    /// So much is queued now, and whether the peer has not heard all that it asked for.
+    pub(crate) fn set(&mut self, bytes: u64, is_owing: bool) {
+        match (std::mem::replace(&mut self.is_owing, is_owing), is_owing) {
+            (false, true) if self.of_peer.owing.fetch_add(1, Ordering::Relaxed) == 0 => {
+                self.backlog.owed_peers.fetch_add(1, Ordering::Relaxed);
+            }
+            (true, false) if self.of_peer.owing.fetch_sub(1, Ordering::Relaxed) == 1 => {
+                self.backlog.owed_peers.fetch_sub(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
         let before = std::mem::replace(&mut self.bytes, bytes);
         if before == bytes {
             return;
         }
         // Wraps where it is less: the sums of all parts never do.
         let change = bytes.wrapping_sub(before);
-        let of_peer = self.of_peer.fetch_add(change, Ordering::Relaxed);
+        let of_peer = self.of_peer.queued_bytes.fetch_add(change, Ordering::Relaxed);
         self.backlog.queued_bytes.fetch_add(change, Ordering::Relaxed);
         match (of_peer, of_peer.wrapping_add(change)) {
             (0, _) => drop(self.backlog.peers.fetch_add(1, Ordering::Relaxed)),
@@ -91,7 +120,7 @@ impl Part {
 
     /// The load of all peers but this one. `served_bytes`: what has gone out since the node began.
     pub(crate) fn others(&self, now: Instant, served_bytes: u64) -> Load {
-        let own = self.of_peer.load(Ordering::Relaxed);
+        let own = self.of_peer.queued_bytes.load(Ordering::Relaxed);
         let mut rate = self.backlog.rate.lock().unwrap_or_else(PoisonError::into_inner);
         Load {
             // Other shards count meanwhile.
@@ -104,7 +133,7 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        self.set(0);
+        self.set(0, false);
         let mut of_peer = self.backlog.of_peer.lock().unwrap_or_else(PoisonError::into_inner);
         // This one and the map's.
         if Arc::strong_count(&self.of_peer) == 2 {
@@ -126,7 +155,7 @@ mod tests {
         let mut parts = [1, 1, 2, 3].map(|n| backlog.join(peer(n)));
         let mut check = |queued: [u64; 4], expect: [(u64, u64); 4]| {
             for (part, mb) in parts.iter_mut().zip(queued) {
-                part.set(mb * MB);
+                part.set(mb * MB, mb > 0);
             }
             for (part, (mb, peers)) in parts.iter().zip(expect) {
                 let load = part.others(Instant::ZERO, 0);
@@ -142,6 +171,27 @@ mod tests {
         assert_eq!(one.others(Instant::ZERO, 0), Load::default());
         drop(one);
         assert!(backlog.of_peer.lock().expect("nobody panicked").is_empty());
+    }
+
+    #[test]
+    fn it_is_busy_while_more_than_two_peers_are_owed_something_over_whatever_connections() {
+        let backlog = Arc::<Backlog>::default();
+        let mut parts = [1, 1, 2, 3].map(|n| backlog.join(PeerId::from_bytes([n; 32])));
+        for part in &mut parts[..3] {
+            part.set(0, true);
+            part.set(0, true);
+        }
+        assert!(!backlog.is_busy(), "two peers");
+        parts[3].set(0, true);
+        assert!(backlog.is_busy(), "QUIC has taken all, and they have not");
+        parts[0].set(0, false);
+        assert!(backlog.is_busy(), "the other connection to the first");
+        parts[1].set(0, false);
+        assert!(!backlog.is_busy());
+        parts[1].set(0, true);
+        assert!(backlog.is_busy());
+        drop(parts);
+        assert_eq!(backlog.owed_peers.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -12,8 +12,8 @@ use crate::time::Instant;
 pub const LINKS: usize = 10;
 
 /// Whoever has fewer connections than its links and so many after a while goes to more: those who came last nobody goes to, and each of their few
-/// sources has others to serve.
-const LACKING: usize = 6;
+/// sources has others to serve. As all of its connections are given alike, who has few gets less than its line takes until the end.
+const LACKING: usize = 10;
 const WHILE: Duration = Duration::from_millis(500);
 
 /// Links beyond those, to gates of the own zone: there are others until all have come.

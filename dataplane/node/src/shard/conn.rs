@@ -312,7 +312,7 @@ impl Conn {
             return;
         };
         let part = self.part.get_or_insert_with(|| backlog.join(peer));
-        part.set(self.serving.queued_bytes());
+        part.set(self.serving.queued_bytes(), self.serving.is_owing());
         if !self.serving.is_answering() {
             return;
         }

@@ -586,7 +586,7 @@ impl<S: Submit> Shard<S> {
                     conn.serving.on_loaded(stream, item, Err(AnswerHead::NotHeld), &mut conn.quic);
                     continue;
                 }
-                let is_busy = self.shares.is_busy();
+                let is_busy = self.parts.backlog.is_busy();
                 let is_elsewhere = || match referral {
                     Referral::Never => false,
                     Referral::WhenBusy => self.parts.has_given(now, conn, &item) && is_busy,

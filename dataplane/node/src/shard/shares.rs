@@ -3,9 +3,6 @@
 
 use std::collections::BTreeSet;
 
-/// With answers under way to more connections than this, a chunk takes longer than to be had of one that has it already.
-const BUSY_MIN: usize = 2;
-
 /// The whole and who shares it.
 #[derive(Debug)]
 pub(super) struct Shares {
@@ -37,11 +34,6 @@ impl Shares {
         }
     }
 
-    /// Whether many are being answered.
-    pub(super) fn is_busy(&self) -> bool {
-        self.answered.len() > BUSY_MIN
-    }
-
     /// Bytes for each of them. No part is too small: whoever has nothing loaded may load a chunk, and QUIC has a least window.
     pub(super) fn each_bytes(&self) -> u64 {
         self.whole_bytes / self.answered.len().max(1) as u64
@@ -57,17 +49,14 @@ mod tests {
         const WHOLE_BYTES: u64 = 64 << 20;
         let mut shares = Shares::new(WHOLE_BYTES);
         assert_eq!(shares.each_bytes(), WHOLE_BYTES, "for the first to come");
-        assert!(!shares.is_busy());
         for handle in 0..1000 {
             shares.note(handle, true);
             shares.note(handle, true);
             assert!(shares.each_bytes() * (handle as u64 + 1) <= WHOLE_BYTES);
         }
-        assert!(shares.is_busy());
         for handle in 1..1000 {
             shares.note(handle, false);
         }
-        assert!(!shares.is_busy());
         assert_eq!(shares.each_bytes(), WHOLE_BYTES, "for the last that stays");
         shares.note(1, true);
         shares.set_whole_bytes(1 << 20);

@@ -178,7 +178,7 @@ pub(crate) enum Command {
     /// Have the daemon read its config file again
     #[command(
         long_about = "Have the daemon of the state directory read its config file again, with the flags that it was started with.\n\n\
-            What has changed there since it was last read is obeyed at once where a running daemon can: knobs under [set], caps under [lanes], \
+            What has changed there since it was last read is obeyed at once where a running daemon can: knobs under [set], caps under [lanes] and [peers], \
             and pins. The rest is named, and holds after a restart. A file that is wrong changes nothing.",
         after_long_help = "Examples:\n  ares reload\n  systemctl reload ares"
     )]
@@ -480,9 +480,11 @@ pub(crate) struct UnpinArgs {
         A change lasts until the daemon ends, unless --persist writes it to the config file as well. What it starts with stands there under [set], \
         with the same keys and values.\n\n\
         `cap-up.LANES` and `cap-down.LANES` are how much lanes like these may carry, in bytes per second: `cap-up.eth0`, `cap-down.wg*`, \
-        `cap-up.10.0.0.0/16`. All lanes that are like one share it. `none` lifts it. The config file has them under [lanes].",
+        `cap-up.10.0.0.0/16`. All lanes that are like one share it. `none` lifts it. The config file has them under [lanes].\n\n\
+        `peer-cap-up.*` and `peer-cap-down.*` are how much each peer may be sent and may send, over all of its paths; with the 64 digits that \
+        `ares peers --json` has in place of `*` it is that peer alone, whatever holds for each. The config file has them under [peers].",
     after_long_help = "Examples:\n  ares set\n  ares set congestion\n  ares set congestion bbr\n  ares set get-window=128MiB --persist\n  \
-        ares set path-mode standby --release ares:...\n  ares set cap-up.eth0 20MiB\n  ares set cap-up.eth0 none\n  \
+        ares set path-mode standby --release ares:...\n  ares set cap-up.eth0 20MiB\n  ares set cap-up.eth0 none\n  ares set 'peer-cap-up.*' 4MiB\n  \
         ares set --json | jq '.knobs[] | {key, value}'"
 )]
 pub(crate) struct SetArgs {

@@ -90,7 +90,8 @@ fn it_lists_shows_and_turns() {
         assert!(keys.contains(&key), "{keys:?}");
     }
     for knob in knobs {
-        let has_range = knob["range"].is_array() && (knob["unit"] == "bytes" || knob["unit"] == "ms" || knob["unit"].is_null());
+        let unit = knob["unit"].as_str();
+        let has_range = knob["range"].is_array() && matches!(unit, None | Some("bytes" | "bytes/s" | "ms"));
         assert!(has_range || knob["choices"].is_array(), "{knob}");
         assert!(
             !knob["value"].is_null() && !knob["default"].is_null() && knob["effect"].is_string(),
@@ -122,7 +123,7 @@ fn it_lists_shows_and_turns() {
 }
 
 #[test]
-fn caps_of_lanes_are_listed_once_they_are_set() {
+fn caps_are_listed_once_they_are_set_and_that_of_each_peer_always() {
     let dir = tempfile::tempdir().expect("a directory");
     let at = dir.path();
     let _serve = Serve::start(at, &[]);
@@ -132,6 +133,8 @@ fn caps_of_lanes_are_listed_once_they_are_set() {
     assert_eq!(String::from_utf8_lossy(&text), "cap-up.wg*: none -> 20MiB\n");
     let set = json_of(at, &["set", "cap-down.10.0.0.0/8", "300000", "--json"]);
     assert_eq!(set, json!({"key": "cap-down.10.0.0.0/8", "old": "none", "value": 300_000}));
+    let of_one = format!("peer-cap-up.{}", "7a".repeat(32));
+    check(at, &["set", &of_one, "1MiB"], 0, &[]);
     let listed = json_of(at, &["set", "--json"]);
     let caps: Vec<(&Value, &Value)> = (listed["knobs"].as_array().expect("a list").iter())
         .filter(|knob| knob["unit"] == "bytes/s")
@@ -140,6 +143,9 @@ fn caps_of_lanes_are_listed_once_they_are_set() {
     assert_eq!(
         caps,
         [
+            (&json!("peer-cap-up.*"), &json!("none")),
+            (&json!("peer-cap-down.*"), &json!("none")),
+            (&json!(of_one), &json!(1 << 20)),
             (&json!("cap-up.wg*"), &json!(20 << 20)),
             (&json!("cap-down.10.0.0.0/8"), &json!(300_000))
         ]
@@ -150,6 +156,9 @@ fn caps_of_lanes_are_listed_once_they_are_set() {
     check(at, &["set", "weight.wg0", "none"], 0, &[]);
     check(at, &["set", "cap-up.wg*", "none"], 0, &[]);
     check(at, &["set", "cap-down.10.0.0.0/8", "0"], 0, &[]);
+    check(at, &["set", &of_one, "none"], 0, &[]);
+    check(at, &["set", "peer-cap-up", "1MiB"], 2, &["which peer", "peer-cap-up.*"]);
+    check(at, &["set", "peer-cap-down.7a", "1MiB"], 2, &["7a", "64 hex digits"]);
     assert_eq!(json_of(at, &["set", "--json"]), before);
     assert!(log_of(at).contains("set cap-up.wg*: none -> 20MiB"), "{}", log_of(at));
 }
@@ -444,7 +453,11 @@ fn after_any_request_the_listed_value_is_the_asked_one_or_unchanged_with_an_erro
                 .iter()
                 .find_map(|(unit, scale)| Some((value.strip_suffix(unit)?, *scale)))
                 .unwrap_or((&value, 1));
-            let meant = digits.parse::<u64>().map_or(json!(value), |number| json!(number * scale));
+            let meant = match digits.parse::<u64>() {
+                // No cap, which is shown as such.
+                Ok(0) if key.starts_with("peer-cap") => json!("none"),
+                number => number.map_or(json!(value), |number| json!(number * scale)),
+            };
             assert_eq!(told, &meant, "seed {seed}: {key:?} = {value:?}");
         } else {
             refused += 1;

@@ -1,4 +1,4 @@
-//! A lane with a cap carries no more, the others carry the rest, and a cap that is set or lifted under a transfer is obeyed at once.
+//! A lane or a peer with a cap carries no more, the others carry the rest, and a cap that is set or lifted under a transfer is obeyed at once.
 
 use std::time::{Duration, Instant};
 
@@ -113,4 +113,67 @@ fn a_cap_is_set_and_lifted_under_a_transfer() {
     daemon.tell(&["set", key, "none"]);
     running.wait(PATIENCE).expect_ok();
     compare::assert_same(&file, &copy);
+}
+
+/// Bytes that a daemon has served, by the key of whom.
+fn served(server: &Daemon, peer: &str) -> u64 {
+    let status = server.status();
+    let peers = status["peers"].as_array().expect("a list");
+    let found = peers.iter().find(|known| known["peer"] == peer);
+    found.map_or(0, |peer| peer["served_bytes"].as_u64().expect("a number"))
+}
+
+#[test]
+fn one_of_two_peers_is_sent_no_more_than_its_cap_from_the_moment_it_is_set() {
+    let Some(lab) = Lab::new("caps-peer", 3) else { return };
+    let publisher = lab.node(0);
+    let file = publisher.dir().join("file");
+    tree::big_file(&file, 192 << 20, 94);
+    let server = Daemon::serve(publisher);
+    let link = server.publish(&file).link;
+    publisher.limit_departures(&["eth0"], 400);
+    // They do not know of each other, and so one brings the other nothing.
+    let readers = [1, 2].map(|at| lab.node(at).with_config("alone", "[swarm]\nmdns = false\n[set]\nlinks = 1\n"));
+    let daemons = readers.each_ref().map(Daemon::serve);
+    let [slow, other] = daemons
+        .each_ref()
+        .map(|daemon| daemon.status()["peer"].as_str().expect("a key").to_owned());
+    let copies = readers.each_ref().map(|reader| reader.dir().join("copy"));
+    let [of_slow, of_other] = [0, 1].map(|at| readers[at].start(daemon::get(&readers[at], &link, &copies[at])));
+    let both = || [&slow, &other].map(|peer| served(&server, peer));
+    wait::until(PATIENCE, "both to be served", || {
+        both().iter().all(|bytes| *bytes > 8 << 20).then_some(())
+    });
+    let key = format!("peer-cap-up.{slow}");
+    let value = format!("{CAP_MIB}MiB");
+    server.tell(&["set", &key, &value]);
+    // What was taken for sending before is a few chunks.
+    let (start, before) = (Instant::now(), both());
+    of_other.wait(PATIENCE).expect_ok();
+    let (took, after) = (start.elapsed(), both());
+    let of_slow_bytes = after[0] - before[0];
+    assert!(
+        of_slow_bytes <= allowed_bytes(took) + (4 << 20),
+        "{of_slow_bytes} bytes in {took:?}, the other had {}",
+        after[1] - before[1]
+    );
+    assert!(after[1] - before[1] > 2 * of_slow_bytes, "the other one is none the slower");
+    assert!(of_slow.is_running(), "a transfer that is held back goes on");
+    let peers = server.tell(&["peers"]);
+    let shown = peers["peers"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .find(|peer| peer["peer"] == *slow);
+    assert_eq!(shown.expect("it is connected")["cap_up_bytes_per_s"], CAP_MIB << 20);
+    let listed = server.tell(&["set"])["knobs"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .any(|knob| knob["key"] == *key);
+    assert!(listed, "{key} is listed");
+    assert!(server.log().contains(&format!("set {key}: none -> {value}")), "an audit line");
+    server.tell(&["set", &key, "none"]);
+    of_slow.wait(PATIENCE).expect_ok();
+    copies.iter().for_each(|copy| compare::assert_same(&file, copy));
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::time::{Duration, Instant};
 
+use ares_tests::http::{address, metrics};
 use ares_tests::mount::Mounted;
 use ares_tests::{Daemon, Lab, Node, Published, compare, daemon, lab, mount, tree, wait};
 use serde_json::Value;
@@ -116,6 +117,10 @@ fn every_knob_is_turned_under_a_transfer_that_ends_with_the_right_bytes() {
             ("cap-down.eth*", "none"),
             ("weight.eth*", "7"),
             ("weight.eth*", "none"),
+            ("peer-cap-up.*", "1GiB"),
+            ("peer-cap-up.*", "none"),
+            ("peer-cap-down.*", "1GiB"),
+            ("peer-cap-down.*", "none"),
         ];
         for (key, value) in rows {
             for node in [publisher, reader] {
@@ -196,6 +201,8 @@ fn what_is_set_is_felt_by_a_transfer_that_goes_on() {
     let rows = [
         (reader, "cap-down.*", "1MiB", "none"),
         (publisher, "cap-up.*", "1MiB", "none"),
+        (reader, "peer-cap-down.*", "1MiB", "none"),
+        (publisher, "peer-cap-up.*", "1MiB", "none"),
         (reader, "bulk-rate", "1MiB", "0"),
     ];
     for (node, key, low, high) in rows {
@@ -213,6 +220,16 @@ fn what_is_set_is_felt_by_a_transfer_that_goes_on() {
     compare::assert_same(&file, &copy);
 }
 
+/// Bytes that were wanted and were in the store, by figures that are gathered from now on.
+fn reused(node: &Node) -> f64 {
+    let at = address(node).expect("it runs");
+    let begun = metrics(node, at)["ares_uptime_seconds"];
+    wait::until(BOUND, "younger figures", || {
+        let page = metrics(node, at);
+        (page["ares_uptime_seconds"] > begun).then(|| page["ares_chunk_reused_bytes_total"])
+    })
+}
+
 #[test]
 fn what_mounts_are_told_holds_for_the_next_request() {
     const TEST: &str = "set-mounts";
@@ -226,7 +243,8 @@ fn what_mounts_are_told_holds_for_the_next_request() {
     for name in ["far", "near", "first", "stuck"] {
         tree::big_file(&release.join(name), 40 << 20, 84 + u64::from(name.as_bytes()[0]));
     }
-    let (server, daemon) = (Daemon::serve(publisher), Daemon::serve(reader));
+    let watched = reader.with_config("http", "[http]\nlisten = \"127.0.0.1:0\"\n");
+    let (server, daemon) = (Daemon::serve(publisher), Daemon::serve(&watched));
     let Published { link, .. } = server.publish(&release);
     let mounted = Mounted::new(reader, &link, &lab.dir("mount"));
     let fetched = |name: &str| {
@@ -249,6 +267,23 @@ fn what_mounts_are_told_holds_for_the_next_request() {
         near < far && near < 12 << 20,
         "{far} bytes came with lookahead, {near} without"
     );
+
+    // What is kept in memory is not read from the store for each page of it.
+    let reread = |name: &str| {
+        let before = reused(&watched);
+        let file = fs::File::open(mounted.dir().join(name)).expect("it is there");
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random).expect("the kernel reads nothing ahead");
+        let mut page = [0; 4096];
+        for at in 0..8 {
+            std::os::unix::fs::FileExt::read_exact_at(&file, &mut page, (30 << 20) + at * 8192).expect("its bytes");
+        }
+        reused(&watched) - before
+    };
+    let kept = reread("far");
+    set(reader, "mount-cache", "0");
+    let not_kept = reread("near");
+    set(reader, "mount-cache", "64MiB");
+    assert!(kept < not_kept, "{kept} bytes read again with a cache, {not_kept} without");
 
     // Who waits for what does not come waits as long as was said when it began.
     server.signal(rustix::process::Signal::STOP);
@@ -362,11 +397,18 @@ fn a_config_file_that_has_changed_is_obeyed_at_once_as_far_as_can_be_and_a_wrong
     );
 
     write(&format!(
-        "pins = [\"{link}\"]\n[set]\ncongestion = \"newreno\"\nstore-quota = \"64MiB\"\n[lanes]\ncap_up = {{ \"eth*\" = \"20MiB\" }}\n[node]\nworkers = 3\n"
+        "pins = [\"{link}\"]\n[set]\ncongestion = \"newreno\"\nstore-quota = \"64MiB\"\n[lanes]\ncap_up = {{ \"eth*\" = \"20MiB\" }}\n\
+         [peers]\ncap_up = {{ \"*\" = \"4MiB\" }}\n[node]\nworkers = 3\n"
     ));
     let said = daemon.tell(&["reload"]);
     let changed = said["changed"].to_string();
-    for expect in ["congestion newreno", "store-quota 64MiB", "cap-up.eth* 20MiB", "1 pins"] {
+    for expect in [
+        "congestion newreno",
+        "store-quota 64MiB",
+        "cap-up.eth* 20MiB",
+        "peer-cap-up.* 4MiB",
+        "1 pins",
+    ] {
         assert!(changed.contains(expect), "{expect} in {said}");
     }
     assert_eq!(said["needs_restart"], serde_json::json!(["node"]), "{said}");
@@ -402,6 +444,7 @@ fn what_is_persisted_holds_after_a_restart_and_leaves_the_rest_of_the_file_alone
     assert_eq!(said["persisted"], file.display().to_string(), "{said}");
     daemon.tell(&["set", "store-quota=64MiB", "--persist"]);
     daemon.tell(&["set", "cap-up.eth*", "20MiB", "--persist"]);
+    daemon.tell(&["set", "peer-cap-up.*", "4MiB", "--persist"]);
     daemon.tell(&["set", "get-window", "8MiB"]);
     let written = fs::read_to_string(&file).expect("there");
     assert!(written.starts_with(text) && !written.contains("get-window"), "{written}");
@@ -425,7 +468,7 @@ fn what_is_persisted_holds_after_a_restart_and_leaves_the_rest_of_the_file_alone
         ("bbr".into(), (64 << 20).into())
     );
     assert_eq!(
-        (value(&node, "cap-up.eth*"), value(&node, "get-window")),
-        ((20 << 20).into(), (64 << 20).into())
+        ["cap-up.eth*", "peer-cap-up.*", "get-window"].map(|key| value(&node, key)),
+        [20 << 20, 4 << 20, 64 << 20].map(Value::from)
     );
 }

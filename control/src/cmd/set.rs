@@ -58,7 +58,7 @@ fn write(context: &Context, daemon: &mut Client, key: &str, value: &str) -> Resu
     let Some(path) = path else {
         return Err(Failure::new(Kind::Failed, "the daemon does not say where its config file is").help(lasts));
     };
-    // What lanes are told no more is not in the file. No word of a knob is `none`.
+    // What lanes and peers are told no more is not in the file. No word of a knob is `none`.
     let to = Some(value).filter(|value| *value != "none");
     persist::persist(&path, key, to).map_err(|failure| failure.help(lasts))?;
     Ok(path)

@@ -11,7 +11,7 @@ use ares_core::admission::Role;
 use ares_core::chunk::{ChunkId, ReleaseId};
 use ares_core::knobs::{Knob, ROWS, Setting};
 use ares_core::link::{Link, LinkError};
-use ares_core::path::{BadPattern, Cap, Direction, LaneCaps, LanePattern, LaneRules};
+use ares_core::path::{BadPattern, BadPeer, Cap, Caps, Direction, LaneCaps, LanePattern, LaneRules, PeerCaps};
 use ares_core::peer::PeerId;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -39,6 +39,7 @@ pub(crate) struct FileConfig {
     pub(crate) lanes_exclude: Option<Vec<LanePattern>>,
     pub(crate) lanes_weight: Option<Vec<(LanePattern, u32)>>,
     pub(crate) lanes_caps: LaneCaps,
+    pub(crate) peers_caps: PeerCaps,
     pub(crate) seeds: Option<Vec<Seed>>,
     pub(crate) mdns: Option<bool>,
     pub(crate) zone: Option<String>,
@@ -68,7 +69,7 @@ pub(crate) fn keys() -> Vec<(String, &'static str)> {
 }
 
 /// Those of them that are no knobs: table, key and meaning.
-const KEYS: [(&str, &str); 33] = [
+const KEYS: [(&str, &str); 35] = [
     ("state", "directory of identity, store and admin socket"),
     ("listen", "addresses to serve on, [\"IP:PORT\", ..]"),
     ("log", "log filter, as in ARES_LOG"),
@@ -93,6 +94,14 @@ const KEYS: [(&str, &str); 33] = [
     (
         "lanes.cap_down",
         "bytes a second that come over lanes at most, { wg0 = \"4MiB\" }",
+    ),
+    (
+        "peers.cap_up",
+        "bytes a second that each peer is sent at most, { \"*\" = \"4MiB\" }, or one by its key",
+    ),
+    (
+        "peers.cap_down",
+        "bytes a second that come from each peer at most, or from one by its key",
     ),
     ("swarm.seeds", "peers to ask about every release, [\"PEER@IP:PORT\", ..]"),
     ("dht.enabled", "find peers by the Mainline DHT, and be found"),
@@ -257,9 +266,11 @@ impl Source<'_> {
             "lanes.include" => config.lanes_include = Some(self.patterns(key, value)?),
             "lanes.exclude" => config.lanes_exclude = Some(self.patterns(key, value)?),
             "lanes.weight" => config.lanes_weight = Some(self.weights(key, value)?),
-            "lanes.cap_up" => self.caps(key, Direction::Up, value, config)?,
+            "lanes.cap_up" => self.lane_caps(key, Direction::Up, value, config)?,
             "schedule" => config.schedule = self.schedule(key, value)?,
-            "lanes.cap_down" => self.caps(key, Direction::Down, value, config)?,
+            "lanes.cap_down" => self.lane_caps(key, Direction::Down, value, config)?,
+            "peers.cap_up" => self.peer_caps(key, Direction::Up, value, config)?,
+            "peers.cap_down" => self.peer_caps(key, Direction::Down, value, config)?,
             "swarm.seeds" => config.seeds = Some(self.seeds(key, value)?),
             "dht.enabled" => config.dht_enabled = Some(self.switch(key, value)?),
             "dht.bootstrap" => config.dht_bootstrap = Some(self.hosts(key, value)?),
@@ -464,22 +475,48 @@ impl Source<'_> {
         table.iter().map(parse).collect()
     }
 
+    fn lane_caps(
+        &self,
+        key: &str,
+        way: Direction,
+        value: &Spanned<DeValue<'_>>,
+        config: &mut FileConfig,
+    ) -> Result<(), FileError> {
+        let expected = "a table of interfaces or addresses, such as { eth0 = \"20MiB\" }";
+        let parse = |at, entry: &str| self.pattern(key, at, entry);
+        self.caps(key, way, value, expected, parse, &mut config.lanes_caps)
+    }
+
+    fn peer_caps(
+        &self,
+        key: &str,
+        way: Direction,
+        value: &Spanned<DeValue<'_>>,
+        config: &mut FileConfig,
+    ) -> Result<(), FileError> {
+        let expected = "a table of `*` and keys of peers, such as { \"*\" = \"4MiB\" }";
+        let parse = |at, entry: &str| entry.parse().map_err(|why: BadPeer| self.refused(key, at, why));
+        self.caps(key, way, value, expected, parse, &mut config.peers_caps)
+    }
+
     /// A number stands for itself, whatever else is written as `ares set` takes it.
-    fn caps(
+    fn caps<P: PartialEq>(
         &self,
         key: &str,
         direction: Direction,
         value: &Spanned<DeValue<'_>>,
-        config: &mut FileConfig,
+        expected: &str,
+        parse: impl Fn(usize, &str) -> Result<P, FileError>,
+        caps: &mut Caps<P>,
     ) -> Result<(), FileError> {
         let DeValue::Table(table) = value.get_ref() else {
-            return Err(self.bad(key, value, "a table of interfaces or addresses, such as { eth0 = \"20MiB\" }"));
+            return Err(self.bad(key, value, expected));
         };
         for (name, value) in table.iter() {
-            let pattern = self.pattern(key, name.span().start, name.get_ref())?;
+            let pattern = parse(name.span().start, name.get_ref())?;
             let key = format!("{key}.{}", name.get_ref());
             let text = text_of(value).ok_or_else(|| self.bad(&key, value, "bytes per second, such as \"20MiB\""))?;
-            let set = Cap::parse(text).and_then(|cap| config.lanes_caps.set(direction, pattern, cap));
+            let set = Cap::parse(text).and_then(|cap| caps.set(direction, pattern, cap));
             set.map_err(|why| self.refused(&key, value.span().start, why))?;
         }
         Ok(())
@@ -554,7 +591,7 @@ mod tests {
                     dial_timeout = \"5s\"\nstall_timeout = \"500ms\"\n[mount]\npatience = \"1m\"\nallow_other = true\n\
                     [lanes]\ninclude = [\"eth*\"]\nexclude = [\"10.0.0.0/8\", \"wg0\"]\nweight = { eth0 = 2, \"eth0.7\" = 1000 }\n\
                     cap_up = { \"eth*\" = \"20MiB\", wg0 = 1000000 }\ncap_down = { eth0 = \"none\", \"10.0.0.0/8\" = \"1GiB\" }\n\
-                    [swarm]\nseeds = [\"{SEED}\"]\nmdns = false\nzone = \"berlin-2\"\n[dht]\nenabled = true\nbootstrap = [\"a.example:6881\", \"192.0.2.7:1\"]\nport = 6881\n[edge]\nreleases = [\"{LINK}\"]\nupstreams = [\"{SEED}\"]\n[access]\nreader = \"any\"\nedge = [\"{PEER}\"]\npublisher = []\nadmin = [\"{PEER}\"]\nblock = []\nreleases = { {PEER} = [\"{PEER}\"] }\n[http]\nlisten = \"[::1]:9464\"\ngateway = true\nstatus = true\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n\
+                    [peers]\ncap_up = { \"*\" = \"4MiB\", {PEER} = 1000000 }\ncap_down = {}\n[swarm]\nseeds = [\"{SEED}\"]\nmdns = false\nzone = \"berlin-2\"\n[dht]\nenabled = true\nbootstrap = [\"a.example:6881\", \"192.0.2.7:1\"]\nport = 6881\n[edge]\nreleases = [\"{LINK}\"]\nupstreams = [\"{SEED}\"]\n[access]\nreader = \"any\"\nedge = [\"{PEER}\"]\npublisher = []\nadmin = [\"{PEER}\"]\nblock = []\nreleases = { {PEER} = [\"{PEER}\"] }\n[http]\nlisten = \"[::1]:9464\"\ngateway = true\nstatus = true\n[set]\ncongestion = \"bbr\"\nget-window = 8388608\n\
                     [[schedule]]\nwhen = \"mon-fri 08:00-18:00\"\nset = { \"cap-up.*\" = \"2MiB\", scrub-rate = 1048576 }\n";
         let config = parse(
             Path::new("f"),
@@ -590,6 +627,14 @@ mod tests {
                     (Direction::Up, "wg0", "1000000"),
                 ] {
                     caps.set(direction, pattern(entry), Cap::parse(cap).unwrap()).unwrap();
+                }
+                caps
+            },
+            peers_caps: {
+                let mut caps = PeerCaps::default();
+                for (of, cap) in [("*", "4MiB"), (PEER, "1000000")] {
+                    caps.set(Direction::Up, of.parse().unwrap(), Cap::parse(cap).unwrap())
+                        .unwrap();
                 }
                 caps
             },
@@ -701,6 +746,12 @@ mod tests {
         check_pattern("[lanes.cap_up]\n\"a b\" = 1000000", "line 2: `lanes.cap_up`", "`a b`");
         check_pattern("[lanes.cap_down]\neth0 = \"10MB\"", "line 2: `lanes.cap_down.eth0`", "256KiB");
         check_pattern("[lanes.weight]\n\"a b\" = 2", "line 2: `lanes.weight`", "`a b`");
+        check("[peers]\ncap_up = \"4MiB\"", 2, "peers.cap_up");
+        check_pattern(
+            "[peers.cap_down]\neth0 = \"1MiB\"",
+            "line 2: `peers.cap_down`",
+            "64 hex digits",
+        );
         check("[swarm]\nseeds = \"a@b\"", 2, "swarm.seeds");
         check("[swarm]\nseeds = [\n7]", 3, "swarm.seeds");
         check("[swarm]\nmdns = \"off\"", 2, "swarm.mdns");

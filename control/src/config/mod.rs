@@ -248,6 +248,7 @@ pub(crate) fn resolve(args: &GlobalArgs, env: &dyn Fn(&str) -> Option<std::ffi::
             exclude: given(&args.no_lane).or(file.lanes_exclude).unwrap_or_default(),
             weights: file.lanes_weight.unwrap_or_default(),
             caps: file.lanes_caps,
+            peer_caps: file.peers_caps,
         },
         seeds: given(&args.seed).or(file.seeds).unwrap_or_default(),
         zone: args.zone.clone().or(file.zone).unwrap_or_default(),

@@ -1,6 +1,9 @@
-//! What lanes are told as `ares set` has it: `cap-up.LANES`, `cap-down.LANES` and `weight.LANES`, one for each pattern that has been given.
+//! What lanes and peers are told as `ares set` has it: `cap-up.LANES`, `cap-down.LANES`, `weight.LANES`, `peer-cap-up.PEER` and
+//! `peer-cap-down.PEER`, one for each pattern that has been given.
 
-use ares_core::path::{BadCap, BadPattern, BadWeight, Cap, Direction, LanePattern, LaneRules, WEIGHT_MAX};
+use std::fmt;
+
+use ares_core::path::{BadCap, BadPattern, BadPeer, BadWeight, Cap, Direction, LanePattern, LaneRules, PeerPattern, WEIGHT_MAX};
 
 use crate::admin::proto::{KnobState, KnobValue, Outcome};
 use crate::admin::socket::Caller;
@@ -8,22 +11,12 @@ use crate::daemon::Shared;
 use crate::error::{Failure, Kind};
 use crate::log;
 
-/// What is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
-    Cap(Direction),
-    Weight,
-}
-
-impl What {
-    const ALL: [Self; 3] = [Self::Cap(Direction::ALL[0]), Self::Cap(Direction::ALL[1]), Self::Weight];
-
-    fn name(self) -> String {
-        match self {
-            Self::Cap(direction) => format!("cap-{}", direction.name()),
-            Self::Weight => "weight".to_owned(),
-        }
-    }
+/// What is told, and whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum RuleKey {
+    Cap(Direction, LanePattern),
+    Weight(LanePattern),
+    PeerCap(Direction, PeerPattern),
 }
 
 /// A value of one of these, if it has any.
@@ -33,24 +26,28 @@ enum Value {
     Weight(Option<u32>),
 }
 
-/// Which lanes, and what of them.
-pub(super) struct LaneKey {
-    what: What,
-    pattern: LanePattern,
-}
-
-impl LaneKey {
+impl RuleKey {
     /// `None` where the key is one of something else.
     pub(super) fn parse(key: &str) -> Option<Result<Self, Failure>> {
-        let of = |what: What| Some((what, key.strip_prefix(what.name().as_str())?));
-        let (what, rest) = What::ALL.into_iter().find_map(of)?;
-        let Some(pattern) = rest.strip_prefix('.').filter(|pattern| !pattern.is_empty()) else {
-            let why = format!("`{key}` does not say which lanes");
-            let help = format!("name them, such as `{0}.eth0`, `{0}.eth*` or `{0}.10.0.0.0/16`", what.name());
+        const NAMES: [&str; 5] = ["cap-up", "cap-down", "weight", "peer-cap-up", "peer-cap-down"];
+        let of = |name: &'static str| Some((name, key.strip_prefix(name)?));
+        let (name, rest) = NAMES.into_iter().find_map(of)?;
+        let is_of_peers = name.starts_with("peer");
+        let Some(of) = rest.strip_prefix('.').filter(|of| !of.is_empty()) else {
+            let whom = if is_of_peers { "peer" } else { "lanes" };
+            let why = format!("`{key}` does not say which {whom}");
+            let help = match is_of_peers {
+                true => format!("write `{name}.*` for each, or `{name}.` and the 64 digits that `ares peers --json` has"),
+                false => format!("name them, such as `{name}.eth0`, `{name}.eth*` or `{name}.10.0.0.0/16`"),
+            };
             return matches!(rest, "" | ".").then(|| Err(Failure::new(Kind::Usage, why).help(help)));
         };
-        let parsed = pattern.parse().map(|pattern| Self { what, pattern });
-        Some(parsed.map_err(Failure::from))
+        let direction = Direction::ALL[usize::from(name.ends_with("down"))];
+        Some(match (is_of_peers, name) {
+            (true, _) => of.parse().map(|of| Self::PeerCap(direction, of)).map_err(Failure::from),
+            (false, "weight") => of.parse().map(Self::Weight).map_err(Failure::from),
+            (false, _) => of.parse().map(|of| Self::Cap(direction, of)).map_err(Failure::from),
+        })
     }
 
     /// Whether it could be told so.
@@ -58,96 +55,109 @@ impl LaneKey {
         self.read(value).map(drop)
     }
 
-    fn name(&self) -> String {
-        format!("{}.{}", self.what.name(), self.pattern)
-    }
-
     fn unit(&self) -> Option<&'static str> {
-        matches!(self.what, What::Cap(_)).then_some("bytes/s")
+        (!matches!(self, Self::Weight(_))).then_some("bytes/s")
     }
 
     fn read(&self, value: &str) -> Result<Value, Failure> {
-        Ok(match self.what {
-            What::Cap(_) => Value::Cap(Cap::parse(value)?),
-            What::Weight => Value::Weight(LaneRules::parse_weight(value)?),
+        Ok(match self {
+            Self::Weight(_) => Value::Weight(LaneRules::parse_weight(value)?),
+            Self::Cap(..) | Self::PeerCap(..) => Value::Cap(Cap::parse(value)?),
         })
     }
 
     fn of(&self, rules: &LaneRules) -> Value {
-        match self.what {
-            What::Cap(direction) => Value::Cap(rules.caps.get(direction, &self.pattern)),
-            What::Weight => Value::Weight(rules.weight_given(&self.pattern)),
+        match self {
+            Self::Cap(direction, lanes) => Value::Cap(rules.caps.get(*direction, lanes)),
+            Self::PeerCap(direction, peers) => Value::Cap(rules.peer_caps.get(*direction, peers)),
+            Self::Weight(lanes) => Value::Weight(rules.weight_given(lanes)),
+        }
+    }
+
+    fn effect(&self) -> &'static str {
+        use Direction::{Down, Up};
+        match self {
+            Self::Cap(Up, _) => "lanes like these send no more than this a second, together",
+            Self::Cap(Down, _) => {
+                "no more than this a second comes over lanes like these, together; what was let come before still does"
+            }
+            Self::Weight(_) => "which lanes `path-mode` standby prefers; none counts as 1",
+            Self::PeerCap(Up, PeerPattern::Each) => {
+                "each peer is sent no more than this a second, but those with a cap of their own"
+            }
+            Self::PeerCap(Down, PeerPattern::Each) => {
+                "no more than this a second comes from each peer, but from those with a cap of their own"
+            }
+            Self::PeerCap(Up, PeerPattern::One(_)) => "this peer is sent no more than this a second, whatever holds for each",
+            Self::PeerCap(Down, PeerPattern::One(_)) => {
+                "no more than this a second comes from this peer, whatever holds for each"
+            }
         }
     }
 
     fn state(&self, rules: &LaneRules) -> KnobState {
-        let value = self.of(rules);
-        let (range, default, effect) = match self.what {
-            What::Cap(Direction::Up) => (
-                Cap::RANGE,
-                Value::Cap(None),
-                "lanes like these send no more than this a second, together",
-            ),
-            What::Cap(Direction::Down) => (
-                Cap::RANGE,
-                Value::Cap(None),
-                "no more than this a second comes over lanes like these, together; what was let come before still does",
-            ),
-            What::Weight => (
-                [1, WEIGHT_MAX.into()],
-                Value::Weight(None),
-                "which lanes `path-mode` standby prefers; none counts as 1",
-            ),
+        let (range, default) = match self {
+            Self::Weight(_) => ([1, WEIGHT_MAX.into()], Value::Weight(None)),
+            Self::Cap(..) | Self::PeerCap(..) => (Cap::RANGE, Value::Cap(None)),
         };
         KnobState {
-            key: self.name(),
-            value: value_of(value),
+            key: self.to_string(),
+            value: value_of(self.of(rules)),
             default: value_of(default),
             unit: self.unit().map(str::to_owned),
             range: Some(range),
             choices: None,
-            effect: effect.to_owned(),
+            effect: self.effect().to_owned(),
             schedule: None,
         }
     }
 }
 
-/// All that are set.
+/// As it may be typed again.
+impl fmt::Display for RuleKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cap(direction, lanes) => write!(f, "cap-{}.{lanes}", direction.name()),
+            Self::Weight(lanes) => write!(f, "weight.{lanes}"),
+            Self::PeerCap(direction, peers) => write!(f, "peer-cap-{}.{peers}", direction.name()),
+        }
+    }
+}
+
+/// All that are set, and those of each peer.
 pub(super) fn list(daemon: &Shared) -> Vec<KnobState> {
     let rules = daemon.handle.lane_rules();
-    let caps = rules.caps.rules().iter().map(|rule| LaneKey {
-        what: What::Cap(rule.direction),
-        pattern: rule.pattern.clone(),
-    });
-    let weights = rules.weights.iter().map(|(pattern, _)| LaneKey {
-        what: What::Weight,
-        pattern: pattern.clone(),
-    });
-    caps.chain(weights).map(|key| key.state(&rules)).collect()
+    let each = Direction::ALL.map(|direction| RuleKey::PeerCap(direction, PeerPattern::Each));
+    let of_peers = (rules.peer_caps.rules().iter()).map(|rule| RuleKey::PeerCap(rule.direction, rule.pattern));
+    let of_peers = of_peers.filter(|key| !each.contains(key));
+    let caps = (rules.caps.rules().iter()).map(|rule| RuleKey::Cap(rule.direction, rule.pattern.clone()));
+    let weights = (rules.weights.iter()).map(|(lanes, _)| RuleKey::Weight(lanes.clone()));
+    let keys = each.iter().cloned().chain(of_peers).chain(caps).chain(weights);
+    keys.map(|key| key.state(&rules)).collect()
 }
 
 /// One of them, set or not.
-pub(super) fn show(daemon: &Shared, key: &LaneKey) -> KnobState {
+pub(super) fn show(daemon: &Shared, key: &RuleKey) -> KnobState {
     key.state(&daemon.handle.lane_rules())
 }
 
 /// Sets one, or takes it away.
-pub(super) fn run(daemon: &Shared, caller: Caller, key: &LaneKey, value: &str) -> Result<Outcome, Failure> {
+pub(super) fn run(daemon: &Shared, caller: Caller, key: &RuleKey, value: &str) -> Result<Outcome, Failure> {
     let value = key.read(value)?;
-    let pattern = key.pattern.clone();
     let old = daemon.handle.change_lane_rules(|rules| {
         let old = key.of(rules);
-        match (key.what, value) {
-            (What::Cap(direction), Value::Cap(cap)) => drop(rules.caps.set(direction, pattern, cap)?),
-            (_, Value::Weight(weight)) => drop(rules.give_weight(pattern, weight)?),
-            (What::Weight, Value::Cap(_)) => unreachable!("a weight is read as one"),
+        match (key, value) {
+            (RuleKey::Cap(direction, lanes), Value::Cap(cap)) => drop(rules.caps.set(*direction, lanes.clone(), cap)?),
+            (RuleKey::PeerCap(direction, peers), Value::Cap(cap)) => drop(rules.peer_caps.set(*direction, *peers, cap)?),
+            (RuleKey::Weight(lanes), Value::Weight(weight)) => drop(rules.give_weight(lanes.clone(), weight)?),
+            (RuleKey::Weight(_), Value::Cap(_)) | (_, Value::Weight(_)) => unreachable!("each is read as what it is"),
         }
         Ok::<Value, Failure>(old)
     })?;
-    let (name, Caller { uid, pid }) = (key.name(), caller);
-    tracing::info!(target: log::AUDIT, uid, pid, "set {name}: {} -> {}", show_value(old), show_value(value));
+    let Caller { uid, pid } = caller;
+    tracing::info!(target: log::AUDIT, uid, pid, "set {key}: {} -> {}", show_value(old), show_value(value));
     Ok(Outcome::Set {
-        key: name,
+        key: key.to_string(),
         old: value_of(old),
         value: value_of(value),
         unit: key.unit().map(str::to_owned),
@@ -183,6 +193,12 @@ impl From<BadWeight> for Failure {
 
 impl From<BadPattern> for Failure {
     fn from(error: BadPattern) -> Self {
+        Failure::told(Kind::Usage, &error.to_string())
+    }
+}
+
+impl From<BadPeer> for Failure {
+    fn from(error: BadPeer) -> Self {
         Failure::told(Kind::Usage, &error.to_string())
     }
 }

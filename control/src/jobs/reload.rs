@@ -2,11 +2,12 @@
 //! wrong changes nothing.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use ares_core::knobs::ROWS;
 use ares_core::link::Link;
-use ares_core::path::{Cap, LaneRules};
+use ares_core::path::{Cap, Caps, LaneRules};
 
 use super::set;
 use crate::admin::proto::Outcome;
@@ -76,21 +77,32 @@ fn obey(daemon: &Shared, old: &Config, new: &Config) -> Result<Changes, Failure>
     Ok((changed, refused))
 }
 
-/// The same for lanes, in one step: a lane that is let in carries nothing before its cap is known.
+/// The same for lanes and peers, in one step: a lane that is let in carries nothing before its cap is known.
 fn obey_lanes(rules: &mut LaneRules, old: &LaneRules, new: &LaneRules, note: &mut impl FnMut(String, Result<(), String>)) {
-    for rule in old.caps.rules().iter().chain(new.caps.rules()) {
-        let (direction, pattern) = (rule.direction, &rule.pattern);
-        let cap = new.caps.get(direction, pattern);
-        if old.caps.get(direction, pattern) != cap && rules.caps.get(direction, pattern) != cap {
-            let done = rules.caps.set(direction, pattern.clone(), cap);
-            let what = format!("cap-{}.{pattern} {}", direction.name(), Cap::show(cap));
-            note(what, done.map(drop).map_err(|error| error.to_string()));
-        }
-    }
+    obey_caps("cap", &mut rules.caps, &old.caps, &new.caps, note);
+    obey_caps("peer-cap", &mut rules.peer_caps, &old.peer_caps, &new.peer_caps, note);
     let of = |rules: &LaneRules| (rules.include.clone(), rules.exclude.clone(), rules.weights.clone());
     if of(old) != of(new) {
         (rules.include, rules.exclude, rules.weights) = of(new);
         note("lanes".to_owned(), Ok(()));
+    }
+}
+
+fn obey_caps<P: PartialEq + Clone + Display>(
+    name: &str,
+    caps: &mut Caps<P>,
+    old: &Caps<P>,
+    new: &Caps<P>,
+    note: &mut impl FnMut(String, Result<(), String>),
+) {
+    for rule in old.rules().iter().chain(new.rules()) {
+        let (direction, pattern) = (rule.direction, &rule.pattern);
+        let cap = new.get(direction, pattern);
+        if old.get(direction, pattern) != cap && caps.get(direction, pattern) != cap {
+            let done = caps.set(direction, pattern.clone(), cap);
+            let what = format!("{name}-{}.{pattern} {}", direction.name(), Cap::show(cap));
+            note(what, done.map(drop).map_err(|error| error.to_string()));
+        }
     }
 }
 

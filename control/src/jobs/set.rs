@@ -1,4 +1,4 @@
-//! The knobs of this daemon and what its lanes are told: what they are at, and turning one. Who turned what is written to the log, whatever its level.
+//! The knobs of this daemon and what its lanes and peers are told: what they are at, and turning one. Who turned what is written to the log, whatever its level.
 
 use ares_core::chunk::ReleaseId;
 use ares_core::knobs::{BadValue, Domain, Knob, ROWS, Setting, Settings};
@@ -6,7 +6,7 @@ use ares_core::path::Mode;
 use ares_fs::Tuned;
 use ares_node::TuneError;
 
-use super::lanes::{self, LaneKey};
+use super::lanes::{self, RuleKey};
 use crate::admin::proto::{KnobState, KnobValue, Outcome};
 use crate::admin::socket::Caller;
 use crate::daemon::Shared;
@@ -20,8 +20,8 @@ pub(super) fn list(daemon: &Shared, key: Option<&str>) -> Result<Outcome, Failur
     let mut settings = daemon.handle.settings();
     settings.set(log::level());
     let knobs = match key {
-        Some(key) => vec![match LaneKey::parse(key) {
-            Some(of_lanes) => lanes::show(daemon, &of_lanes?),
+        Some(key) => vec![match RuleKey::parse(key) {
+            Some(rule) => lanes::show(daemon, &rule?),
             None => state_of(find(key)?, &settings),
         }],
         None => {
@@ -39,8 +39,8 @@ pub(super) fn list(daemon: &Shared, key: Option<&str>) -> Result<Outcome, Failur
 
 /// Turns one. On an error it is at what it was.
 pub(super) fn run(daemon: &Shared, caller: Caller, key: &str, value: &str) -> Result<Outcome, Failure> {
-    if let Some(of_lanes) = LaneKey::parse(key) {
-        return lanes::run(daemon, caller, &of_lanes?, value);
+    if let Some(rule) = RuleKey::parse(key) {
+        return lanes::run(daemon, caller, &rule?, value);
     }
     let setting = Setting::parse(find(key)?, value)?;
     let old = turn(daemon, setting)?;
@@ -87,15 +87,15 @@ pub(crate) fn by_time(daemon: &Shared, key: &str, value: &str) -> Result<String,
 
 /// Whether one could be turned so.
 pub(crate) fn check(key: &str, value: &str) -> Result<(), Failure> {
-    match LaneKey::parse(key) {
-        Some(of_lanes) => of_lanes.and_then(|of_lanes| of_lanes.check(value)),
+    match RuleKey::parse(key) {
+        Some(rule) => rule.and_then(|rule| rule.check(value)),
         None => Ok(Setting::parse(find(key)?, value).map(drop)?),
     }
 }
 
 /// Turns one for a release.
 pub(super) fn run_for(daemon: &Shared, caller: Caller, key: &str, value: &str, release: ReleaseId) -> Result<Outcome, Failure> {
-    let mode = match LaneKey::parse(key) {
+    let mode = match RuleKey::parse(key) {
         None => Some(find(key)?).filter(|knob| *knob == Knob::PathMode),
         Some(_) => None,
     };
@@ -126,7 +126,7 @@ fn find(key: &str) -> Result<Knob, Failure> {
         let help = match nearest(key, keys()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!(
-                "knobs: {}, cap-up.LANES, cap-down.LANES, weight.LANES",
+                "knobs: {}, cap-up.LANES, cap-down.LANES, weight.LANES, peer-cap-up.PEER, peer-cap-down.PEER",
                 keys().collect::<Vec<_>>().join(", ")
             ),
         };

@@ -13,6 +13,8 @@ mod units;
 
 use std::io::{self, Write as _};
 
+use ares_core::knobs::show_bytes;
+
 pub(crate) use bars::{Listing, Terminal};
 pub(crate) use blind::blind;
 pub(crate) use content::{contents, one_content};
@@ -62,6 +64,15 @@ fn percent(held: u64, all: u64) -> u64 {
 /// What is missing is shown as such: an older daemon may not tell it.
 fn text(value: &serde_json::Value) -> String {
     value.as_str().unwrap_or("?").to_owned()
+}
+
+/// What a path or a peer may carry at most, where there is a bound.
+fn caps(of: &serde_json::Value) -> String {
+    let cap = |name: &str, arrow: &str| {
+        let bytes = of[name].as_u64().map(show_bytes);
+        bytes.map_or_else(String::new, |bytes| format!(" [{arrow} {bytes}/s at most]"))
+    };
+    cap("cap_up_bytes_per_s", "up") + &cap("cap_down_bytes_per_s", "down")
 }
 
 /// The first ten digits of a hash or key.

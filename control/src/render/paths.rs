@@ -1,9 +1,8 @@
 //! `ares paths` for people: two lines a path, the figures and below them the ends. Scripts get the daemon's own objects.
 
-use ares_core::knobs::show_bytes;
 use serde_json::Value;
 
-use super::{Bytes, Seconds, cut, text};
+use super::{Bytes, Seconds, caps, cut, text};
 
 /// The paths as a table.
 pub(crate) fn paths(paths: &[Value]) -> String {
@@ -41,11 +40,7 @@ fn ends(path: &Value) -> String {
     let interface = path["interface"].as_str().unwrap_or("any interface");
     let ago = Seconds(path["switched_s"].as_f64().unwrap_or(0.0));
     let (remote, why) = (text(&path["remote"]), text(&path["switched_why"]));
-    let cap = |name: &str, arrow: &str| {
-        let bytes = path[name].as_u64().map(show_bytes);
-        bytes.map_or_else(String::new, |bytes| format!(" [{arrow} {bytes}/s at most]"))
-    };
-    let caps = cap("cap_up_bytes_per_s", "up") + &cap("cap_down_bytes_per_s", "down");
+    let caps = caps(path);
     cut(format!("  {interface} {local}{caps} > {remote}, {ago} ago: {why}"))
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Bytes, count, cut, short, shortened, text};
+use super::{Bytes, caps, count, cut, short, shortened, text};
 
 /// Addresses of a peer that are named.
 const ADDRESSES_MAX: usize = 2;
@@ -96,7 +96,7 @@ fn place(peer: &Value) -> String {
     if let Some(zone) = peer["zone"].as_str().filter(|zone| !zone.is_empty()) {
         place.push_str(&format!(" zone {zone}"));
     }
-    cut(format!("  {place}: {}", holds(peer)))
+    cut(format!("  {place}{}: {}", caps(peer), holds(peer)))
 }
 
 /// One release by name; of more, the sum.
@@ -163,6 +163,7 @@ mod tests {
         });
         let reader = json!({
             "peer": "fedcba9876543210", "rtt_ms": 0.2, "rx_bytes_per_s": 0, "tx_bytes_per_s": 0, "fetched_bytes": 5, "served_bytes": 7,
+            "cap_up_bytes_per_s": 1 << 20, "cap_down_bytes_per_s": null,
             "paths": [{"state": "suspect", "remote": "10.0.1.3:7411"}],
             "releases": [{"release": "65f4a17319ab", "name": null, "state": "partial", "chunks_told": 12}],
         });
@@ -175,7 +176,7 @@ PEER       PATHS                              RTT          IN         OUT    FET
 0123456789 2 up, 1 standby               12.35 ms   24.0 MB/s  100.0 kB/s    1.05 MB        0 B
   10.0.1.2:7411 10.0.2.2:7411 +1: all of rel (65f4a17319)
 fedcba9876 1 suspect                      0.20 ms       0 B/s       0 B/s        5 B        7 B
-  10.0.1.3:7411: 12 chunks of 65f4a17319
+  10.0.1.3:7411 [up 1MiB/s at most]: 12 chunks of 65f4a17319
 dropped 0bad0bad0b: it sent wrong bytes
 2 peers known and not connected; --json says which and why";
         assert_eq!(peers(&picture), expect);

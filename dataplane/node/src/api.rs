@@ -150,6 +150,10 @@ pub struct PeerStatus {
     /// Label of the zone that it says it is in, if any.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub zone: String,
+    /// What it is sent at most over all of them, in bytes per second.
+    pub cap_up_bytes_per_s: Option<u64>,
+    /// The same of what comes.
+    pub cap_down_bytes_per_s: Option<u64>,
     /// Its connections.
     pub paths: Vec<PathStatus>,
     /// What came and went, also over paths that are gone.

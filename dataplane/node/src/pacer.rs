@@ -1,13 +1,18 @@
-//! What lanes may carry at most, for all shards together: one number that all add to, no lock. A lane with caps has a pacer for each direction,
-//! which other lanes that obey the same rule have too.
+//! What lanes may carry and peers be sent at most, for all shards together: one number that all add to, no lock. A lane with caps has a pacer
+//! for each direction, which other lanes that obey the same rule have too; so has a peer, whichever lanes its paths leave from.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use ares_core::path::{Cap, Direction, Lane, LaneCaps};
+use ares_core::path::{Cap, Direction, Lane, LaneCaps, LaneRules, PeerCaps};
+use ares_core::peer::PeerId;
 use ares_core::time::Instant;
+
+/// Peers from which on it is looked for those that are gone.
+const SWEEP_AT_MIN: usize = 64;
 
 /// How long a turn lasts, as far as that gives the bytes of a datagram or of a burst.
 const TURN: Duration = Duration::from_millis(5);
@@ -51,14 +56,10 @@ impl Pacer {
         }
     }
 
-    /// Takes the next turn. Turns follow one another at the cap's rate and in the order in which they are taken, so connections that always
-    /// have something to send get as much each.
-    pub(crate) fn take(&self, now: Instant) -> Turn {
-        let bytes = self.bytes_in(TURN).clamp(TURN_BYTES_MIN, TURN_BYTES_MAX);
-        Turn {
-            at: self.count(now, bytes),
-            bytes,
-        }
+    /// Bytes of a turn. Turns follow one another at the cap's rate and in the order in which they are taken, so connections that always have
+    /// something to send get as much each.
+    fn turn_bytes(&self) -> u64 {
+        self.bytes_in(TURN).clamp(TURN_BYTES_MIN, TURN_BYTES_MAX)
     }
 
     /// So many bytes were carried, or will be. When the lane was free for them.
@@ -111,27 +112,93 @@ impl Drop for Asker {
     }
 }
 
-/// The pacers of one lane, by direction.
-pub(crate) type Paced = [Option<Arc<Pacer>>; 2];
+/// The pacers of one connection, by direction: that of its lane and that of its peer, where there are such.
+pub(crate) type Paced = [Vec<Arc<Pacer>>; 2];
 
-/// Those of all lanes that have any, by address.
+/// The next turn of a connection that obeys all of these: as short as the shortest, when the last has one.
+pub(crate) fn take(pacers: &[Arc<Pacer>], now: Instant) -> Option<Turn> {
+    let bytes = pacers.iter().map(|pacer| pacer.turn_bytes()).min()?;
+    let at = pacers.iter().map(|pacer| pacer.count(now, bytes)).max()?;
+    Some(Turn { at, bytes })
+}
+
+/// What the peer at this distance may send before it is read, where any of these bounds that.
+pub(crate) fn ahead_bytes(pacers: &[Arc<Pacer>], rtt: Duration) -> Option<u64> {
+    pacers.iter().map(|pacer| pacer.ahead_bytes(rtt)).min()
+}
+
+/// Those of all lanes and peers. Whoever has a clone has the same.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pacers(Vec<(IpAddr, Paced)>);
+pub(crate) struct Pacers(Arc<All>);
+
+#[derive(Debug, Default)]
+struct All {
+    /// By address, of lanes that have any.
+    lanes: Vec<(IpAddr, Paced)>,
+    peer_caps: PeerCaps,
+    /// Looked into when a connection is new or another cap is set, by one thread at a time.
+    peers: Mutex<Peers>,
+}
+
+/// Of peers that somebody is connected with, those that have any; and a few that nobody is any more.
+#[derive(Debug, Default)]
+struct Peers {
+    of: BTreeMap<PeerId, [Weak<Pacer>; 2]>,
+    /// With so many, those that nobody holds are let go.
+    sweep_at: usize,
+}
 
 impl Pacers {
-    pub(crate) fn new(caps: &LaneCaps, lanes: &[Lane]) -> Self {
+    pub(crate) fn new(rules: &LaneRules, lanes: &[Lane]) -> Self {
+        let caps: &LaneCaps = &rules.caps;
         let pacers: Vec<Arc<Pacer>> = (caps.rules().iter())
             .map(|rule| Arc::new(Pacer::new(rule.direction, rule.cap)))
             .collect();
-        let of_lane = |lane: &Lane| Direction::ALL.map(|direction| Some(pacers[caps.rule_of(direction, lane)?].clone()));
-        let all = lanes.iter().map(|lane| (lane.ip, of_lane(lane)));
-        Self(all.filter(|(_, paced)| paced.iter().any(Option::is_some)).collect())
+        let of_lane = |lane: &Lane| Direction::ALL.map(|direction| caps.rule_of(direction, lane).map(|at| pacers[at].clone()));
+        let all = lanes.iter().map(|lane| (lane.ip, of_lane(lane).map(Vec::from_iter)));
+        Self(Arc::new(All {
+            lanes: all.filter(|(_, paced)| paced.iter().any(|of| !of.is_empty())).collect(),
+            peer_caps: rules.peer_caps.clone(),
+            peers: Mutex::default(),
+        }))
     }
 
-    /// Those of the lane with this address.
-    pub(crate) fn of(&self, ip: Option<IpAddr>) -> Paced {
-        let found = ip.and_then(|ip| self.0.iter().find(|(lane, _)| *lane == ip.to_canonical()));
-        found.map_or([None, None], |(_, paced)| paced.clone())
+    /// Those of a connection from this address with this peer.
+    pub(crate) fn of(&self, ip: Option<IpAddr>, peer: Option<&PeerId>) -> Paced {
+        let found = ip.and_then(|ip| self.0.lanes.iter().find(|(lane, _)| *lane == ip.to_canonical()));
+        let mut paced = found.map_or_else(Paced::default, |(_, paced)| paced.clone());
+        if let Some(peer) = peer {
+            let of_peer = self.of_peer(peer);
+            paced.iter_mut().zip(of_peer).for_each(|(all, one)| all.extend(one));
+        }
+        paced
+    }
+
+    /// Whether these are the same and not others like them.
+    pub(crate) fn are(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    fn of_peer(&self, peer: &PeerId) -> [Option<Arc<Pacer>>; 2] {
+        let caps = Direction::ALL.map(|direction| self.0.peer_caps.of(direction, peer));
+        if caps == [None, None] {
+            return [None, None];
+        }
+        // Nothing that panics is done meanwhile.
+        let mut peers = self.0.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if peers.of.len() >= peers.sweep_at {
+            peers.of.retain(|_, known| known.iter().any(|of| of.strong_count() > 0));
+            peers.sweep_at = (2 * peers.of.len()).max(SWEEP_AT_MIN);
+        }
+        let known = peers.of.entry(*peer).or_default();
+        Direction::ALL.map(|direction| {
+            let (known, cap) = (&mut known[direction as usize], caps[direction as usize]?);
+            Some(known.upgrade().unwrap_or_else(|| {
+                let made = Arc::new(Pacer::new(direction, cap));
+                *known = Arc::downgrade(&made);
+                made
+            }))
+        })
     }
 }
 
@@ -141,15 +208,22 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    fn pacer(cap: &str) -> Pacer {
-        Pacer::new(Direction::Up, Cap::parse(cap).expect("a cap").expect("not none"))
+    fn pacer(cap: &str) -> [Arc<Pacer>; 1] {
+        [Arc::new(Pacer::new(
+            Direction::Up,
+            Cap::parse(cap).expect("a cap").expect("not none"),
+        ))]
+    }
+
+    fn take(pacers: &[Arc<Pacer>], now: Instant) -> Turn {
+        super::take(pacers, now).expect("a cap")
     }
 
     /// Takes turns for a second, each as soon as the one before may leave and the taker wakes. Bytes of each taker.
-    fn taken(pacer: &Pacer, takers: usize, late: Duration) -> Vec<u64> {
+    fn taken(pacers: &[Arc<Pacer>], takers: usize, late: Duration) -> Vec<u64> {
         let start = Instant::from_nanos(100_000 * MS);
         let end = start + Duration::from_secs(1);
-        let mut turns: Vec<Turn> = (0..takers).map(|_| pacer.take(start)).collect();
+        let mut turns: Vec<Turn> = (0..takers).map(|_| take(pacers, start)).collect();
         let mut bytes = vec![0; takers];
         let mut now = start;
         loop {
@@ -160,7 +234,7 @@ mod tests {
                 return bytes;
             }
             bytes[who] += turns[who].bytes;
-            turns[who] = pacer.take(now);
+            turns[who] = take(pacers, now);
         }
     }
 
@@ -194,9 +268,9 @@ mod tests {
     fn what_was_not_taken_in_a_pause_is_not_made_up_for() {
         let pacer = pacer("1MiB");
         let at = |ms: u64| Instant::from_nanos(ms * MS);
-        assert_eq!(pacer.take(at(1000)).at, at(995));
-        assert_eq!(pacer.take(at(9000)).at, at(8995));
-        let next = pacer.take(at(9000)).at;
+        assert_eq!(take(&pacer, at(1000)).at, at(995));
+        assert_eq!(take(&pacer, at(9000)).at, at(8995));
+        let next = take(&pacer, at(9000)).at;
         assert!(next > at(8999) && next <= at(9000), "{next:?}");
     }
 
@@ -209,15 +283,43 @@ mod tests {
             prefix_bits: 24,
             is_up: true,
         };
-        let mut caps = LaneCaps::default();
+        let mut rules = LaneRules::default();
         let cap = Cap::parse("1MiB").expect("a cap");
-        let old = caps.set(Direction::Down, "eth*".parse().expect("a pattern"), cap);
+        let old = rules.caps.set(Direction::Down, "eth*".parse().expect("a pattern"), cap);
         assert_eq!(old, Ok(None));
-        let pacers = Pacers::new(&caps, &[lane("eth0", 1), lane("eth1", 2), lane("wg0", 3)]);
-        let down = |last: u8| pacers.of(Some([10, 0, 0, last].into()))[Direction::Down as usize].clone();
-        let shared = down(1).zip(down(2)).expect("both have a cap");
-        assert!(Arc::ptr_eq(&shared.0, &shared.1));
-        assert!(down(3).is_none() && down(4).is_none());
-        assert!(pacers.of(Some([10, 0, 0, 1].into()))[Direction::Up as usize].is_none());
+        let pacers = Pacers::new(&rules, &[lane("eth0", 1), lane("eth1", 2), lane("wg0", 3)]);
+        let down = |last: u8| pacers.of(Some([10, 0, 0, last].into()), None)[Direction::Down as usize].clone();
+        assert!(Arc::ptr_eq(&down(1)[0], &down(2)[0]));
+        assert!(down(3).is_empty() && down(4).is_empty());
+        assert!(pacers.of(Some([10, 0, 0, 1].into()), None)[Direction::Up as usize].is_empty());
+    }
+
+    #[test]
+    fn a_peer_has_one_pacer_as_long_as_it_is_connected_and_others_have_others() {
+        let peer = |byte: u8| PeerId::from_bytes([byte; 32]);
+        let mut rules = LaneRules::default();
+        let mut set = |of: &str, cap: &str| {
+            let (of, cap) = (of.parse().expect("a pattern"), Cap::parse(cap).expect("a cap"));
+            rules.peer_caps.set(Direction::Up, of, cap).expect("there is room");
+        };
+        set("*", "1MiB");
+        set(&peer(1).to_string(), "2MiB");
+        let pacers = Pacers::new(&rules, &[]);
+        let up = |byte: u8| pacers.clone().of(None, Some(&peer(byte)))[0][0].clone();
+        let (first, second) = (up(1), up(2));
+        assert_eq!((first.bytes_per_s, second.bytes_per_s), (2 << 20, 1 << 20));
+        assert!(Arc::ptr_eq(&first, &up(1)) && !Arc::ptr_eq(&second, &up(3)));
+        assert!(pacers.of(None, Some(&peer(1)))[1].is_empty() && pacers.of(None, None)[0].is_empty());
+        (4..=255).for_each(|byte| drop(up(byte)));
+        let kept = pacers.0.peers.lock().expect("whole").of.len();
+        assert!(kept <= SWEEP_AT_MIN, "{kept} for two that are connected");
+        assert!(Arc::ptr_eq(&first, &up(1)), "and for those it is the same");
+    }
+
+    #[test]
+    fn who_has_two_caps_obeys_both() {
+        let pacers = [pacer("1MiB"), pacer("256KiB")].concat();
+        let bytes: u64 = taken(&pacers, 2, Duration::ZERO).iter().sum();
+        assert!((250 << 10..=263 << 10).contains(&bytes), "{bytes}");
     }
 }

@@ -11,7 +11,7 @@ use super::Finding;
 use crate::admin::client::Client;
 use crate::admin::proto::{KnobValue, Outcome, Request};
 use crate::error::Failure;
-use crate::render::{Bytes, count};
+use crate::render::{Bytes, count, short};
 use crate::session::Session;
 
 /// How long it looks.
@@ -196,13 +196,8 @@ pub(super) fn judge(seen: &Seen) -> Vec<Finding> {
             remedy,
         ));
     }
-    let paths = || {
-        status["peers"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .flat_map(|peer| peer["paths"].as_array().into_iter().flatten())
-    };
+    let peers = || list(&status["peers"]);
+    let paths = || peers().flat_map(|peer| list(&peer["paths"]));
     let inflight: u64 = paths().map(|path| number(path, "inflight_bytes")).sum();
     if seen.window_bytes > 0 && inflight as f64 > FULL * seen.window_bytes as f64 {
         let what = format!(
@@ -224,9 +219,8 @@ pub(super) fn judge(seen: &Seen) -> Vec<Finding> {
             "ares set bulk-rate 0",
         ));
     }
-    for path in paths() {
-        found.extend(of_path(path));
-    }
+    found.extend(peers().filter_map(of_peer));
+    found.extend(paths().filter_map(of_path));
     if found.is_empty() && came == 0 && inflight == 0 {
         let what = "nothing of it came, and nobody is asked for any: nobody reads or fetches it just now";
         return vec![Finding::warn("rate", what, "look again while somebody does (`ares warm`)")];
@@ -271,6 +265,29 @@ fn sources(content: &Value, status: &Value) -> Option<Finding> {
         }
         _ => None,
     }
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+/// Whether a peer may not send more.
+fn of_peer(peer: &Value) -> Option<Finding> {
+    let cap = peer["cap_down_bytes_per_s"].as_u64()?;
+    let rate: u64 = list(&peer["paths"]).filter_map(|path| path["rx_bytes_per_s"].as_u64()).sum();
+    (rate as f64 > FULL * cap as f64).then(|| {
+        let what = format!(
+            "{}: {}/s of the {}/s that may come from it",
+            short(&peer["peer"]),
+            Bytes(rate),
+            Bytes(cap)
+        );
+        Finding::warn(
+            "peer",
+            what,
+            "ares set peer-cap-down.PEER none, or more; `ares set` lists the caps",
+        )
+    })
 }
 
 /// What is wrong with a path, if anything.
@@ -399,6 +416,14 @@ mod tests {
             "path",
             &["1.00 MB/s of the 1.05 MB/s", "cap-down"],
             &path("cap_down_bytes_per_s", 1_050_000.into()),
+        );
+        check(
+            "peer",
+            &["0123456789: 1.00 MB/s of the 1.05 MB/s", "peer-cap-down"],
+            &|seen| {
+                let peer = &mut seen.status["peers"][0];
+                (peer["peer"], peer["cap_down_bytes_per_s"]) = ("0123456789abcdef".into(), 1_050_000.into());
+            },
         );
         check("path", &["silent"], &path("state", "suspect".into()));
         check("path", &["2.5 %", "20.0 ms", "bbr"], &path("loss_percent", 2.5.into()));

@@ -22,17 +22,23 @@ pub(super) fn persist(path: &Path, key: &str, to: Option<&str>) -> Result<(), Fa
 
 fn edited(text: &str, key: &str, to: Option<&str>) -> Result<String, String> {
     let mut file: DocumentMut = text.parse().map_err(|e: toml_edit::TomlError| e.to_string())?;
-    let of_lanes = [("cap-up.", "cap_up"), ("cap-down.", "cap_down"), ("weight.", "weight")];
-    let of_lanes = of_lanes.map(|(prefix, table)| Some((["lanes", table], key.strip_prefix(prefix)?)));
-    let (names, last): (&[&str], &str) = match of_lanes.iter().flatten().next() {
-        Some((names, lanes)) => (names, lanes),
+    let of_rules = [
+        ("cap-up.", ["lanes", "cap_up"]),
+        ("cap-down.", ["lanes", "cap_down"]),
+        ("weight.", ["lanes", "weight"]),
+        ("peer-cap-up.", ["peers", "cap_up"]),
+        ("peer-cap-down.", ["peers", "cap_down"]),
+    ];
+    let of_rules = of_rules.map(|(prefix, names)| Some((names, key.strip_prefix(prefix)?)));
+    let (names, last): (&[&str], &str) = match of_rules.iter().flatten().next() {
+        Some((names, whom)) => (names, whom),
         None => (&["set"], key),
     };
     let mut table: &mut dyn toml_edit::TableLike = file.as_table_mut();
     for name in names {
         let next = table.entry(name).or_insert_with(|| {
             let mut made = Table::new();
-            made.set_implicit(*name == "lanes");
+            made.set_implicit(names.len() > 1 && *name == names[0]);
             Item::Table(made)
         });
         table = next.as_table_like_mut().ok_or_else(|| format!("`{name}` is no table"))?;
@@ -108,6 +114,7 @@ mod tests {
             None,
             "[lanes]\ncap_up = {}\n",
         );
+        check("", "peer-cap-up.*", Some("4MiB"), "[peers.cap_up]\n\"*\" = \"4MiB\"\n");
         check("", "weight.eth0", Some("2"), "[lanes.weight]\neth0 = \"2\"\n");
         assert!(edited("set = 1\n", "congestion", Some("bbr")).is_err());
         assert!(edited("[set\n", "congestion", Some("bbr")).is_err());

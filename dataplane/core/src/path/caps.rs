@@ -1,15 +1,17 @@
-//! How much lanes may carry, by the operator's word: parsed, kept and looked up. Who holds back for it is not asked here.
+//! How much lanes may carry and peers be sent, by the operator's word: parsed, kept and looked up. Who holds back for it is not asked here.
 
 use std::fmt;
+use std::str::FromStr;
 
 use super::{Lane, LanePattern};
 use crate::knobs::{parse_bytes, show_bytes};
+use crate::peer::PeerId;
 
 /// The least and the greatest cap, in bytes per second. With less than the first a datagram waits as long as a path that is silent is given.
 const CAP_MIN: u64 = 256 << 10;
 const CAP_MAX: u64 = 128 << 30;
 
-/// Caps that a node has at most.
+/// Caps of lanes that a node has at most, and of peers.
 const CAPS_MAX: usize = 64;
 
 /// What is written for no cap, as well as `0`.
@@ -37,7 +39,7 @@ impl Direction {
     }
 }
 
-/// Bytes per second that lanes carry at most.
+/// Bytes per second at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cap(u64);
 
@@ -46,7 +48,7 @@ pub struct Cap(u64);
 pub enum BadCap {
     /// What is written is none.
     #[error(
-        "a lane's cap cannot be {shown:?}; give bytes per second from {} to {}, such as 20MiB, or `{NONE}`",
+        "a cap cannot be {shown:?}; give bytes per second from {} to {}, such as 20MiB, or `{NONE}`",
         Cap(CAP_MIN),
         Cap(CAP_MAX)
     )]
@@ -56,7 +58,7 @@ pub enum BadCap {
     },
     /// There are as many as can be.
     #[error(
-        "there are {CAPS_MAX} caps of lanes, and no more can be; set one of them to `{NONE}` first, or let a pattern stand for several"
+        "there are {CAPS_MAX} such caps, and no more can be; set one of them to `{NONE}` first, or let a pattern stand for several"
     )]
     Full,
 }
@@ -98,25 +100,37 @@ impl fmt::Display for Cap {
     }
 }
 
-/// A cap of one direction. All lanes like the pattern share it.
+/// A cap of one direction.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CapRule {
-    /// Which lanes.
-    pub pattern: LanePattern,
+pub struct CapRule<P> {
+    /// Whose.
+    pub pattern: P,
     /// Which way.
     pub direction: Direction,
     /// How much.
     pub cap: Cap,
 }
 
-/// All caps, in the order in which they were given. A lane with several obeys the least.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LaneCaps(Vec<CapRule>);
+/// All caps of one kind, in the order in which they were given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caps<P>(Vec<CapRule<P>>);
 
-impl LaneCaps {
-    /// Gives lanes like these another cap, or none. The one that they had.
-    pub fn set(&mut self, direction: Direction, pattern: LanePattern, cap: Option<Cap>) -> Result<Option<Cap>, BadCap> {
-        let is_it = |rule: &CapRule| rule.direction == direction && rule.pattern == pattern;
+/// Those of lanes. All lanes like a pattern share its cap; a lane with several obeys the least.
+pub type LaneCaps = Caps<LanePattern>;
+
+/// Those of peers, each of which has one by itself, over all of its paths.
+pub type PeerCaps = Caps<PeerPattern>;
+
+impl<P> Default for Caps<P> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<P: PartialEq> Caps<P> {
+    /// Gives those like this another cap, or none. The one that they had.
+    pub fn set(&mut self, direction: Direction, pattern: P, cap: Option<Cap>) -> Result<Option<Cap>, BadCap> {
+        let is_it = |rule: &CapRule<P>| rule.direction == direction && rule.pattern == pattern;
         Ok(match (self.0.iter().position(is_it), cap) {
             (Some(at), Some(cap)) => Some(std::mem::replace(&mut self.0[at].cap, cap)),
             (Some(at), None) => Some(self.0.remove(at).cap),
@@ -129,22 +143,71 @@ impl LaneCaps {
         })
     }
 
-    /// What was set for lanes written like this.
-    pub fn get(&self, direction: Direction, pattern: &LanePattern) -> Option<Cap> {
-        let is_it = |rule: &&CapRule| rule.direction == direction && rule.pattern == *pattern;
+    /// What was set for those written like this.
+    pub fn get(&self, direction: Direction, pattern: &P) -> Option<Cap> {
+        let is_it = |rule: &&CapRule<P>| rule.direction == direction && rule.pattern == *pattern;
         self.0.iter().find(is_it).map(|rule| rule.cap)
     }
 
     /// All of them.
-    pub fn rules(&self) -> &[CapRule] {
+    pub fn rules(&self) -> &[CapRule<P>] {
         &self.0
     }
+}
 
+impl LaneCaps {
     /// Which of them the lane obeys, and its number in `rules`.
     pub fn rule_of(&self, direction: Direction, lane: &Lane) -> Option<usize> {
         let rules = self.0.iter().enumerate();
         let of_lane = rules.filter(|(_, rule)| rule.direction == direction && rule.pattern.is_like(lane));
         of_lane.min_by_key(|(_, rule)| rule.cap).map(|(at, _)| at)
+    }
+}
+
+impl PeerCaps {
+    /// What the peer may be sent, or send: its own cap, else that of each.
+    pub fn of(&self, direction: Direction, peer: &PeerId) -> Option<Cap> {
+        let own = self.get(direction, &PeerPattern::One(*peer));
+        own.or_else(|| self.get(direction, &PeerPattern::Each))
+    }
+}
+
+/// Whom a cap of peers is about: `*`, or the 64 hex digits of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerPattern {
+    /// Each peer that has none of its own.
+    Each,
+    /// This one.
+    One(PeerId),
+}
+
+/// What is written names no peer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{shown:?} is no peer; write `*` for each, or the 64 hex digits of one (`ares peers --json`)")]
+pub struct BadPeer {
+    shown: String,
+}
+
+impl fmt::Display for PeerPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Each => f.write_str("*"),
+            Self::One(peer) => peer.fmt(f),
+        }
+    }
+}
+
+impl FromStr for PeerPattern {
+    type Err = BadPeer;
+
+    fn from_str(entry: &str) -> Result<Self, BadPeer> {
+        /// Characters of a wrong key that are worth repeating: one more than of a right one.
+        const SHOWN_MAX: usize = 65;
+        let one = PeerId::from_hex(entry).map(Self::One);
+        let is_each = (entry == "*").then_some(Self::Each);
+        one.or(is_each).ok_or_else(|| BadPeer {
+            shown: entry.chars().take(SHOWN_MAX).collect(),
+        })
     }
 }
 
@@ -169,7 +232,7 @@ mod tests {
         for bad in ["", "-1", "262143", "255KiB", "129GiB", "10MB", "fast", "None"] {
             let said = Cap::parse(bad).expect_err(bad).to_string();
             let expect =
-                format!("a lane's cap cannot be {bad:?}; give bytes per second from 256KiB to 128GiB, such as 20MiB, or `none`");
+                format!("a cap cannot be {bad:?}; give bytes per second from 256KiB to 128GiB, such as 20MiB, or `none`");
             assert_eq!(said, expect);
         }
     }
@@ -203,6 +266,33 @@ mod tests {
         check(&caps, "eth0", "10.0.1.2", [Some(0), None]);
         check(&caps, "eth1", "10.0.2.2", [None, None]);
     }
+
+    #[test]
+    fn a_peer_obeys_its_own_cap_whatever_that_of_each_is() {
+        let [named, other] = [7, 8].map(|byte| PeerId::from_bytes([byte; 32]));
+        let hex = named.to_string();
+        let mut caps = PeerCaps::default();
+        let pattern = |text: &str| text.parse::<PeerPattern>().expect("a pattern");
+        let check = |caps: &PeerCaps, expect: [Option<Cap>; 2]| {
+            assert_eq!([named, other].map(|peer| caps.of(Direction::Up, &peer)), expect);
+            assert_eq!(caps.of(Direction::Down, &named), None);
+        };
+        check(&caps, [None, None]);
+        assert_eq!(caps.set(Direction::Up, pattern("*"), cap("1MiB")), Ok(None));
+        check(&caps, [cap("1MiB"); 2]);
+        assert_eq!(caps.set(Direction::Up, pattern(&hex), cap("2MiB")), Ok(None));
+        check(&caps, [cap("2MiB"), cap("1MiB")]);
+        assert_eq!(caps.set(Direction::Up, pattern("*"), None), Ok(cap("1MiB")));
+        check(&caps, [cap("2MiB"), None]);
+        for text in ["*", &hex] {
+            assert_eq!(pattern(text).to_string(), text);
+        }
+        for bad in ["", "7", "eth0", &hex[1..], &format!("{hex}0"), "**"] {
+            let said = bad.parse::<PeerPattern>().expect_err(bad).to_string();
+            assert!(said.contains("ares peers --json") && said.contains(bad), "{said}");
+        }
+    }
+
     #[test]
     fn there_are_not_more_caps_than_can_be_looked_through() {
         let mut caps = LaneCaps::default();

@@ -7,7 +7,7 @@ mod pairs;
 mod policy;
 mod rules;
 
-pub use caps::{BadCap, Cap, CapRule, Direction, LaneCaps};
+pub use caps::{BadCap, BadPeer, Cap, CapRule, Caps, Direction, LaneCaps, PeerCaps, PeerPattern};
 pub use lane::{Lane, LaneId, LaneLost};
 pub use pairs::{Ends, Pair};
 pub use policy::{Mode, Policy, Way, WayFigures};

@@ -1,11 +1,12 @@
-//! The operator's rules for lanes: which of them paths may leave from, and how much each counts. Which is best is not asked here.
+//! The operator's rules for paths: which lanes they may leave from, how much each counts and carries, and how much each peer is sent. Which is
+//! best is not asked here.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use super::lane::share_prefix;
-use super::{Lane, LaneCaps};
+use super::{Lane, LaneCaps, PeerCaps};
 
 /// The greatest weight a lane may be given; without a rule it is 1.
 pub const WEIGHT_MAX: u32 = 1000;
@@ -41,6 +42,8 @@ pub struct LaneRules {
     pub weights: Vec<(LanePattern, u32)>,
     /// How much they may carry.
     pub caps: LaneCaps,
+    /// How much peers may be sent and send, over whichever of them.
+    pub peer_caps: PeerCaps,
 }
 
 impl LaneRules {

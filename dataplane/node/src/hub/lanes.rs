@@ -65,9 +65,9 @@ impl Hub {
         }
     }
 
-    /// Tells the shards what lanes may carry.
-    fn pace(&self) {
-        let pacers = Pacers::new(&self.parts.config.lanes.caps, &self.lanes);
+    /// Tells the shards what lanes may carry and peers be sent.
+    pub(super) fn pace(&self) {
+        let pacers = Pacers::new(&self.parts.config.lanes, &self.lanes);
         for shard in &self.parts.shards {
             shard.send(ToShard::Pace(pacers.clone()));
         }

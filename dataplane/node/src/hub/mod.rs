@@ -170,6 +170,8 @@ impl Hub {
             parts,
         };
         ROWS.iter().for_each(|row| hub.obey(now, settings.get(row.knob)));
+        // Peers have caps also where nobody tells of lanes.
+        hub.pace();
         hub
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ares_core::chunk::ReleaseId;
+use ares_core::path::Direction;
 use ares_core::peer::PeerId;
 use ares_core::store::{ReleaseInfo, ReleaseState};
 use ares_core::time::Instant;
@@ -87,8 +88,11 @@ impl Hub {
                 fetched_bytes: self.ledger.of_peer(&release, &peer),
             }
         };
+        let cap = |direction| Some(self.parts.config.lanes.peer_caps.of(direction, &peer)?.bytes_per_s());
         PeerStatus {
             peer: peer.to_string(),
+            cap_up_bytes_per_s: cap(Direction::Up),
+            cap_down_bytes_per_s: cap(Direction::Down),
             zone: self.zones.get(&peer).cloned().unwrap_or_default(),
             paths: path::statuses(now, paths, &self.paths, &self.lanes, &self.parts.config.lanes.caps),
             bytes: self.parts.totals.peers.of(&peer),

@@ -31,7 +31,7 @@ use crate::api::{PathFigures, PeerBytes};
 use crate::backlog::{Backlog, Part};
 use crate::clock::Clock;
 use crate::mailbox::{End, PathAsk};
-use crate::pacer::Paced;
+use crate::pacer::Pacers;
 use crate::quic::Precedence;
 use crate::{congestion, quic, tls};
 
@@ -47,7 +47,9 @@ pub(super) struct Conn {
     part: Option<Part>,
     teller: LoadTeller,
     pub(super) gate: Gate,
-    /// What the peer may send before it is read, where its lane has a cap.
+    /// What `gate` was last set by.
+    paced_by: Option<PacedBy>,
+    /// What the peer may send before it is read, where its lane or it has a cap.
     receive_window: Option<u64>,
     remote: SocketAddr,
     /// Where all its datagrams leave from, if not from where the kernel says.
@@ -84,6 +86,14 @@ enum Phase {
     Up,
     /// `Said::Down` has been told.
     Down,
+}
+
+/// What decides which caps a connection obeys.
+struct PacedBy {
+    pacers: Pacers,
+    local: Option<IpAddr>,
+    peer: Option<PeerId>,
+    asks: bool,
 }
 
 /// What a connection has to tell.
@@ -151,6 +161,7 @@ impl Conn {
             asking: Asking::default(),
             serving: Serving::default(),
             gate: Gate::default(),
+            paced_by: None,
             receive_window: None,
             part: None,
             teller: LoadTeller::default(),
@@ -266,9 +277,20 @@ impl Conn {
         true
     }
 
-    /// Obeys these caps of its lane from now on.
-    pub(super) fn pace(&mut self, paced: Paced) {
-        self.gate.set(paced, self.is_sought);
+    /// Obeys from now on what these have for its lane and its peer.
+    pub(super) fn pace(&mut self, pacers: &Pacers) {
+        let (local, peer, asks) = (self.local_ip(), self.peer, self.is_sought);
+        let is_same = |by: &PacedBy| by.pacers.are(pacers) && (by.local, by.peer, by.asks) == (local, peer, asks);
+        if !self.paced_by.as_ref().is_some_and(is_same) {
+            self.gate.set(pacers.of(local, peer.as_ref()), asks);
+            let pacers = pacers.clone();
+            self.paced_by = Some(PacedBy {
+                pacers,
+                local,
+                peer,
+                asks,
+            });
+        }
         // In steps, so that it changes with the distance and not with each measurement.
         let rtt = match self.phase {
             Phase::Opening => Duration::ZERO,

@@ -1,4 +1,4 @@
-//! What the caps of its lane let one connection send and take now, and when more.
+//! What the caps of its lane and of its peer let one connection send and take now, and when more.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use std::time::Duration;
 use ares_core::time::Instant;
 use quinn_proto::StreamId;
 
-use crate::pacer::{Asker, Paced, Pacer, Turn};
+use crate::pacer::{self, Asker, Paced, Turn};
 
-/// See the module. Open both ways where the lane has no caps.
+/// See the module. Open both ways where there are no caps.
 #[derive(Default)]
 pub(super) struct Gate {
     paced: Paced,
-    asker: Option<Asker>,
+    askers: Vec<Asker>,
     /// The next time it may send, once it has used up the one before.
     turn: Option<Turn>,
     /// Bytes that may leave; less than none after a datagram that was longer than what was left.
@@ -23,26 +23,27 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    /// The pacers of its lane are now these; another cap comes with another pacer. `asks`: this side has wanted something of the peer.
+    /// Its pacers are now these; another cap comes with another pacer. `asks`: this side has wanted something of the peer.
     pub(super) fn set(&mut self, paced: Paced, asks: bool) {
-        let is_same = |(old, new): (&Option<Arc<Pacer>>, &Option<Arc<Pacer>>)| {
-            old.as_ref().map(Arc::as_ptr) == new.as_ref().map(Arc::as_ptr)
-        };
-        if !self.paced.iter().zip(&paced).all(is_same) {
-            (self.turn, self.credit, self.asker) = (None, 0, None);
+        let are_same = (self.paced.iter().flatten().map(Arc::as_ptr)).eq(paced.iter().flatten().map(Arc::as_ptr));
+        if !are_same {
+            (self.turn, self.credit) = (None, 0);
+            self.askers.clear();
             self.paced = paced;
         }
-        if let ([_, Some(down)], true, None) = (&self.paced, asks, &self.asker) {
-            self.asker = Some(Asker::new(down));
+        if asks && self.askers.is_empty() {
+            self.askers = self.paced[1].iter().map(Asker::new).collect();
         }
     }
 
     /// How many datagrams of so many bytes may leave now; the last one may be longer than what is left.
     pub(super) fn datagrams(&mut self, now: Instant, bytes: usize) -> usize {
-        let [Some(up), _] = &self.paced else { return usize::MAX };
         while self.credit <= 0 {
-            let turn = *self.turn.get_or_insert_with(|| up.take(now));
+            let Some(turn) = self.turn.or_else(|| pacer::take(&self.paced[0], now)) else {
+                return usize::MAX;
+            };
             if turn.at > now {
+                self.turn = Some(turn);
                 return 0;
             }
             self.turn = None;
@@ -53,15 +54,15 @@ impl Gate {
 
     /// So many bytes leave.
     pub(super) fn on_sent(&mut self, bytes: usize) {
-        if self.paced[0].is_some() {
+        if !self.paced[0].is_empty() {
             self.credit -= bytes as i64;
         }
     }
 
     /// It has nothing more to send: what is left of its turn is for others.
     pub(super) fn on_all_sent(&mut self) {
-        if let ([Some(up), _], 1..) = (&self.paced, self.credit) {
-            up.give_back(self.credit as u64);
+        if self.credit > 0 {
+            self.paced[0].iter().for_each(|up| up.give_back(self.credit as u64));
             self.credit = 0;
         }
     }
@@ -73,7 +74,7 @@ impl Gate {
 
     /// So many bytes have come, whatever they are.
     pub(super) fn on_received(&self, now: Instant, bytes: usize) {
-        if let [_, Some(down)] = &self.paced {
+        for down in &self.paced[1] {
             down.count(now, bytes as u64);
         }
     }
@@ -94,17 +95,22 @@ impl Gate {
 
     /// When held answers may be read.
     pub(super) fn reads_at(&self) -> Option<Instant> {
-        let down = self.paced[1].as_ref().filter(|_| !self.held.is_empty())?;
-        Some(down.free_at())
+        let free_at = self.free_at()?;
+        (!self.held.is_empty()).then_some(free_at)
     }
 
     /// What the peer may send before it is read, where that is bounded.
     pub(super) fn ahead_bytes(&self, rtt: Duration) -> Option<u64> {
-        self.paced[1].as_ref().map(|down| down.ahead_bytes(rtt))
+        pacer::ahead_bytes(&self.paced[1], rtt)
     }
 
     fn is_open(&self, now: Instant) -> bool {
-        self.paced[1].as_ref().is_none_or(|down| down.free_at() <= now)
+        self.free_at().is_none_or(|free_at| free_at <= now)
+    }
+
+    /// When all that has come is counted as over.
+    fn free_at(&self) -> Option<Instant> {
+        self.paced[1].iter().map(|down| down.free_at()).max()
     }
 }
 
@@ -112,7 +118,7 @@ impl Gate {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
-    use ares_core::path::{Cap, Direction, Lane, LaneCaps};
+    use ares_core::path::{Cap, Direction, Lane, LaneRules};
     use quinn_proto::{Dir, Side};
 
     use super::*;
@@ -128,14 +134,14 @@ mod tests {
             prefix_bits: 24,
             is_up: true,
         };
-        let mut caps = LaneCaps::default();
+        let mut rules = LaneRules::default();
         for direction in Direction::ALL {
             let cap = Cap::parse("1000000").expect("a cap");
-            let old = caps.set(direction, "eth0".parse().expect("a pattern"), cap);
+            let old = rules.caps.set(direction, "eth0".parse().expect("a pattern"), cap);
             assert_eq!(old, Ok(None));
         }
         let mut gate = Gate::default();
-        gate.set(Pacers::new(&caps, &[lane]).of(Some(ip)), true);
+        gate.set(Pacers::new(&rules, &[lane]).of(Some(ip), None), true);
         gate
     }
 
@@ -182,7 +188,7 @@ mod tests {
         assert_eq!(gate.reads_at(), None);
         gate.on_received(at_ms(1100), 150_000);
         assert!(!gate.admits(at_ms(1100), first));
-        gate.set([None, None], true);
+        gate.set(Paced::default(), true);
         assert_eq!(gate.next_held(at_ms(1100)), Some(first), "there is no cap any more");
         assert_eq!(gate.datagrams(at_ms(1100), 1000), usize::MAX);
     }

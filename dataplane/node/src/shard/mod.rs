@@ -47,7 +47,7 @@ use crate::counters::{Totals, add};
 use crate::lanes::{self, Routes};
 use crate::mailbox::{CloseReason, End, Job, ToHub, ToShard, Tune};
 use crate::node::StartError;
-use crate::pacer::Pacers;
+use crate::pacer::{self, Pacers};
 use crate::path_ids::PathIds;
 use crate::quic;
 use crate::store::Store;
@@ -366,7 +366,7 @@ impl<S: Submit> Shard<S> {
             zone: self.parts.zone.clone(),
         };
         let mut conn = Conn::new(path, id, handle, quic, lane, hello, self.parts.clock.at(now));
-        conn.pace(self.pacers.of(conn.local_ip()));
+        conn.pace(&self.pacers);
         self.conns.insert(handle.0, conn);
         self.by_path.insert(path, handle.0);
         self.mark_dirty(handle.0);
@@ -493,8 +493,8 @@ impl<S: Submit> Shard<S> {
             Some(lane) => (self.parts.routes.lane_mtu)(lane, remote),
             None => (self.parts.routes.link_mtu)(Some(self.sockets[at].local.ip()), remote),
         };
-        let [_, down] = self.pacers.of(from.as_ref().map(|lane| lane.ip));
-        let ahead_bytes = down.map(|down| down.ahead_bytes(Duration::ZERO));
+        let [_, down] = self.pacers.of(from.as_ref().map(|lane| lane.ip), Some(&peer));
+        let ahead_bytes = pacer::ahead_bytes(&down, Duration::ZERO);
         let window = quic::receive_window(true, ahead_bytes);
         config.transport_config(quic::transport_config(mtu, window, &self.congestion));
         // No certificates, so the name is never looked at; TLS wants one.
@@ -564,7 +564,7 @@ impl<S: Submit> Shard<S> {
         let Some(conn) = self.conns.get_mut(&handle) else { return };
         let share_bytes = self.shares.each_bytes();
         conn.bound_send_window(share_bytes);
-        conn.pace(self.pacers.of(conn.local_ip()));
+        conn.pace(&self.pacers);
         loop {
             while let Some(event) = conn.quic.poll_endpoint_events() {
                 let drained = event.is_drained();

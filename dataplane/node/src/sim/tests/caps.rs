@@ -1,6 +1,6 @@
-//! A lane carries no more than its cap, either way and from one moment to the next, and the others are none the slower.
+//! A lane and a peer carry no more than their caps, either way and from one moment to the next, and the others are none the slower.
 
-use ares_core::path::{Cap, Direction, LaneRules};
+use ares_core::path::{Cap, Direction, LaneRules, PeerPattern};
 use ares_core::swarm::{Unreached, Want};
 
 use super::*;
@@ -14,6 +14,15 @@ fn cap(world: &mut World, node: usize, direction: Direction, pattern: &str, text
     let mut rules = LaneRules::default();
     let (pattern, cap) = (pattern.parse().expect("a pattern"), Cap::parse(text).expect("a cap"));
     rules.caps.set(direction, pattern, cap).expect("there is room");
+    world.nodes[node].tell(ToHub::LaneRules(rules));
+    world.turn(node);
+}
+
+/// A node obeys this cap of peers, and no other.
+fn cap_peers(world: &mut World, node: usize, direction: Direction, peers: PeerPattern, text: &str) {
+    let mut rules = LaneRules::default();
+    let cap = Cap::parse(text).expect("a cap");
+    rules.peer_caps.set(direction, peers, cap).expect("there is room");
     world.nodes[node].tell(ToHub::LaneRules(rules));
     world.turn(node);
 }
@@ -74,6 +83,46 @@ fn lanes_that_obey_one_cap_share_it() {
             "{direction:?}: {least} to {most} MB/s"
         );
     }
+}
+
+#[test]
+fn a_peer_with_two_ways_gets_its_cap_over_both_and_another_cap_soon() {
+    for (node, direction) in BOTH_ENDS {
+        let mut world = World::new(&Setup::of(&[LinkSpec::of(100, 1), LinkSpec::of(100, 10)]));
+        world.want_all();
+        world.run_for(ms(2000));
+        for (text, expect) in [("4000000", 4.0), ("1000000", 1.0), ("none", 25.0), ("8000000", 8.0)] {
+            cap_peers(&mut world, node, direction, PeerPattern::Each, text);
+            // What two ways were let send before still comes, and is made up for.
+            world.run_for(ms(3000));
+            let all: Vec<Vec<u64>> = tenths(&mut world, 2, 30).iter().map(|ways| vec![ways.iter().sum()]).collect();
+            let (least, most) = seconds(&all, 0);
+            assert!(
+                least >= 0.85 * expect && most <= 1.1 * expect,
+                "{direction:?} {text}: {least} to {most} MB/s"
+            );
+        }
+        world.want_no_more();
+        assert!(world.run_until(ms(10_000), World::is_done));
+    }
+}
+
+#[test]
+fn who_is_not_named_has_no_cap() {
+    let setup = Setup {
+        servers: 2,
+        ..Setup::of(&[LinkSpec::of(100, 10)])
+    };
+    let mut world = World::new(&setup);
+    let slow = PeerPattern::One(world.nodes[SERVER].peer);
+    cap_peers(&mut world, READER, Direction::Down, slow, "1000000");
+    world.want_all();
+    world.run_for(ms(3000));
+    let before = [0, 1].map(|server| world.brought(server, 0));
+    world.run_for(ms(4000));
+    let [slow, other] = [0, 1].map(|server| (world.brought(server, 0) - before[server]) as f64 / 4e6);
+    assert!((0.5..=1.1).contains(&slow), "{slow} MB/s");
+    assert!(other >= 0.9 * 12.5, "{other} MB/s");
 }
 
 #[test]

@@ -57,19 +57,30 @@ pub(crate) fn stream(
     let mut pieces = Pieces::new(part.file, part.range.clone());
     // Files that are not cut have returned above.
     let Some(blob) = part.file.blob_id() else { return Ok(()) };
-    let mut coming: VecDeque<Coming<'_>> = VecDeque::new();
+    let mut coming: VecDeque<(Piece, Option<Asked<'_>>)> = VecDeque::new();
     let mut ahead = 0;
     loop {
         while ahead < ahead_bytes().max(1)
             && let Some(piece) = pieces.next(&list)?
         {
             ahead += u64::from(piece.chunk.len);
-            coming.push_back(ask(daemon, part, blob, piece));
+            // What is held is read when it is its turn, by this thread: nobody need be woken for it.
+            let is_held = daemon.handle.store().has(&piece.chunk.id);
+            coming.push_back((piece, (!is_held).then(|| ask(daemon, part, blob, piece))));
         }
-        let Some(mut next) = coming.pop_front() else { return Ok(()) };
-        let Piece { chunk, at } = next.piece;
+        let Some((piece, asked)) = coming.pop_front() else {
+            return Ok(());
+        };
+        let Piece { chunk, at } = piece;
         ahead -= u64::from(chunk.len);
-        let bytes = next.wait(cancel)?;
+        let held = match asked {
+            None => daemon.handle.read_held(part.release, chunk),
+            Some(_) => None,
+        };
+        let bytes = match held {
+            Some(bytes) => bytes,
+            None => asked.unwrap_or_else(|| ask(daemon, part, blob, piece)).wait(cancel)?,
+        };
         // What of it is asked for: all, but for the first and the last.
         let inside = |offset: u64| offset.clamp(at, at + bytes.len() as u64) - at;
         take(bytes.slice(inside(start) as usize..inside(end) as usize))?;
@@ -147,15 +158,14 @@ impl Pieces {
 }
 
 /// A chunk that was asked for. Nobody waits for it any more when it is dropped.
-struct Coming<'a> {
+struct Asked<'a> {
     handle: &'a Handle,
     id: WantId,
     answer: Receiver<Result<Bytes, FetchError>>,
     is_answered: bool,
-    piece: Piece,
 }
 
-fn ask<'a>(daemon: &'a Shared, part: &Part<'_>, blob: ChunkId, piece: Piece) -> Coming<'a> {
+fn ask<'a>(daemon: &'a Shared, part: &Part<'_>, blob: ChunkId, piece: Piece) -> Asked<'a> {
     let (answered, answer) = sync_channel(1);
     let want = Want {
         chunk: piece.chunk,
@@ -173,17 +183,16 @@ fn ask<'a>(daemon: &'a Shared, part: &Part<'_>, blob: ChunkId, piece: Piece) -> 
     let handle = &daemon.handle;
     // A reader that has gone takes no answer.
     let id = handle.fetch(want, Box::new(move |result| drop(answered.try_send(result))));
-    Coming {
+    Asked {
         handle,
         id,
         answer,
         is_answered: false,
-        piece,
     }
 }
 
-impl Coming<'_> {
-    fn wait(&mut self, cancel: &Cancel) -> Result<Bytes, Failure> {
+impl Asked<'_> {
+    fn wait(mut self, cancel: &Cancel) -> Result<Bytes, Failure> {
         loop {
             match self.answer.recv_timeout(CANCEL_LOOK) {
                 Ok(result) => {
@@ -198,7 +207,7 @@ impl Coming<'_> {
     }
 }
 
-impl Drop for Coming<'_> {
+impl Drop for Asked<'_> {
     fn drop(&mut self) {
         if !self.is_answered {
             self.handle.cancel(self.id);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ares_core::admission::Access;
-use ares_core::chunk::ReleaseId;
+use ares_core::chunk::{ChunkRef, ReleaseId};
 use ares_core::knobs::{Knob, Setting, Settings};
 use ares_core::path::{LaneRules, Mode};
 use ares_core::peer::{PeerAt, PeerId};
@@ -89,6 +89,18 @@ impl Handle {
     /// What is held.
     pub fn store(&self) -> &Arc<Store> {
         &self.inner.store
+    }
+
+    /// Reads a chunk that is held, on the caller's thread. `None` where it is not, or not right any more: it is to be fetched.
+    pub fn read_held(&self, release: ReleaseId, chunk: ChunkRef) -> Option<Bytes> {
+        if !self.inner.store.has(&chunk.id) {
+            return None;
+        }
+        let read = self.inner.store.read(chunk);
+        let read = read.inspect_err(|error| tracing::warn!(chunk = %chunk.id.short(), %error, "a held chunk was lost"));
+        let bytes = read.ok()?.bytes().clone();
+        self.tell(ToHub::Reused { release, chunk });
+        Some(bytes)
     }
 
     /// What becomes of chunks that come from peers.

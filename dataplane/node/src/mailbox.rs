@@ -246,6 +246,8 @@ pub(crate) enum ToHub {
     Filled { want: WantId, result: Result<(), FetchError> },
     /// Somebody needs a chunk.
     Fetch { id: WantId, want: Want, waiter: Waiter },
+    /// Somebody needed a chunk that was held, and has read it.
+    Reused { release: ReleaseId, chunk: ChunkRef },
     /// A held chunk could not be read: ask peers for it.
     Lost { id: WantId, want: Want, waiter: Waiter },
     /// `Job::Check` is done.

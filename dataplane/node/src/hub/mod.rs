@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ares_core::chunk::{ChunkId, ReleaseId};
+use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId};
 use ares_core::knobs::{Knob, ROWS, Setting};
 use ares_core::path::health::Pulse;
 use ares_core::path::{Lane, Mode, Pair, Way};
@@ -297,6 +297,7 @@ impl Hub {
                 }
             }
             ToHub::Fetch { id, want, waiter } => self.on_fetch(now, id, want, waiter),
+            ToHub::Reused { release, chunk } => self.on_reused(now, release, chunk),
             ToHub::Lost { id, want, waiter } => self.want(now, id, want, waiter),
             ToHub::CancelWant(id) => {
                 if let Some(waiter) = self.waiting.take(id) {
@@ -637,8 +638,7 @@ impl Hub {
         if !self.parts.store.has(&want.chunk.id) {
             return self.want(now, id, want, waiter);
         }
-        add(&self.parts.totals.reused_bytes, want.chunk.len.into());
-        self.on_held(now, want.release, want.chunk.id, want.chunk.len.into());
+        self.on_reused(now, want.release, want.chunk);
         match want.place {
             _ if waiter.wants_bytes() => self.send_job(Job::Read { id, want, waiter }),
             Some(place) if !self.parts.store.has_at(&place, &want.chunk) => {
@@ -652,6 +652,11 @@ impl Hub {
             }
             _ => waiter.tell(Ok(())),
         }
+    }
+
+    fn on_reused(&mut self, now: Instant, release: ReleaseId, chunk: ChunkRef) {
+        add(&self.parts.totals.reused_bytes, chunk.len.into());
+        self.on_held(now, release, chunk.id, chunk.len.into());
     }
 
     /// Asks peers, whatever the store believes.

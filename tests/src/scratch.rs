@@ -83,6 +83,11 @@ pub fn mount_tmpfs(dir: &Path, options: &str) -> bool {
     quiet(Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(dir))
 }
 
+/// Mounts the list of the kernel's FUSE connections (fusectl) on a directory of a scratch; it goes with the scratch. Whether the kernel lets us.
+pub fn mount_fusectl(dir: &Path) -> bool {
+    quiet(Command::new("mount").args(["-t", "fusectl", "fusectl"]).arg(dir))
+}
+
 /// Prints a line that the test runner does not capture.
 pub fn say(line: &str) {
     use std::io::Write;

@@ -175,10 +175,10 @@ pub(super) fn first_fd(control: &mut RecvAncillaryBuffer<'_>) -> Option<OwnedFd>
 /// Takes a mount away that nobody uses. EBUSY where somebody does.
 pub(super) fn detach_idle(dir: &Path) -> io::Result<()> {
     match rustix::mount::unmount(dir, UnmountFlags::NOFOLLOW) {
-        Err(rustix::io::Errno::PERM) => match helper_unmount(dir, &["-u"]) {
+        Err(rustix::io::Errno::PERM) => match helper_unmount(dir, UnmountFlags::empty()) {
             // The helper says why in words only; the one case that has another way out is a busy mount.
             Err(error) if error.to_string().contains("busy") => Err(rustix::io::Errno::BUSY.into()),
-            other => other,
+            other => other.map(drop),
         },
         other => Ok(other?),
     }
@@ -187,47 +187,54 @@ pub(super) fn detach_idle(dir: &Path) -> io::Result<()> {
 /// Takes a mount out of sight whoever uses it.
 pub(super) fn detach(dir: &Path) -> io::Result<()> {
     match rustix::mount::unmount(dir, LAZY) {
-        Err(rustix::io::Errno::PERM) => helper_unmount(dir, &["-u", "-z"]),
+        Err(rustix::io::Errno::PERM) => helper_unmount(dir, LAZY).map(drop),
         other => Ok(other?),
     }
 }
 
 /// Takes our mount at `dir` out of sight whoever uses it, and ends its connection (FUSE device number `minor`): every request
-/// fails at once, every thread is let go. Without root the second wants fusectl on /sys/fs/fuse/connections; where there is none
-/// the connection ends with the last open file.
+/// fails at once, every thread is let go. Root and the mount helper need nothing else for it; by fusermount3 it takes fusectl on
+/// /sys/fs/fuse/connections, and where that is not mounted the log says so and the connection ends with the last open file.
 pub(super) fn detach_busy(dir: &Path, minor: u32) -> io::Result<()> {
     // MNT_FORCE is what aborts.
     match rustix::mount::unmount(dir, UnmountFlags::FORCE | LAZY) {
-        Err(rustix::io::Errno::PERM) => helper_unmount(dir, &["-u", "-z"])?,
+        Err(rustix::io::Errno::PERM) => match helper_unmount(dir, UnmountFlags::FORCE | LAZY)? {
+            Helper::Ours => return Ok(()),
+            Helper::Fusermount => {}
+        },
         other => return Ok(other?),
     }
     let file = format!("/sys/fs/fuse/connections/{minor}/abort");
     if let Err(error) = std::fs::write(&file, "1") {
-        tracing::debug!(file, %error, "the FUSE connection ends with its last open file");
+        let remedy = "mount -t fusectl fusectl /sys/fs/fuse/connections";
+        tracing::warn!(file, %error, remedy, "out of sight, but its connection lives until the last open file is closed");
     }
     Ok(())
 }
 
-fn helper_unmount(dir: &Path, flags: &[&str]) -> io::Result<()> {
-    let how = if flags.contains(&"-z") {
-        UnmountFlags::DETACH
-    } else {
-        UnmountFlags::empty()
-    };
+/// Who unmounts for those who may not.
+enum Helper {
+    /// A process of root that `help_to_mount`; it breaks off what it takes away whoever uses it.
+    Ours,
+    /// fusermount3, which leaves the connection.
+    Fusermount,
+}
+
+fn helper_unmount(dir: &Path, how: UnmountFlags) -> io::Result<Helper> {
     if let Some(unmounted) = helper::unmount_by_helper(dir, how) {
-        return unmounted;
+        return unmounted.map(|()| Helper::Ours);
     }
     let Some(helper) = find_helper() else {
         return Err(io::Error::other("fusermount3 is not installed (install fuse3)"));
     };
     let output = Command::new(helper)
-        .args(flags)
+        .arg(if how.contains(UnmountFlags::DETACH) { "-uz" } else { "-u" })
         .arg("--")
         .arg(dir)
         .stdin(Stdio::null())
         .output()?;
     if output.status.success() {
-        return Ok(());
+        return Ok(Helper::Fusermount);
     }
     Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }

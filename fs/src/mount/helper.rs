@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! daemon:  m | o (owner) or e (everyone) | source | NUL | dir      mount there
-//!          u | i (if nobody uses it) or l (whoever does) | dir      take that mount away
+//!          u | i (if nobody uses it), l (whoever does) or b (and break its connection off) | dir      take that mount away
 //! helper:  +  with the descriptor of /dev/fuse, if one was asked for
 //!          -  | why not
 //! ```
@@ -53,9 +53,14 @@ pub(super) fn mount(dir: &Path, source: &str, access: Access) -> Option<Result<O
     })
 }
 
-/// Takes a mount away that was made so, with `DETACH` whoever uses it; `None` where no helper listens for this user.
+/// Takes a mount away that was made so, with `DETACH` whoever uses it, with `FORCE` besides so that its connection is broken off; `None` where
+/// no helper listens for this user.
 pub fn unmount_by_helper(dir: &Path, flags: UnmountFlags) -> Option<io::Result<()>> {
-    let how = if flags.contains(UnmountFlags::DETACH) { b"ul" } else { b"ui" };
+    let how = match flags {
+        _ if flags.contains(UnmountFlags::FORCE) => b"ub",
+        _ if flags.contains(UnmountFlags::DETACH) => b"ul",
+        _ => b"ui",
+    };
     let packet = [how, dir.as_os_str().as_bytes()].concat();
     Some(match ask(&helper()?, &packet) {
         Ok(Ok(_)) => Ok(()),
@@ -144,6 +149,8 @@ impl User {
                 let flags = match how {
                     b'i' => UnmountFlags::empty(),
                     b'l' => UnmountFlags::DETACH,
+                    // Whoever asks could do that by fusectl, where it is mounted.
+                    b'b' => UnmountFlags::DETACH | UnmountFlags::FORCE,
                     _ => return Err(nonsense()),
                 };
                 self.unmount(Path::new(OsStr::from_bytes(dir)), flags).map(|()| None)
@@ -252,7 +259,29 @@ mod tests {
         assert_eq!(answer(&[b"ui", name].concat()).map(|fd| fd.is_none()), Ok(true));
         assert!(super::super::info::at(dir).is_none());
         assert!(made.is_some());
-        assert!(answer(&[b"ul", name].concat()).is_err(), "nothing is mounted there");
+        for how in [b"ul", b"ub"] {
+            assert!(answer(&[how, name].concat()).is_err(), "nothing is mounted there");
+        }
+    }
+
+    #[test]
+    fn a_mount_that_is_in_use_is_broken_off() {
+        let dir = tempfile::tempdir().expect("a directory");
+        if !rustix::process::geteuid().is_root() || attach::open_device().is_err() {
+            return println!("skipped: it takes root and /dev/fuse");
+        }
+        let name = dir.path().as_os_str().as_bytes();
+        let made = answer(&[b"moares:test\0", name].concat())
+            .expect("made")
+            .expect("a descriptor");
+        let _in_use = open(CWD, dir.path()).expect("it is there");
+        let busy = answer(&[b"ui", name].concat()).expect_err("in use");
+        assert!(busy.contains("busy"), "{busy}");
+        assert_eq!(answer(&[b"ub", name].concat()).map(|fd| fd.is_none()), Ok(true));
+        assert!(super::super::info::at(dir.path()).is_none());
+        // Else the kernel's first word were to be read.
+        let ended = rustix::io::read(&made, &mut [0; 64 << 10]);
+        assert_eq!(ended, Err(rustix::io::Errno::NODEV));
     }
 
     #[test]

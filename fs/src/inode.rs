@@ -31,6 +31,8 @@ pub(crate) struct Inode {
     pub(crate) kind: Kind,
     /// The file's blob, worked out at the first read.
     blob: OnceCell<Option<ChunkId>>,
+    /// Tells it from what had its number before the kernel forgot that.
+    stamp: u64,
 }
 
 /// What an inode is.
@@ -79,8 +81,12 @@ pub(crate) struct Inodes {
     /// Times the kernel was told of each, less the times it forgot.
     told: HashMap<u64, u64>,
     kept: HashMap<u64, Inode>,
-    /// Files and links in the order in which they came, and some that are forgotten.
-    order: VecDeque<u64>,
+    /// Files and links in the order in which they came, by number and stamp, and some that are forgotten.
+    order: VecDeque<(u64, u64)>,
+    /// How many of those are.
+    forgotten: usize,
+    /// Stamp of the last that came.
+    stamp: u64,
 }
 
 impl Inodes {
@@ -108,11 +114,14 @@ impl Inodes {
             meta,
             kind: Kind::Dir(folder),
             blob: OnceCell::new(),
+            stamp: 0,
         };
         Self {
             told: HashMap::from([(ROOT, 1)]),
             kept: HashMap::from([(ROOT, top)]),
             order: VecDeque::new(),
+            forgotten: 0,
+            stamp: 0,
         }
     }
 
@@ -138,14 +147,25 @@ impl Inodes {
         if self.kept.contains_key(&ino) {
             return;
         }
-        self.kept.insert(ino, Inode::of(parent, entry));
+        self.stamp += 1;
+        let stamp = self.stamp;
+        self.kept.insert(ino, Inode::of(parent, entry, stamp));
         if let EntryKind::Dir(_) = entry.kind {
             return;
         }
-        self.order.push_back(ino);
-        while self.order.len() > KEPT_MAX {
-            let oldest = self.order.pop_front();
-            oldest.map(|ino| self.kept.remove(&ino));
+        self.order.push_back((ino, stamp));
+        if self.order.len() <= KEPT_MAX {
+            return;
+        }
+        if self.forgotten > KEPT_MAX / 4 {
+            self.order.retain(|&(ino, stamp)| is_kept(&self.kept, ino, stamp));
+            self.forgotten = 0;
+        } else if let Some((ino, stamp)) = self.order.pop_front() {
+            if is_kept(&self.kept, ino, stamp) {
+                self.kept.remove(&ino);
+            } else {
+                self.forgotten = self.forgotten.saturating_sub(1);
+            }
         }
     }
 
@@ -156,7 +176,8 @@ impl Inodes {
         let gone = *times == 0 && ino != ROOT;
         if gone {
             self.told.remove(&ino);
-            self.kept.remove(&ino);
+            let kept = self.kept.remove(&ino);
+            self.forgotten += usize::from(kept.is_some_and(|inode| !matches!(inode.kind, Kind::Dir(_))));
         }
         gone
     }
@@ -196,9 +217,13 @@ impl Inodes {
     }
 }
 
+fn is_kept(kept: &HashMap<u64, Inode>, ino: u64, stamp: u64) -> bool {
+    kept.get(&ino).is_some_and(|inode| inode.stamp == stamp)
+}
+
 impl Inode {
     /// Copies what shares memory with the manifest node, so that one known entry does not keep a whole node.
-    fn of(parent: u64, entry: &Entry) -> Self {
+    fn of(parent: u64, entry: &Entry, stamp: u64) -> Self {
         let own = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
         let mut meta = entry.meta.clone();
         for xattr in &mut meta.xattrs {
@@ -222,6 +247,7 @@ impl Inode {
             meta,
             kind,
             blob: OnceCell::new(),
+            stamp,
         }
     }
 
@@ -280,5 +306,59 @@ impl Attr {
             mode,
             mtime: meta.mtime,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inodes() -> Inodes {
+        let root = crate::testing::Release::of(&crate::testing::dir([("a", crate::testing::file("a"))]));
+        let root = Root::parse(&root.root).expect("a root");
+        Inodes::new(&root, Name::new(b"x".to_vec()).expect("a name"))
+    }
+
+    fn link() -> Entry {
+        Entry {
+            name: Name::new(b"l".to_vec()).expect("a name"),
+            meta: Meta {
+                mode: 0o777,
+                mtime: Mtime::default(),
+                xattrs: Vec::new(),
+            },
+            kind: EntryKind::Symlink(Bytes::from_static(b"to")),
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_and_told_again_is_as_young_as_it_was_told_last_and_costs_others_nothing() {
+        let (mut inodes, link) = (inodes(), link());
+        let max = KEPT_MAX as u64;
+        let all = |from: u64, count: u64| from..from + count;
+        for ino in all(10, max / 2) {
+            inodes.tell(ino, ROOT, &link);
+        }
+        // Looked up and forgotten, again and again.
+        for _ in 0..5 * max {
+            inodes.tell(9, ROOT, &link);
+            assert!(inodes.forget(9, 1));
+        }
+        assert!(all(10, max / 2).all(|ino| inodes.get(ino).is_some()), "none fell out");
+        assert!(inodes.order.len() <= KEPT_MAX + 1, "{}", inodes.order.len());
+        // Half of them anew: the others are the oldest now.
+        for ino in all(10, max / 4) {
+            assert!(inodes.forget(ino, 1));
+            inodes.tell(ino, ROOT, &link);
+        }
+        for ino in all(10 + max, max / 2) {
+            inodes.tell(ino, ROOT, &link);
+        }
+        assert!(all(10, max / 4).all(|ino| inodes.get(ino).is_some()));
+        for ino in all(10 + 2 * max, max / 4) {
+            inodes.tell(ino, ROOT, &link);
+        }
+        assert!(all(10, max / 4).all(|ino| inodes.get(ino).is_some()), "the oldest went first");
+        assert!(inodes.kept.len() <= KEPT_MAX + 1);
     }
 }

@@ -352,10 +352,10 @@ impl<T> Machine<T> {
     }
 
     /// The blob of a file that has one, and its length in bytes.
-    pub(crate) fn blob(&self, ino: u64) -> Option<(ChunkId, u64)> {
-        let inode = self.inodes.get(ino)?;
-        let Kind::File(file) = &inode.kind else { return None };
-        Some((inode.blob()?, file.bytes))
+    pub(crate) fn blob(&self, ino: u64) -> Result<Option<(ChunkId, u64)>, Failure> {
+        let inode = self.inodes.get(ino).ok_or(Failure::Stale)?;
+        let Kind::File(file) = &inode.kind else { return Ok(None) };
+        Ok(inode.blob().map(|blob| (blob, file.bytes)))
     }
 
     /// Keys of the stored extended attributes. Those we make up (`user.ares.*`) are not among them: who copies a tree with its

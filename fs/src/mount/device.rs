@@ -35,8 +35,8 @@ pub(super) struct Channel(OwnedFd);
 
 /// Where the answer to one request goes: to the descriptor that it came from.
 pub(super) struct Ticket {
-    unique: u64,
-    channel: Arc<Channel>,
+    pub(super) unique: u64,
+    pub(super) channel: Arc<Channel>,
 }
 
 /// A file that the kernel has for reading by itself; it is taken back from it on drop.

@@ -5,6 +5,8 @@
 
 mod handover;
 mod names;
+#[cfg(test)]
+mod tests;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -394,15 +396,24 @@ impl Shared {
         }
     }
 
-    fn serve_at_once(&self, ask: Ask<'_>, to: To) {
+    /// What it is about may have been dropped from memory since somebody looked: then it is asked for anew.
+    fn serve_at_once(self: &Arc<Self>, ask: Ask<'_>, to: To) {
+        let is_dropped = |ino, failure| failure == Failure::Stale && self.must_recall(ino);
         let answer = match ask {
             Ask::Attr { ino } => {
+                let attr = self.lock().attr(ino);
+                if attr.is_err_and(|failure| is_dropped(ino, failure)) {
+                    return self.serve(ask, to);
+                }
                 self.figures.on_request(Op::Attr);
-                self.lock().attr(ino).map(Answer::Attr)
+                attr.map(Answer::Attr)
             }
             Ask::Link { ino } => {
-                self.figures.on_request(Op::Link);
                 let target = self.lock().of(ino).and_then(|(own, tree)| tree.machine.target(own));
+                if target.as_ref().is_err_and(|failure| is_dropped(ino, *failure)) {
+                    return self.serve(ask, to);
+                }
+                self.figures.on_request(Op::Link);
                 return match target {
                     Ok(target) => to.send(self.owner, &Answer::Bytes(&target)),
                     Err(failure) => to.send(self.owner, &Answer::Failed(failure)),
@@ -411,9 +422,19 @@ impl Shared {
             // An answer of ENOSYS ends all telling of opens, until the end of the mount.
             Ask::Open { .. } if !self.is_told_of_opens() => Err(Failure::Unknown),
             Ask::Open { ino } => {
+                let found = self.lock().of(ino).and_then(|(own, tree)| {
+                    let blob = tree.machine.blob(own)?;
+                    Ok((blob, tree.source.clone()))
+                });
+                if found.as_ref().is_err_and(|failure| is_dropped(ino, *failure)) {
+                    return self.serve(ask, to);
+                }
                 self.figures.on_request(Op::Open);
                 let since = self.now();
-                self.open(ino, to);
+                match found {
+                    Ok((blob, source)) => self.open(ino, blob, &*source, to),
+                    Err(failure) => to.send(self.owner, &Answer::Failed(failure)),
+                }
                 return self.figures.on_answer(Op::Open, self.now().since(since));
             }
             Ask::Release { ino } => {
@@ -426,8 +447,11 @@ impl Shared {
                 Ok(Answer::Statfs(self.lock().shown.space(ino)))
             }
             Ask::Xattrs { ino, room } => {
-                self.figures.on_request(Op::Xattr);
                 let keys = self.lock().xattrs(ino);
+                if keys.as_ref().is_err_and(|failure| is_dropped(ino, *failure)) {
+                    return self.serve(ask, to);
+                }
+                self.figures.on_request(Op::Xattr);
                 match keys {
                     Ok(keys) => {
                         let list = keys.iter().flat_map(|key| [&key[..], b"\0"]).collect::<Vec<_>>().concat();
@@ -556,7 +580,7 @@ impl Shared {
         self.figures.on_answer(op, self.now().since(call.since));
     }
 
-    fn answer(&self, Call { to, kind, slot, .. }: Call, reply: Reply) {
+    fn answer(self: &Arc<Self>, Call { to, kind, slot, .. }: Call, reply: Reply) {
         let owner = self.owner;
         match (kind, reply) {
             (_, Reply::Failed(failure)) => to.send(owner, &Answer::Failed(failure)),
@@ -632,15 +656,7 @@ impl Shared {
     }
 
     /// Opens a file: passed to the kernel where it is held whole and nobody has it open otherwise.
-    fn open(&self, ino: u64, to: To) {
-        let found = self
-            .lock()
-            .of(ino)
-            .map(|(own, tree)| (tree.machine.blob(own), tree.source.clone()));
-        let (blob, source) = match found {
-            Ok(found) => found,
-            Err(failure) => return to.send(self.owner, &Answer::Failed(failure)),
-        };
+    fn open(&self, ino: u64, blob: Option<(ChunkId, u64)>, source: &dyn Source, to: To) {
         let mut opens = self.opens();
         let how = opens.on_open(ino, || {
             let (blob, bytes) = blob?;

@@ -71,6 +71,9 @@ pub(crate) fn stream(
         let Some((piece, asked)) = coming.pop_front() else {
             return Ok(());
         };
+        if cancel.is_cancelled() {
+            return Err(Failure::interrupted());
+        }
         let Piece { chunk, at } = piece;
         ahead -= u64::from(chunk.len);
         let held = match asked {

@@ -135,10 +135,12 @@ impl Drop for Part {
     fn drop(&mut self) {
         self.set(0, false);
         let mut of_peer = self.backlog.of_peer.lock().unwrap_or_else(PoisonError::into_inner);
-        // This one and the map's.
-        if Arc::strong_count(&self.of_peer) == 2 {
+        // Let go under the lock, so that of two who end at once one is the last: then only the map has it.
+        let own = std::mem::take(&mut self.of_peer);
+        if Arc::strong_count(&own) == 2 {
             of_peer.remove(&self.peer);
         }
+        drop(own);
     }
 }
 

@@ -389,30 +389,31 @@ impl Shared {
 
     /// Whether it is not known yet what an inode is that the kernel may know.
     fn must_recall(&self, ino: u64) -> bool {
-        let mut state = self.lock();
-        match state.shown.place(ino) {
-            Place::Names => false,
-            Place::In(slot, own) => state.shown.tree(slot).is_some_and(|tree| !tree.machine.knows(own)),
-        }
+        self.lock().must_recall(ino)
     }
 
-    /// What it is about may have been dropped from memory since somebody looked: then it is asked for anew.
+    /// What is found of an inode; `None` where it may have been dropped from memory since somebody looked: then it is to be asked for anew.
+    fn found<T>(&self, ino: u64, look: impl FnOnce(&mut State) -> Result<T, Failure>) -> Option<Result<T, Failure>> {
+        let mut state = self.lock();
+        let found = look(&mut state);
+        let is_dropped = matches!(found, Err(Failure::Stale)) && state.must_recall(ino);
+        (!is_dropped).then_some(found)
+    }
+
     fn serve_at_once(self: &Arc<Self>, ask: Ask<'_>, to: To) {
-        let is_dropped = |ino, failure| failure == Failure::Stale && self.must_recall(ino);
         let answer = match ask {
             Ask::Attr { ino } => {
-                let attr = self.lock().attr(ino);
-                if attr.is_err_and(|failure| is_dropped(ino, failure)) {
+                let Some(attr) = self.found(ino, |state| state.attr(ino)) else {
                     return self.serve(ask, to);
-                }
+                };
                 self.figures.on_request(Op::Attr);
                 attr.map(Answer::Attr)
             }
             Ask::Link { ino } => {
-                let target = self.lock().of(ino).and_then(|(own, tree)| tree.machine.target(own));
-                if target.as_ref().is_err_and(|failure| is_dropped(ino, *failure)) {
+                let look = |state: &mut State| state.of(ino).and_then(|(own, tree)| tree.machine.target(own));
+                let Some(target) = self.found(ino, look) else {
                     return self.serve(ask, to);
-                }
+                };
                 self.figures.on_request(Op::Link);
                 return match target {
                     Ok(target) => to.send(self.owner, &Answer::Bytes(&target)),
@@ -422,13 +423,12 @@ impl Shared {
             // An answer of ENOSYS ends all telling of opens, until the end of the mount.
             Ask::Open { .. } if !self.is_told_of_opens() => Err(Failure::Unknown),
             Ask::Open { ino } => {
-                let found = self.lock().of(ino).and_then(|(own, tree)| {
+                let found = self.found(ino, |state| {
+                    let (own, tree) = state.of(ino)?;
                     let blob = tree.machine.blob(own)?;
                     Ok((blob, tree.source.clone()))
                 });
-                if found.as_ref().is_err_and(|failure| is_dropped(ino, *failure)) {
-                    return self.serve(ask, to);
-                }
+                let Some(found) = found else { return self.serve(ask, to) };
                 self.figures.on_request(Op::Open);
                 let since = self.now();
                 match found {
@@ -447,10 +447,9 @@ impl Shared {
                 Ok(Answer::Statfs(self.lock().shown.space(ino)))
             }
             Ask::Xattrs { ino, room } => {
-                let keys = self.lock().xattrs(ino);
-                if keys.as_ref().is_err_and(|failure| is_dropped(ino, *failure)) {
+                let Some(keys) = self.found(ino, |state| state.xattrs(ino)) else {
                     return self.serve(ask, to);
-                }
+                };
                 self.figures.on_request(Op::Xattr);
                 match keys {
                     Ok(keys) => {
@@ -692,6 +691,13 @@ impl Shared {
 }
 
 impl State {
+    fn must_recall(&mut self, ino: u64) -> bool {
+        match self.shown.place(ino) {
+            Place::Names => false,
+            Place::In(slot, own) => self.shown.tree(slot).is_some_and(|tree| !tree.machine.knows(own)),
+        }
+    }
+
     /// Ends the wait for a request; `false` where nothing waits for it.
     fn interrupt(&mut self, unique: u64) -> bool {
         self.shown.on_interrupt(|call| call.to.unique() == Some(unique))

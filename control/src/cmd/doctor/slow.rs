@@ -285,7 +285,7 @@ fn of_peer(peer: &Value) -> Option<Finding> {
         Finding::warn(
             "peer",
             what,
-            "ares set peer-cap-down.PEER none, or more; `ares set` lists the caps",
+            "ares set peer-cap-down.PEER to more, or 'peer-cap-down.*' to none where that binds it; `ares set` lists the caps",
         )
     })
 }

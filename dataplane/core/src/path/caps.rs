@@ -203,7 +203,10 @@ impl FromStr for PeerPattern {
     fn from_str(entry: &str) -> Result<Self, BadPeer> {
         /// Characters of a wrong key that are worth repeating: one more than of a right one.
         const SHOWN_MAX: usize = 65;
-        let one = PeerId::from_hex(entry).map(Self::One);
+        // As it is written everywhere: the file and the command must name a peer alike.
+        let one = PeerId::from_hex(entry)
+            .filter(|peer| peer.to_string() == entry)
+            .map(Self::One);
         let is_each = (entry == "*").then_some(Self::Each);
         one.or(is_each).ok_or_else(|| BadPeer {
             shown: entry.chars().take(SHOWN_MAX).collect(),

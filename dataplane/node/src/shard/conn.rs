@@ -64,6 +64,8 @@ pub(super) struct Conn {
     control: Option<StreamId>,
     control_out: Bytes,
     peer: Option<PeerId>,
+    /// Whom this side dialed.
+    expected: Option<PeerId>,
     phase: Phase,
     health: Health,
     /// When the peer was pinged first since it last answered.
@@ -171,6 +173,7 @@ impl Conn {
             control: None,
             control_out: Bytes::new(),
             peer: None,
+            expected: None,
             phase: Phase::Opening,
             health: Health::new(now, Duration::ZERO),
             pinged_at: None,
@@ -277,9 +280,15 @@ impl Conn {
         true
     }
 
+    /// This side has dialed the peer, and TLS takes nobody else: its caps hold from the first byte on.
+    pub(super) fn expect(&mut self, peer: PeerId, pacers: &Pacers) {
+        self.expected = Some(peer);
+        self.pace(pacers);
+    }
+
     /// Obeys from now on what these have for its lane and its peer.
     pub(super) fn pace(&mut self, pacers: &Pacers) {
-        let (local, peer, asks) = (self.local_ip(), self.peer, self.is_sought);
+        let (local, peer, asks) = (self.local_ip(), self.peer.or(self.expected), self.is_sought);
         let is_same = |by: &PacedBy| by.pacers.are(pacers) && (by.local, by.peer, by.asks) == (local, peer, asks);
         if !self.paced_by.as_ref().is_some_and(is_same) {
             self.gate.set(pacers.of(local, peer.as_ref()), asks);

@@ -9,15 +9,21 @@ use quinn_proto::StreamId;
 
 use crate::pacer::{self, Asker, Paced, Turn};
 
+#[derive(Default)]
+struct Spot {
+    /// The next time it may send, once it has used up the one before.
+    turn: Option<Turn>,
+    /// Bytes that may leave; less than none after a datagram that was longer than what was left.
+    credit: i64,
+}
+
 /// See the module. Open both ways where there are no caps.
 #[derive(Default)]
 pub(super) struct Gate {
     paced: Paced,
     askers: Vec<Asker>,
-    /// The next time it may send, once it has used up the one before.
-    turn: Option<Turn>,
-    /// Bytes that may leave; less than none after a datagram that was longer than what was left.
-    credit: i64,
+    /// Where it is in the line of each pacer of what leaves.
+    spots: Vec<Spot>,
     /// Answers that have come and may not be read yet, longest first.
     held: VecDeque<StreamId>,
 }
@@ -27,7 +33,7 @@ impl Gate {
     pub(super) fn set(&mut self, paced: Paced, asks: bool) {
         let are_same = (self.paced.iter().flatten().map(Arc::as_ptr)).eq(paced.iter().flatten().map(Arc::as_ptr));
         if !are_same {
-            (self.turn, self.credit) = (None, 0);
+            self.spots = paced[0].iter().map(|_| Spot::default()).collect();
             self.askers.clear();
             self.paced = paced;
         }
@@ -38,38 +44,40 @@ impl Gate {
 
     /// How many datagrams of so many bytes may leave now; the last one may be longer than what is left.
     pub(super) fn datagrams(&mut self, now: Instant, bytes: usize) -> usize {
-        while self.credit <= 0 {
-            let Some(turn) = self.turn.or_else(|| pacer::take(&self.paced[0], now)) else {
-                return usize::MAX;
-            };
-            if turn.at > now {
-                self.turn = Some(turn);
-                return 0;
+        for (up, spot) in self.paced[0].iter().zip(&mut self.spots) {
+            while spot.credit <= 0 {
+                let turn = spot.turn.take().unwrap_or_else(|| up.take(now));
+                if turn.at > now {
+                    spot.turn = Some(turn);
+                    break;
+                }
+                spot.credit += turn.bytes as i64;
             }
-            self.turn = None;
-            self.credit += turn.bytes as i64;
         }
-        (self.credit as usize).div_ceil(bytes)
+        let credit = self.spots.iter().map(|spot| spot.credit).min();
+        credit.map_or(usize::MAX, |credit| (credit.max(0) as usize).div_ceil(bytes))
     }
 
     /// So many bytes leave.
     pub(super) fn on_sent(&mut self, bytes: usize) {
-        if !self.paced[0].is_empty() {
-            self.credit -= bytes as i64;
+        for spot in &mut self.spots {
+            spot.credit -= bytes as i64;
         }
     }
 
-    /// It has nothing more to send: what is left of its turn is for others.
+    /// It has nothing more to send: what is left of its turns is for others.
     pub(super) fn on_all_sent(&mut self) {
-        if self.credit > 0 {
-            self.paced[0].iter().for_each(|up| up.give_back(self.credit as u64));
-            self.credit = 0;
+        for (up, spot) in self.paced[0].iter().zip(&mut self.spots) {
+            if spot.credit > 0 {
+                up.give_back(spot.credit as u64);
+                spot.credit = 0;
+            }
         }
     }
 
     /// When more may leave, where nothing may now.
     pub(super) fn opens_at(&self) -> Option<Instant> {
-        self.turn.map(|turn| turn.at)
+        self.spots.iter().filter_map(|spot| Some(spot.turn?.at)).max()
     }
 
     /// So many bytes have come, whatever they are.
@@ -118,7 +126,8 @@ impl Gate {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
-    use ares_core::path::{Cap, Direction, Lane, LaneRules};
+    use ares_core::path::{Cap, Direction, Lane, LaneRules, PeerPattern};
+    use ares_core::peer::PeerId;
     use quinn_proto::{Dir, Side};
 
     use super::*;
@@ -169,6 +178,48 @@ mod tests {
             gate.on_all_sent();
         }
         assert_eq!(gate.opens_at(), None, "nothing waits");
+    }
+
+    /// A lane of 20 MB/s with nineteen that take all they can, and one whose peer has a cap of 800 kB/s, less than its part of the lane.
+    #[test]
+    fn who_has_two_caps_gets_what_both_leave_it() {
+        let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let lane = Lane {
+            interface: 1,
+            name: "eth0".to_owned(),
+            ip,
+            prefix_bits: 24,
+            is_up: true,
+        };
+        let slow = PeerId::from_bytes([1; 32]);
+        let cap = |text: &str| Cap::parse(text).expect("a cap");
+        let mut rules = LaneRules::default();
+        let all = "eth0".parse().expect("a pattern");
+        rules.caps.set(Direction::Up, all, cap("20000000")).expect("there is room");
+        let one = PeerPattern::One(slow);
+        rules.peer_caps.set(Direction::Up, one, cap("800000")).expect("there is room");
+        let pacers = Pacers::new(&rules, &[lane]);
+        let mut gates: Vec<Gate> = (0..20).map(|_| Gate::default()).collect();
+        for (number, gate) in gates.iter_mut().enumerate() {
+            gate.set(pacers.of(Some(ip), (number == 0).then_some(&slow)), false);
+        }
+        let mut sent = vec![0; gates.len()];
+        let mut now = at_ms(1000);
+        while now < at_ms(3000) {
+            for (gate, sent) in gates.iter_mut().zip(&mut sent) {
+                while let datagrams @ 1.. = gate.datagrams(now, 1000) {
+                    gate.on_sent(datagrams * 1000);
+                    *sent += datagrams * 1000;
+                }
+            }
+            now = gates.iter().filter_map(Gate::opens_at).min().expect("all wait");
+        }
+        let [slow, rest @ ..] = sent.as_slice() else {
+            unreachable!("twenty")
+        };
+        assert!((1_400_000..=1_640_000).contains(slow), "{slow} bytes in 2 s");
+        let all: usize = slow + rest.iter().sum::<usize>();
+        assert!((38_000_000..=41_400_000).contains(&all), "{all} bytes in 2 s");
     }
 
     #[test]

@@ -503,6 +503,10 @@ impl<S: Submit> Shard<S> {
             .connect(now, config, remote, "ares")
             .map_err(|error| error.to_string())?;
         self.insert(now, path, SocketId(at as u16), handle, quic, from);
+        let pacers = self.pacers.clone();
+        if let Some(conn) = self.conn_of(path) {
+            conn.expect(peer, &pacers);
+        }
         self.seek(path);
         Ok(())
     }

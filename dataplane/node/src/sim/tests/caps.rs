@@ -110,6 +110,17 @@ fn a_peer_with_two_ways_gets_its_cap_over_both_and_another_cap_soon() {
 }
 
 #[test]
+fn a_peer_brings_no_more_than_its_cap_from_the_first_second_on() {
+    for rtt_ms in [1, 40] {
+        let mut world = World::new(&Setup::of(&[LinkSpec::of(100, rtt_ms)]));
+        cap_peers(&mut world, READER, Direction::Down, PeerPattern::Each, "1000000");
+        world.want_all();
+        let (_, most) = seconds(&tenths(&mut world, 1, 40), 0);
+        assert!(most <= 1.1, "{rtt_ms} ms: {most} MB/s");
+    }
+}
+
+#[test]
 fn who_is_not_named_has_no_cap() {
     let setup = Setup {
         servers: 2,

@@ -11,7 +11,7 @@ use crate::pacer::{self, Asker, Paced, Turn};
 
 #[derive(Default)]
 struct Spot {
-    /// The next time it may send, once it has used up the one before.
+    /// The next time it may send, once it has used up the one before: asked for then, or, with two pacers, when that begins.
     turn: Option<Turn>,
     /// Bytes that may leave; less than none after a datagram that was longer than what was left.
     credit: i64,
@@ -44,6 +44,8 @@ impl Gate {
 
     /// How many datagrams of so many bytes may leave now; the last one may be longer than what is left.
     pub(super) fn datagrams(&mut self, now: Instant, bytes: usize) -> usize {
+        // Who waits for one pacer stands in the line of the other meanwhile.
+        let is_early = self.spots.len() > 1;
         for (up, spot) in self.paced[0].iter().zip(&mut self.spots) {
             while spot.credit <= 0 {
                 let turn = spot.turn.take().unwrap_or_else(|| up.take(now));
@@ -52,6 +54,9 @@ impl Gate {
                     break;
                 }
                 spot.credit += turn.bytes as i64;
+            }
+            if is_early {
+                spot.turn.get_or_insert_with(|| up.take(now));
             }
         }
         let credit = self.spots.iter().map(|spot| spot.credit).min();
@@ -69,7 +74,8 @@ impl Gate {
     pub(super) fn on_all_sent(&mut self) {
         for (up, spot) in self.paced[0].iter().zip(&mut self.spots) {
             if spot.credit > 0 {
-                up.give_back(spot.credit as u64);
+                let turn_bytes = spot.turn.take().map_or(0, |turn| turn.bytes);
+                up.give_back(spot.credit as u64 + turn_bytes);
                 spot.credit = 0;
             }
         }
@@ -77,7 +83,8 @@ impl Gate {
 
     /// When more may leave, where nothing may now.
     pub(super) fn opens_at(&self) -> Option<Instant> {
-        self.spots.iter().filter_map(|spot| Some(spot.turn?.at)).max()
+        let waiting = self.spots.iter().filter(|spot| spot.credit <= 0);
+        waiting.filter_map(|spot| Some(spot.turn?.at)).max()
     }
 
     /// So many bytes have come, whatever they are.

@@ -132,7 +132,7 @@ fn one_of_two_peers_is_sent_no_more_than_its_cap_from_the_moment_it_is_set() {
     let server = Daemon::serve(publisher);
     let link = server.publish(&file).link;
     publisher.limit_departures(&["eth0"], 400);
-    // They do not know of each other, and so one brings the other nothing.
+    // They are told of each other after a while, and what one brings the other is not the publisher's.
     let readers = [1, 2].map(|at| lab.node(at).with_config("alone", "[swarm]\nmdns = false\n[set]\nlinks = 1\n"));
     let daemons = readers.each_ref().map(Daemon::serve);
     let [slow, other] = daemons
@@ -158,7 +158,6 @@ fn one_of_two_peers_is_sent_no_more_than_its_cap_from_the_moment_it_is_set() {
         after[1] - before[1]
     );
     assert!(after[1] - before[1] > 2 * of_slow_bytes, "the other one is none the slower");
-    assert!(of_slow.is_running(), "a transfer that is held back goes on");
     let peers = server.tell(&["peers"]);
     let shown = peers["peers"]
         .as_array()

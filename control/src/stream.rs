@@ -76,13 +76,12 @@ pub(crate) fn stream(
         }
         let Piece { chunk, at } = piece;
         ahead -= u64::from(chunk.len);
-        let held = match asked {
-            None => daemon.handle.read_held(part.release, chunk),
-            Some(_) => None,
-        };
-        let bytes = match held {
-            Some(bytes) => bytes,
-            None => asked.unwrap_or_else(|| ask(daemon, part, blob, piece)).wait(cancel)?,
+        let bytes = match asked {
+            Some(asked) => asked.wait(cancel)?,
+            None => match daemon.handle.read_held(part.release, chunk) {
+                Some(bytes) => bytes,
+                None => ask(daemon, part, blob, piece).wait(cancel)?,
+            },
         };
         // What of it is asked for: all, but for the first and the last.
         let inside = |offset: u64| offset.clamp(at, at + bytes.len() as u64) - at;

@@ -8,15 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ares_core::peer::PeerId;
+use ares_core::swarm::BUSY_MIN;
 use ares_core::time::Instant;
 use ares_core::wire::Load;
 
 /// The shortest time over which a rate is measured, and the longest: of what was before a pause nothing is learnt.
 const EPOCH_MIN: Duration = Duration::from_millis(50);
 const EPOCH_MAX: Duration = Duration::from_secs(1);
-
-/// With answers to more peers under way, a chunk takes longer than to be had of one that has it already.
-const BUSY_MIN: u64 = 2;
 
 /// Of the whole node. Relaxed: each number is a hint of its own.
 #[derive(Debug, Default)]
@@ -78,7 +76,7 @@ impl Backlog {
 
     /// Whether answers to many are under way.
     pub(crate) fn is_busy(&self) -> bool {
-        self.owed_peers.load(Ordering::Relaxed) > BUSY_MIN
+        self.owed_peers.load(Ordering::Relaxed) > BUSY_MIN as u64
     }
 }
 

@@ -56,15 +56,10 @@ impl Pacer {
         }
     }
 
-    /// Bytes of a turn. Turns follow one another at the cap's rate and in the order in which they are taken, so connections that always have
-    /// something to send get as much each.
-    fn turn_bytes(&self) -> u64 {
-        self.bytes_in(TURN).clamp(TURN_BYTES_MIN, TURN_BYTES_MAX)
-    }
-
-    /// The next turn.
+    /// Takes the next turn. Turns follow one another at the cap's rate and in the order in which they are taken, so connections that always
+    /// have something to send get as much each.
     pub(crate) fn take(&self, now: Instant) -> Turn {
-        let bytes = self.turn_bytes();
+        let bytes = self.bytes_in(TURN).clamp(TURN_BYTES_MIN, TURN_BYTES_MAX);
         Turn {
             at: self.count(now, bytes),
             bytes,

@@ -25,7 +25,7 @@ pub use links::LINKS;
 pub use load::LoadTeller;
 pub use scheduler::Scheduler;
 pub use sharing::{LINKS_MAX, Sharing};
-pub use spread::Spread;
+pub use spread::{BUSY_MIN, Spread};
 pub use tally::{Outstanding, SwitchCause, Tally};
 pub use want::{BlobPlace, Class, FetchError, Unreached, Want};
 pub use zone::Zone;

@@ -17,6 +17,10 @@ const CHUNKS_MAX: usize = 1 << 16;
 /// There is something new to give as long as the last was given so recently: who answers many at once gives in waves.
 const FRESH_MAX: Duration = Duration::from_secs(1);
 
+/// With answers to more peers under way, a chunk takes longer than to be had of one that has it already: what somebody waits for may be left
+/// to others then, too.
+pub const BUSY_MIN: usize = 2;
+
 /// How long what was given may still be on its way: answers to many share one line.
 const ON_WAY_MAX: Duration = Duration::from_secs(1);
 

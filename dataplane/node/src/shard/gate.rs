@@ -9,6 +9,7 @@ use quinn_proto::StreamId;
 
 use crate::pacer::{self, Asker, Paced, Turn};
 
+/// A connection's place in the line of one pacer.
 #[derive(Default)]
 struct Spot {
     /// The next time it may send, once it has used up the one before: asked for then, or, with two pacers, when that begins.
@@ -140,16 +141,20 @@ mod tests {
     use super::*;
     use crate::pacer::Pacers;
 
-    /// One megabyte a second both ways.
-    fn gate() -> Gate {
-        let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let lane = Lane {
+    const IP: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn lane() -> Lane {
+        Lane {
             interface: 1,
             name: "eth0".to_owned(),
-            ip,
+            ip: IP,
             prefix_bits: 24,
             is_up: true,
-        };
+        }
+    }
+
+    /// One megabyte a second both ways.
+    fn gate() -> Gate {
         let mut rules = LaneRules::default();
         for direction in Direction::ALL {
             let cap = Cap::parse("1000000").expect("a cap");
@@ -157,7 +162,7 @@ mod tests {
             assert_eq!(old, Ok(None));
         }
         let mut gate = Gate::default();
-        gate.set(Pacers::new(&rules, &[lane]).of(Some(ip), None), true);
+        gate.set(Pacers::new(&rules, &[lane()]).of(Some(IP), None), true);
         gate
     }
 
@@ -190,14 +195,6 @@ mod tests {
     /// A lane of 20 MB/s with nineteen that take all they can, and one whose peer has a cap of 800 kB/s, less than its part of the lane.
     #[test]
     fn who_has_two_caps_gets_what_both_leave_it() {
-        let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let lane = Lane {
-            interface: 1,
-            name: "eth0".to_owned(),
-            ip,
-            prefix_bits: 24,
-            is_up: true,
-        };
         let slow = PeerId::from_bytes([1; 32]);
         let cap = |text: &str| Cap::parse(text).expect("a cap");
         let mut rules = LaneRules::default();
@@ -205,10 +202,10 @@ mod tests {
         rules.caps.set(Direction::Up, all, cap("20000000")).expect("there is room");
         let one = PeerPattern::One(slow);
         rules.peer_caps.set(Direction::Up, one, cap("800000")).expect("there is room");
-        let pacers = Pacers::new(&rules, &[lane]);
+        let pacers = Pacers::new(&rules, &[lane()]);
         let mut gates: Vec<Gate> = (0..20).map(|_| Gate::default()).collect();
         for (number, gate) in gates.iter_mut().enumerate() {
-            gate.set(pacers.of(Some(ip), (number == 0).then_some(&slow)), false);
+            gate.set(pacers.of(Some(IP), (number == 0).then_some(&slow)), false);
         }
         let mut sent = vec![0; gates.len()];
         let mut now = at_ms(1000);

@@ -12,12 +12,12 @@ use crate::testing::{MemorySource, Release, dir, file};
 /// More files than are kept in memory.
 const FILES: usize = 1_500;
 
-fn answer_to(shared: &Arc<Shared>, ask: Ask<'static>) -> (i32, usize) {
+/// Errno and length of the answer.
+fn answer(serve: impl FnOnce(To)) -> (i32, usize) {
     let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
     let (ours, theirs): (OwnedFd, OwnedFd) = pair.expect("a pair");
     let channel = Arc::new(Channel::over(theirs));
-    // Where `serve` has looked and somebody else has had it dropped since.
-    shared.serve_at_once(ask, To::Own(Own::Device(Ticket { unique: 7, channel })));
+    serve(To::Own(Own::Device(Ticket { unique: 7, channel })));
     let mut answer = [0; 4096];
     let len = rustix::io::read(&ours, &mut answer).expect("an answer");
     let errno = i32::from_ne_bytes(answer[4..8].try_into().expect("four bytes"));
@@ -45,7 +45,11 @@ fn what_is_dropped_from_memory_between_two_looks_is_recalled() {
     let (top, first) = (ROOT + 1, ROOT + 2);
     let fill = || {
         for (parent, name) in std::iter::once((ROOT, "d".to_owned())).chain((0..FILES).map(|n| (top, format!("f{n:04}")))) {
-            let (errno, _) = lookup(&shared, parent, &name);
+            let ask = Ask::Lookup {
+                parent,
+                name: name.as_bytes(),
+            };
+            let (errno, _) = answer(|to| shared.serve(ask, to));
             assert_eq!(errno, 0, "{name}");
         }
     };
@@ -56,22 +60,9 @@ fn what_is_dropped_from_memory_between_two_looks_is_recalled() {
     ] {
         fill();
         assert!(shared.must_recall(first), "it was dropped");
-        let (errno, len) = answer_to(&shared, ask);
+        // Where `serve` has looked and somebody else has had it dropped since.
+        let (errno, len) = answer(|to| shared.serve_at_once(ask, to));
         assert_eq!(errno, 0, "{ask:?}");
         assert!(len > 16, "{ask:?}");
     }
-}
-
-fn lookup(shared: &Arc<Shared>, parent: u64, name: &str) -> (i32, usize) {
-    let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
-    let (ours, theirs): (OwnedFd, OwnedFd) = pair.expect("a pair");
-    let channel = Arc::new(Channel::over(theirs));
-    let ask = Ask::Lookup {
-        parent,
-        name: name.as_bytes(),
-    };
-    shared.serve(ask, To::Own(Own::Device(Ticket { unique: 7, channel })));
-    let mut answer = [0; 4096];
-    let len = rustix::io::read(&ours, &mut answer).expect("an answer");
-    (i32::from_ne_bytes(answer[4..8].try_into().expect("four bytes")), len)
 }

@@ -1,5 +1,6 @@
 //! Asks answered, and the answers' way over the lines. As the shards of the node do it.
 
+use ares_core::swarm::BUSY_MIN;
 use ares_core::wire::Referral;
 
 use super::*;
@@ -8,9 +9,6 @@ use crate::scenario::Fault;
 
 /// Bytes of answers brought from the disk for one connection, beyond which no more are: what comes behind them is decided later.
 const LOADED_BYTES: u64 = 256 << 10;
-
-/// Peers that wait for answers of a node beyond which what somebody waits for may be left to others, too.
-const BUSY_MIN: usize = 2;
 
 /// What a node says to an ask.
 enum Answer {

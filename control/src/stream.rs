@@ -78,7 +78,7 @@ pub(crate) fn stream(
         ahead -= u64::from(chunk.len);
         let bytes = match asked {
             Some(asked) => asked.wait(cancel)?,
-            None => match daemon.handle.read_held(part.release, chunk) {
+            None => match daemon.handle.read_held(part.release, chunk, &place(part, blob, at)) {
                 Some(bytes) => bytes,
                 None => ask(daemon, part, blob, piece).wait(cancel)?,
             },
@@ -167,15 +167,19 @@ struct Asked<'a> {
     is_answered: bool,
 }
 
+fn place(part: &Part<'_>, blob: ChunkId, offset: u64) -> BlobPlace {
+    BlobPlace {
+        blob,
+        blob_bytes: part.file.bytes,
+        offset,
+    }
+}
+
 fn ask<'a>(daemon: &'a Shared, part: &Part<'_>, blob: ChunkId, piece: Piece) -> Asked<'a> {
     let (answered, answer) = sync_channel(1);
     let want = Want {
         chunk: piece.chunk,
-        place: Some(BlobPlace {
-            blob,
-            blob_bytes: part.file.bytes,
-            offset: piece.at,
-        }),
+        place: Some(place(part, blob, piece.at)),
         // Somebody reads along: the earlier a chunk is asked for, the earlier it is needed, which is the order of this class.
         class: Class::Deadline,
         release: part.release,

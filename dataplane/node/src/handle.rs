@@ -10,7 +10,7 @@ use ares_core::knobs::{Knob, Setting, Settings};
 use ares_core::path::{LaneRules, Mode};
 use ares_core::peer::{PeerAt, PeerId};
 use ares_core::store::Quota;
-use ares_core::swarm::{FetchError, Want};
+use ares_core::swarm::{BlobPlace, FetchError, Want};
 use ares_core::wire::Peers;
 use ares_ring::SocketError;
 use bytes::Bytes;
@@ -92,13 +92,17 @@ impl Handle {
     }
 
     /// Reads a chunk that is held, on the caller's thread. `None` where it is not, or not right any more: it is to be fetched.
-    pub fn read_held(&self, release: ReleaseId, chunk: ChunkRef) -> Option<Bytes> {
-        if !self.inner.store.has(&chunk.id) {
+    pub fn read_held(&self, release: ReleaseId, chunk: ChunkRef, place: &BlobPlace) -> Option<Bytes> {
+        let store = &self.inner.store;
+        if !store.has(&chunk.id) {
             return None;
         }
-        let read = self.inner.store.read(chunk);
-        let read = read.inspect_err(|error| tracing::warn!(chunk = %chunk.id.short(), %error, "a held chunk was lost"));
-        let bytes = read.ok()?.bytes().clone();
+        let read = || {
+            let read = store.read(chunk);
+            let read = read.inspect_err(|error| tracing::warn!(chunk = %chunk.id.short(), %error, "a held chunk was lost"));
+            Some(read.ok()?.bytes().clone())
+        };
+        let bytes = store.read_warm(chunk, place).or_else(read)?;
         self.tell(ToHub::Reused { release, chunk });
         Some(bytes)
     }

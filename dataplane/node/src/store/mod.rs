@@ -29,6 +29,7 @@ use std::thread::JoinHandle;
 use ares_core::chunk::{ChunkId, ChunkRef, ChunkTag, ReleaseId, VerifiedChunk};
 use ares_core::store::{BlobRef, Guard, ObjectKind, QUOTA_BYTES_MAX, Quota, Record, ReleaseInfo, ReleaseState};
 use ares_core::swarm::BlobPlace;
+use bytes::Bytes;
 
 mod error;
 mod evict;
@@ -217,6 +218,12 @@ impl Store {
     /// Reads and verifies; a length of `LEN_UNKNOWN` fits any. A place whose bytes are bad is no longer believed, and the next one is tried.
     pub fn read(&self, chunk: ChunkRef) -> Result<VerifiedChunk, ReadError> {
         self.shared.read(chunk)
+    }
+
+    /// Like `read`, of a chunk at its place in a blob that is whole in a file of our own, and at less cost: what was found right there since the file
+    /// was opened and is in the kernel's memory still is not hashed again. `None` where it is not so; `read` may have it.
+    pub fn read_warm(&self, chunk: ChunkRef, place: &BlobPlace) -> Option<Bytes> {
+        self.shared.read_warm(chunk, place)
     }
 
     /// One per worker thread.

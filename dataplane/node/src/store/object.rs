@@ -7,9 +7,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use ares_core::store::{Guard, ObjectNo};
+use ares_core::store::{Coverage, Guard, ObjectNo};
 
 use super::locked;
 use super::shared::Shared;
@@ -27,6 +27,8 @@ pub struct ObjectFile {
     pub(super) store: Weak<Shared>,
     /// Held while somebody writes to it. The kernel lets one writer at a time into an inode anyway, and has the others spin for it.
     pub(super) writing: Mutex<()>,
+    /// What of it was read and found right since it was opened, where it is a whole blob (`read_warm`).
+    pub(super) seen: OnceLock<Mutex<Coverage>>,
 }
 
 impl ObjectFile {
@@ -173,6 +175,7 @@ mod tests {
                 object: ObjectNo(n),
                 guard: None,
                 writing: Mutex::default(),
+                seen: OnceLock::new(),
                 store: Weak::new(),
             })
         };

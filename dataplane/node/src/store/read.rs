@@ -1,17 +1,20 @@
 //! Reads chunks back and believes only what still hashes to its name. A place that does not is dropped.
 
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use ares_core::chunk::{ChunkId, ChunkRef, LEN_UNKNOWN, Mismatch, VerifiedChunk};
-use ares_core::store::{HeldChunk, ObjectNo};
+use ares_core::store::{Coverage, HeldChunk, ObjectNo};
+use ares_core::swarm::BlobPlace;
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 
+use super::lend::Lent;
 use super::object::Extent;
 use super::shared::Shared;
-use super::{ReadError, Verified};
+use super::{ReadError, Verified, locked};
 
 /// What looking for a chunk gives.
 type Located = Result<Option<Extent>, (PathBuf, io::Error)>;
@@ -52,6 +55,36 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// At its place in a blob that is whole in a file of our own, for somebody who wants it. What was right when it was read there since the
+    /// file was opened, and is in the kernel's memory still, is not hashed again; what has to come from the disk is. `None` where that
+    /// cannot be had: whoever asks `read` learns why.
+    pub(super) fn read_warm(&self, chunk: ChunkRef, place: &BlobPlace) -> Option<Bytes> {
+        let (offset, len) = (place.offset, chunk.len);
+        let Lent {
+            file,
+            bytes,
+            lease: _lease,
+        } = self.lend(&place.blob)?;
+        let seen = file.seen.get_or_init(|| Mutex::new(Coverage::new(bytes)));
+        if !locked(seen).fits(offset, len.into()) {
+            return None;
+        }
+        let end = offset + u64::from(len);
+        let extent = Extent {
+            file: Arc::clone(&file),
+            offset,
+            len,
+        };
+        if locked(seen).has(offset, end)
+            && let Some(bytes) = read_cached(&extent)
+        {
+            return Some(bytes);
+        }
+        let read = self.read_at(&chunk.id, &extent).ok()?.bytes().clone();
+        locked(seen).insert(offset, end);
+        Some(read)
     }
 
     fn read_at(&self, chunk: &ChunkId, extent: &Extent) -> Result<VerifiedChunk, ReadError> {
@@ -155,4 +188,22 @@ fn read_exact(extent: &Extent) -> Result<Bytes, Errno> {
     }
     bytes.truncate(len); // the allocator may have given more room than asked, and the kernel more bytes
     Ok(bytes.into())
+}
+
+/// The extent's bytes, if the kernel has all of them in memory (`RWF_NOWAIT`, preadv2(2)). Filesystems that cannot tell are in memory, or are read
+/// like those that say no.
+fn read_cached(extent: &Extent) -> Option<Bytes> {
+    let mut bytes = vec![0; extent.len as usize];
+    let mut done = 0;
+    while done < bytes.len() {
+        let at = extent.offset + done as u64;
+        let rest = &mut [IoSliceMut::new(&mut bytes[done..])];
+        match rustix::io::preadv2(&*extent.file, rest, at, ReadWriteFlags::NOWAIT) {
+            Ok(0) => return None,
+            Ok(some) => done += some,
+            Err(Errno::INTR) => {}
+            Err(_) => return None,
+        }
+    }
+    Some(bytes.into())
 }

@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId};
 use ares_core::limits::CHUNK_BYTES_MAX;
@@ -231,6 +231,7 @@ impl Shared {
             guard,
             store: self.weak.clone(),
             writing: Mutex::default(),
+            seen: OnceLock::new(),
         });
         // Kept only if the object still is what was opened: it may have been taken out of the store meanwhile. The index's lock
         // makes this and the drop of a stale file (`hand_over`) one after the other.

@@ -7,7 +7,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use ares_core::chunk::{ChunkRef, VerifiedChunk};
 use ares_core::store::{BlobRef, HeldChunk, ObjectNo, Record, layout};
@@ -290,6 +290,7 @@ impl Shared {
             object,
             guard: None,
             writing: Mutex::default(),
+            seen: OnceLock::new(),
             store,
         }));
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use super::*;
@@ -314,6 +315,53 @@ fn a_backing_file_that_is_not_what_it_was_is_not_lent() {
     fs::write(&path, vec![7; 10_000]).unwrap();
     assert!(matches!(store.read(named(&chunks[0])), Err(ReadError::Bad { .. })));
     assert!(store.lend(&blob).is_none(), "a chunk of it was found bad");
+}
+
+/// Bytes that went bad on the disk show once the kernel has to fetch them from there, however often they were right before.
+#[test]
+fn what_was_found_right_is_hashed_again_where_it_comes_from_the_disk() {
+    let dir = TempDir::new();
+    let (store, chunks, _) = with_blob(&dir.path().join("s"));
+    let at = |n: usize| place(1, 10_000, n as u64 * 5000);
+    for _ in 0..2 {
+        for (n, chunk) in chunks.iter().enumerate() {
+            assert_eq!(store.read_warm(named(chunk), &at(n)).as_ref(), Some(chunk.bytes()));
+        }
+    }
+    let path = store.lend(&at(0).blob).expect("whole").file.path().to_owned();
+    let file = File::options().write(true).open(path).unwrap();
+    file.write_all_at(b"rot", 100).unwrap();
+    file.sync_all().unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    assert_eq!(store.read_warm(named(&chunks[0]), &at(0)), None);
+    assert!(!store.has(&chunks[0].id()), "found bad");
+    assert!(store.has(&chunks[1].id()));
+}
+
+#[test]
+fn what_is_not_whole_or_not_there_is_not_read_warm() {
+    let dir = TempDir::new();
+    let (store, chunks, blob) = with_blob(&dir.path().join("s"));
+    let first = named(&chunks[0]);
+    assert_eq!(store.read_warm(first, &place(2, 10_000, 0)), None, "no such blob");
+    for offset in [5001, 10_000, u64::MAX - 1] {
+        assert_eq!(store.read_warm(first, &place(1, 10_000, offset)), None, "at {offset}");
+    }
+    assert!(store.has(&first.id), "nothing was lost by asking for nonsense");
+    let dest = dir.path().join("out");
+    assert_eq!(take(&store, &blob, &dest, &mut dress).unwrap(), Taken::Moved);
+    assert_eq!(
+        store.read_warm(first, &place(1, 10_000, 0)),
+        None,
+        "its owner may write to it"
+    );
+    let half = chunk(7, 5000);
+    store.writer().put(&half, Some(place(3, 10_000, 0))).unwrap();
+    assert_eq!(
+        store.read_warm(named(&half), &place(3, 10_000, 0)),
+        None,
+        "half of it is here"
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::zone::GATES;
+use super::zone::{GATES, rank};
 use crate::peer::{PeerAt, PeerId};
 use crate::time::Instant;
 
@@ -16,7 +16,7 @@ pub const LINKS: usize = 10;
 const LACKING: usize = 10;
 const WHILE: Duration = Duration::from_millis(500);
 
-/// Links beyond those, to gates of the own zone: there are others until all have come.
+/// Gates of the own zone to go to beside those: there are others until all have come.
 const GATE_LINKS: usize = 2 * GATES;
 
 /// Peers remembered beside those, for when one of them cannot be reached; the one told first is forgotten for a new one.
@@ -26,6 +26,8 @@ const SPARE_MAX: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Links {
     peers: BTreeSet<PeerId>,
+    /// Those of the own zone that others called gates, best first, each with its rank.
+    gates: BTreeSet<(u64, PeerId)>,
     spare: VecDeque<PeerAt>,
     /// When others were told of first.
     since: Option<Instant>,
@@ -37,6 +39,13 @@ pub(super) struct Connected<F> {
     /// Peers to go to at most, but for gates and where there are few connections.
     pub(super) links: usize,
     pub(super) is_it: F,
+}
+
+impl<F> Connected<F> {
+    /// Connections, those to and those from it together, below which more are looked for.
+    fn least(&self) -> usize {
+        self.links + LACKING
+    }
 }
 
 impl Links {
@@ -74,9 +83,13 @@ impl Links {
         connected: &Connected<impl Fn(&PeerId) -> bool>,
     ) -> Vec<PeerAt> {
         gates.truncate(GATES);
-        gates.retain(|gate| {
-            let is_new = self.peers.len() < connected.links + GATE_LINKS && !(connected.is_it)(&gate.peer);
-            is_new && self.peers.insert(gate.peer)
+        // Whoever names ever better ones may lie.
+        let most = connected.links + connected.least() + 2 * GATE_LINKS;
+        gates.retain(|PeerAt { peer, .. }| {
+            // Each names the first of those it knows itself, so better ones are heard of later.
+            let is_news = self.peers.len() < most && self.gates.insert((rank(peer), *peer));
+            let is_kept = self.gates.len() <= GATE_LINKS || self.gates.pop_last().is_some_and(|(_, last)| last != *peer);
+            is_news && is_kept && !(connected.is_it)(peer) && self.peers.insert(*peer)
         });
         self.spare.retain(|spare| !self.peers.contains(&spare.peer));
         gates
@@ -94,13 +107,14 @@ impl Links {
         peer: &PeerId,
         connected: &Connected<impl Fn(&PeerId) -> bool>,
     ) -> Option<Vec<PeerAt>> {
+        self.gates.remove(&(rank(peer), *peer));
         self.peers.remove(peer).then(|| self.take(now, connected))
     }
 
     fn take(&mut self, now: Instant, connected: &Connected<impl Fn(&PeerId) -> bool>) -> Vec<PeerAt> {
         let coming = self.peers.iter().filter(|peer| !(connected.is_it)(peer)).count();
         let is_alone = self.since.is_some_and(|since| now.since(since) >= WHILE);
-        let least = connected.links + LACKING;
+        let least = connected.least();
         let lacking = if is_alone {
             least.saturating_sub(connected.count + coming)
         } else {
@@ -179,16 +193,35 @@ mod tests {
         }
     }
 
+    /// So many peers that others call gates, the best last.
+    fn gates(from: u16, count: u16) -> Vec<PeerAt> {
+        let mut gates = told(from, count);
+        gates.sort_unstable_by_key(|gate| std::cmp::Reverse(rank(&gate.peer)));
+        gates
+    }
+
     #[test]
-    fn gates_are_gone_to_however_many_others_are_and_not_without_end() {
+    fn gates_are_gone_to_however_many_others_are_and_better_ones_when_they_are_heard_of() {
         let mut links = Links::default();
         assert_eq!(links.on_told(Instant::ZERO, told(0, 32), &NOBODY).len(), LINKS);
-        assert_eq!(links.on_gates_told(told(20, 9), &NOBODY), told(20, GATES as u16));
-        assert!(links.on_gates_told(told(20, 4), &NOBODY).is_empty());
-        let more = (0..20)
-            .flat_map(|n| links.on_gates_told(told(100 + 4 * n, 4), &NOBODY))
+        let gates = gates(100, 2 * GATE_LINKS as u16);
+        let mut go = |gates: &[PeerAt]| links.on_gates_told(gates.to_vec(), &NOBODY);
+        assert_eq!(go(&gates), gates[..GATES], "so many of those that one names");
+        assert!(go(&gates).is_empty(), "they are on their way");
+        for four in gates.chunks(GATES).skip(1) {
+            assert_eq!(go(four), four, "each is better than those before");
+        }
+        assert!(go(&gates).is_empty(), "worse than all that are known");
+    }
+
+    #[test]
+    fn who_names_ever_better_gates_is_not_followed_without_end() {
+        let mut links = Links::default();
+        let gone_to = gates(100, 1000)
+            .chunks(GATES)
+            .flat_map(|four| links.on_gates_told(four.to_vec(), &NOBODY))
             .count();
-        assert_eq!(more, GATE_LINKS - GATES);
+        assert!((2 * GATE_LINKS..=60).contains(&gone_to), "{gone_to}");
     }
 
     #[test]

@@ -95,6 +95,10 @@ impl Hub {
             return;
         }
         peers.retain(|told| told.peer != self.parts.identity && !self.scheduler.is_dropped(&told.peer));
+        if let Told::Gates = which {
+            let gates: Vec<PeerId> = peers.iter().map(|told| told.peer).collect();
+            self.scheduler.on_gates_named(now, release, &gates);
+        }
         let is_known = |told: &PeerAt| self.interests.is_hinted_for(&release, &told.peer);
         let (known, peers): (Vec<PeerAt>, _) = peers.into_iter().partition(is_known);
         for PeerAt { peer, addrs } in known {

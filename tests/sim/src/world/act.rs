@@ -2,7 +2,7 @@
 
 use ares_core::chunk::ChunkTag;
 use ares_core::limits::HAVE_CHUNKS_MAX;
-use ares_core::peer::PeerAt;
+use ares_core::peer::{PeerAt, PeerId};
 use ares_core::swarm::{Action, Class, Refusal, Unreached, Want, WantKey};
 use ares_core::wire::{ClaimState, Coming, Peers};
 
@@ -266,7 +266,11 @@ impl World {
         }
         let others = peers.into_iter().filter(|other| *other != node).map(names::peer);
         let others = others.filter(|other| !at.scheduler.is_dropped(other));
-        let peers = others.map(|peer| PeerAt { peer, addrs: Vec::new() }).collect();
+        let others: Vec<PeerId> = others.collect();
+        if are_gates {
+            at.scheduler.on_gates_named(self.now, release, &others);
+        }
+        let peers = others.into_iter().map(|peer| PeerAt { peer, addrs: Vec::new() }).collect();
         let told = Peers { release, peers };
         let links = match are_gates {
             true => at.sharing.on_gates_told(told),

@@ -16,6 +16,13 @@ use crate::time::Instant;
 /// How long what a near peer has asked for is waited for after it last said so, and how long that makes it a gate.
 const COMING_MAX: Duration = Duration::from_secs(15);
 
+/// How long whoever others call a gate is taken for one, though it has not said itself what it asks: those who come at the same moment know
+/// each other by then.
+const NAMED_MAX: Duration = Duration::from_secs(1);
+
+/// Gates that are remembered because others named them: whoever does may lie.
+const NAMED_GATES_MAX: usize = 64;
+
 /// And altogether.
 const COMING_LONGEST: Duration = Duration::from_secs(120);
 
@@ -34,8 +41,8 @@ pub(super) struct Crossing {
     far: BTreeSet<PeerId>,
     /// What near peers have asked of far ones, of what is wanted here.
     coming: BTreeMap<ChunkTag, Coming>,
-    /// Near peers that ask far ones for what is wanted here, and when they last did.
-    gates: BTreeMap<(ReleaseId, PeerId), Instant>,
+    /// Near peers that ask far ones for what is wanted here, and until when they are believed to.
+    pub(super) gates: BTreeMap<(ReleaseId, PeerId), Instant>,
     /// When bytes of a release last came from a near peer, or something of it was wanted first.
     near_at: BTreeMap<ReleaseId, Instant>,
 }
@@ -119,14 +126,19 @@ impl Crossing {
             return Err(coming.until);
         }
         let of_release = self.gates.iter().filter(|((of, _), _)| *of == release);
-        let before_us = of_release.filter(|((_, gate), at)| now.since(**at) < COMING_MAX && rank(gate) < self.rank);
+        let before_us = of_release.filter(|((_, gate), until)| **until > now && rank(gate) < self.rank);
+        let mut untils: Vec<Instant> = before_us.map(|(_, until)| *until).collect();
+        untils.sort_unstable_by(|a, b| b.cmp(a));
         let near_at = self.near_at.get(&release).copied().unwrap_or_default();
-        let until = near_at + SILENT_MAX;
-        if until > now && before_us.count() >= GATES {
-            Err(until)
-        } else {
-            Ok(())
+        match untils.get(GATES - 1) {
+            Some(until) if near_at + SILENT_MAX > now => Err((near_at + SILENT_MAX).min(*until)),
+            _ => Ok(()),
         }
+    }
+
+    fn on_gate(&mut self, release: ReleaseId, gate: PeerId, until: Instant) {
+        let known = self.gates.entry((release, gate)).or_insert(until);
+        *known = until.max(*known);
     }
 }
 
@@ -155,8 +167,23 @@ impl Scheduler {
         for chunk in chunks {
             let [first, last] = chunk.names();
             if self.chunks.range(named(first, last)).next().is_some() {
-                self.crossing.gates.insert((release, peer), now);
+                self.crossing.on_gate(release, peer, now + COMING_MAX);
                 self.crossing.on_coming(now, peer, *chunk);
+            }
+        }
+    }
+
+    /// Others say who of this zone fetches from far what nobody here has of the release.
+    pub fn on_gates_named(&mut self, now: Instant, release: ReleaseId, gates: &[PeerId]) {
+        let Crossing {
+            gates: known, near_at, ..
+        } = &mut self.crossing;
+        known.retain(|_, until| *until > now);
+        // Those of what is not wanted here are nobody's business.
+        if near_at.contains_key(&release) {
+            let room = NAMED_GATES_MAX.saturating_sub(known.len());
+            for gate in gates.iter().take(room) {
+                self.crossing.on_gate(release, *gate, now + NAMED_MAX);
             }
         }
     }

@@ -189,6 +189,36 @@ fn as_long_as_there_are_gates_that_bring_something_the_others_leave_it_to_them()
     );
 }
 
+/// Those who come at the same moment have not heard yet what each other ask.
+#[test]
+fn to_whom_others_call_gates_the_crossing_is_left_for_a_moment() {
+    let mut peers: Vec<PeerId> = (1..=GATES + 2).map(peer).collect();
+    peers.sort_by_key(rank);
+    let setup = |place: usize| {
+        let mut scheduler = scheduler(0);
+        scheduler.on_identity(&peers[place]);
+        scheduler.on_gates_named(ms_at(0), release(), &peers);
+        assert_eq!(scheduler.crossing.gates.len(), 0, "nothing is wanted");
+        scheduler.on_want(ms_at(0), WantKey(0), want(0, Class::Bulk));
+        let others: Vec<PeerId> = peers.iter().filter(|other| **other != peers[place]).copied().collect();
+        scheduler.on_gates_named(ms_at(0), release(), &others);
+        scheduler
+    };
+    assert_eq!(asked(&mut setup(GATES - 1), ms_at(0)), [(0, tag(0))], "a gate");
+    let mut other = setup(GATES);
+    assert_eq!(asked(&mut other, ms_at(0)), []);
+    let due = other.deadline().expect("it is looked at again");
+    assert!(due <= ms_at(2000), "{due:?}");
+    assert_eq!(
+        asked(&mut other, due),
+        [(0, tag(0))],
+        "none of them has said that it asks for it"
+    );
+    let many: Vec<PeerId> = (0..200).map(|n| PeerId::from_bytes([n; 32])).collect();
+    other.on_gates_named(due, release(), &many);
+    assert!(other.crossing.gates.len() <= 100, "whoever names gates may lie");
+}
+
 #[test]
 fn what_a_dead_path_to_who_is_far_owes_is_asked_elsewhere() {
     let mut scheduler = scheduler(0);

@@ -116,8 +116,13 @@ fn a_copy_crosses_between_zones_once() {
         fault: Fault::NoZones,
         ..zones.clone()
     };
+    // By some seeds it was two copies as long as those who came at the same moment did not know who was a gate.
+    for seed in [2, 3] {
+        let report = check(&Scenario { seed, ..zones.clone() }, 12.5);
+        assert!(report.crossing_copies < 1.1, "{report:?}");
+    }
     let report = check(&zones, 12.5);
-    assert!(report.crossing_copies < 1.2, "{report:?}");
+    assert!(report.crossing_copies < 1.1, "{report:?}");
     let other = whole(&unaware);
     assert!(other.crossing_copies > 2.0 * report.crossing_copies, "{other:?}");
     assert!(other.over_bound.last > 2.0 * report.over_bound.last, "{other:?}");

@@ -59,7 +59,7 @@ impl Shared {
 
     /// At its place in a blob that is whole in a file of our own, for somebody who wants it. What was right when it was read there since the
     /// file was opened, and is in the kernel's memory still, is not hashed again; what has to come from the disk is. `None` where that
-    /// cannot be had: whoever asks `read` learns why.
+    /// cannot be had: `read` may have it elsewhere.
     pub(super) fn read_warm(&self, chunk: ChunkRef, place: &BlobPlace) -> Option<Bytes> {
         let (offset, len) = (place.offset, chunk.len);
         let Lent {
@@ -82,9 +82,10 @@ impl Shared {
         {
             return Some(bytes);
         }
-        let read = self.read_at(&chunk.id, &extent).ok()?.bytes().clone();
+        let read = self.read_at(&chunk.id, &extent);
+        let verified = read.inspect_err(|error| tracing::warn!("{error}")).ok()?;
         locked(seen).insert(offset, end);
-        Some(read)
+        Some(verified.bytes().clone())
     }
 
     fn read_at(&self, chunk: &ChunkId, extent: &Extent) -> Result<VerifiedChunk, ReadError> {
@@ -190,8 +191,7 @@ fn read_exact(extent: &Extent) -> Result<Bytes, Errno> {
     Ok(bytes.into())
 }
 
-/// The extent's bytes, if the kernel has all of them in memory (`RWF_NOWAIT`, preadv2(2)). Filesystems that cannot tell are in memory, or are read
-/// like those that say no.
+/// The extent's bytes, if the kernel has all of them in memory (`RWF_NOWAIT`, preadv2(2)). A filesystem that cannot tell says no.
 fn read_cached(extent: &Extent) -> Option<Bytes> {
     let mut bytes = vec![0; extent.len as usize];
     let mut done = 0;

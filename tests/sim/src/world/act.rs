@@ -265,8 +265,7 @@ impl World {
             return;
         }
         let others = peers.into_iter().filter(|other| *other != node).map(names::peer);
-        let others = others.filter(|other| !at.scheduler.is_dropped(other));
-        let others: Vec<PeerId> = others.collect();
+        let others: Vec<PeerId> = others.filter(|other| !at.scheduler.is_dropped(other)).collect();
         if are_gates {
             at.scheduler.on_gates_named(self.now, release, &others);
         }

@@ -16,15 +16,15 @@ use crate::time::Instant;
 /// How long what a near peer has asked for is waited for after it last said so, and how long that makes it a gate.
 const COMING_MAX: Duration = Duration::from_secs(15);
 
+/// And altogether.
+const COMING_LONGEST: Duration = Duration::from_secs(120);
+
 /// How long whoever others call a gate is taken for one, though it has not said itself what it asks: those who come at the same moment know
 /// each other by then.
 const NAMED_MAX: Duration = Duration::from_secs(1);
 
-/// Gates that are remembered because others named them: whoever does may lie.
+/// With so many gates known, no more are remembered because others name them: whoever does may lie.
 const NAMED_GATES_MAX: usize = 64;
-
-/// And altogether.
-const COMING_LONGEST: Duration = Duration::from_secs(120);
 
 /// How often it is said of what is on its way for long.
 const COMING_EVERY: Duration = Duration::from_secs(5);
@@ -127,13 +127,17 @@ impl Crossing {
         }
         let of_release = self.gates.iter().filter(|((of, _), _)| *of == release);
         let before_us = of_release.filter(|((_, gate), until)| **until > now && rank(gate) < self.rank);
-        let mut untils: Vec<Instant> = before_us.map(|(_, until)| *until).collect();
-        untils.sort_unstable_by(|a, b| b.cmp(a));
-        let near_at = self.near_at.get(&release).copied().unwrap_or_default();
-        match untils.get(GATES - 1) {
-            Some(until) if near_at + SILENT_MAX > now => Err((near_at + SILENT_MAX).min(*until)),
-            _ => Ok(()),
+        // Until when so many of them are gates: the least of the latest.
+        let mut latest = [Instant::ZERO; GATES];
+        for (_, until) in before_us {
+            if *until > latest[0] {
+                latest[0] = *until;
+                latest.sort_unstable();
+            }
         }
+        let near_at = self.near_at.get(&release).copied().unwrap_or_default();
+        let until = latest[0].min(near_at + SILENT_MAX);
+        if until > now { Err(until) } else { Ok(()) }
     }
 
     fn on_gate(&mut self, release: ReleaseId, gate: PeerId, until: Instant) {

@@ -126,19 +126,15 @@ fn is_orphan(name: &str) -> bool {
 
 /// Kills every process that was started on behalf of this scratch and waits until it is gone.
 fn kill_owned_by(name: &str) {
-    let owned = || {
-        let mut pids = procfs::pids();
-        pids.retain(|p| procfs::environment(*p, OWNER_VARIABLE).is_some_and(|owner| name.starts_with(&owner)));
-        pids
-    };
+    let is_owned = |pid: u32| procfs::environment(pid, OWNER_VARIABLE).is_some_and(|owner| name.starts_with(&owner));
     let _ = wait::within(Duration::from_secs(5), || {
-        let pids = owned();
-        for pid in &pids {
-            if let Some(pid) = i32::try_from(*pid).ok().and_then(Pid::from_raw) {
-                let _ = kill_process(pid, Signal::KILL);
-            }
+        // One that is just starting may be owned: not known yet.
+        let (starting, started): (Vec<u32>, Vec<u32>) = procfs::pids().into_iter().partition(|pid| procfs::is_starting(*pid));
+        let owned: Vec<u32> = started.into_iter().filter(|pid| is_owned(*pid)).collect();
+        for pid in owned.iter().filter_map(|pid| Pid::from_raw(i32::try_from(*pid).ok()?)) {
+            let _ = kill_process(pid, Signal::KILL);
         }
-        pids.is_empty().then_some(())
+        (owned.is_empty() && starting.is_empty()).then_some(())
     });
 }
 

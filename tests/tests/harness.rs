@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ares_tests::scratch::Scratch;
-use ares_tests::{Lab, compare, tree, wait};
+use ares_tests::{Lab, compare, procfs, tree, wait};
 
 #[test]
 fn a_copied_tree_is_the_same_and_a_seed_gives_one_tree() {
@@ -91,7 +91,7 @@ fn machines_reach_each_other_until_cut_and_leave_nothing() {
     assert!(!path.exists(), "the lab's directory must be gone");
     // A zombie of ours keeps its number, and has no memory any more.
     wait::until(Duration::from_secs(10), "the end of the lab's processes", || {
-        ares_tests::procfs::rss_bytes(pid).is_none().then_some(())
+        procfs::rss_bytes(pid).is_none().then_some(())
     });
     let left = fs::read_dir("/run/netns")
         .into_iter()
@@ -103,6 +103,26 @@ fn machines_reach_each_other_until_cut_and_leave_nothing() {
         left.filter(|n| n.starts_with(&own) && n.contains("machines")).count() == 0,
         "namespaces must be gone"
     );
+}
+
+/// Between exec and the program's start a process has no environment, by which the lab knows its own.
+#[test]
+fn a_process_that_was_started_a_moment_ago_is_known_or_known_to_be_starting() {
+    let lab = Lab::on_loopback("moment", 1);
+    let mut sleep = lab.node(0).command("sleep");
+    sleep.arg("600").env("ARES_MOMENT", "now");
+    for _ in 0..100 {
+        let mut sleeper = sleep.spawn().expect("sleep can be started");
+        let is_starting = procfs::is_starting(sleeper.id());
+        assert!(is_starting || procfs::environment(sleeper.id(), "ARES_MOMENT").is_some());
+        wait::until(Duration::from_secs(10), "the program's start", || {
+            (!procfs::is_starting(sleeper.id())).then_some(())
+        });
+        assert_eq!(procfs::environment(sleeper.id(), "ARES_MOMENT").as_deref(), Some("now"));
+        sleeper.kill().and_then(|()| sleeper.wait()).expect("it is ours");
+        assert!(!procfs::is_starting(sleeper.id()));
+    }
+    assert!(!procfs::is_starting(2), "a thread of the kernel's, if anything");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use clap::Parser;
 /// Simulates swarms.
 #[derive(Parser)]
 struct Args {
-    /// Which: bench, plain, mounts, mixed, flash, churn, liars, riders, lossy, killed, parted, zones, no-zones, in-order, no-spread, no-haves.
+    /// Which: bench, plain, mounts, mixed, flash, churn, liars, riders, lossy, killed, parted, zones, no-zones, in-order, no-spread, no-further, no-haves.
     #[arg(default_values_t = ["bench".to_owned()])]
     scenarios: Vec<String>,
     #[arg(long, default_value_t = 200)]
@@ -138,6 +138,10 @@ fn scenario(name: &str, args: &Args) -> Option<Scenario> {
         "no-spread" => Scenario {
             fault: Fault::NoSpread,
             ..plain.named("no-spread")
+        },
+        "no-further" => Scenario {
+            fault: Fault::NoFurther,
+            ..plain.named("no-further")
         },
         "no-haves" => Scenario {
             fault: Fault::NoHaves,

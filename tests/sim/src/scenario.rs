@@ -67,6 +67,8 @@ pub enum Fault {
     NoHaves,
     /// Everybody gives whatever it is asked for: nobody is sent to others.
     NoSpread,
+    /// Who lags behind others goes to no more of them.
+    NoFurther,
     /// Chunks are wanted one after the other.
     InOrder,
 }

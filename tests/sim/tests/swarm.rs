@@ -105,6 +105,26 @@ fn liars_hold_nobody_up_and_those_that_send_wrong_bytes_are_dropped() {
     assert_eq!(report.dropped, report.dropped_liars, "nobody else: {report:?}");
 }
 
+/// Each gives to all of its connections alike, so those who have few, and whose peers have many, get less than their lines take.
+#[test]
+fn who_is_left_behind_goes_to_more_and_ends_with_the_others() {
+    let scenario = Scenario {
+        chunk_bytes: 1 << 20,
+        piece_bytes: 256 << 10,
+        publisher: Line::mbit(1000),
+        lines: vec![Line::mbit(1000)],
+        ..Scenario::plain(120, 700)
+    };
+    let report = check(&scenario, 1.2);
+    assert!(report.over_bound.p99 < 1.14, "{report:?}");
+    let stay = whole(&Scenario {
+        fault: Fault::NoFurther,
+        ..scenario
+    });
+    assert!(stay.over_bound.p99 > report.over_bound.p99 + 0.02, "{stay:?}");
+    assert!(stay.links < report.links, "{stay:?}");
+}
+
 /// Two zones and a link between them that is ten times thinner than a line: it is what one copy takes to cross.
 #[test]
 fn a_copy_crosses_between_zones_once() {

@@ -19,6 +19,9 @@ const WHILE: Duration = Duration::from_millis(500);
 /// Gates of the own zone to go to beside those: there are others until all have come.
 const GATE_LINKS: usize = 2 * GATES;
 
+/// Peers to go to, one at a time, while others get on faster.
+const FURTHER_MAX: usize = 10;
+
 /// Peers remembered beside those, for when one of them cannot be reached; the one told first is forgotten for a new one.
 const SPARE_MAX: usize = 256;
 
@@ -29,6 +32,8 @@ pub(super) struct Links {
     /// Those of the own zone that others called gates, best first, each with its rank.
     gates: BTreeSet<(u64, PeerId)>,
     spare: VecDeque<PeerAt>,
+    /// How many were gone to because others got on faster.
+    further: usize,
     /// When others were told of first.
     since: Option<Instant>,
 }
@@ -93,6 +98,20 @@ impl Links {
         });
         self.spare.retain(|spare| !self.peers.contains(&spare.peer));
         gates
+    }
+
+    /// Others get on faster. One more to go to, if there is any: of those told of last.
+    pub(super) fn on_lag(&mut self, connected: &Connected<impl Fn(&PeerId) -> bool>) -> Option<PeerAt> {
+        if self.further == FURTHER_MAX {
+            return None;
+        }
+        while let Some(told) = self.spare.pop_back() {
+            if !(connected.is_it)(&told.peer) && self.peers.insert(told.peer) {
+                self.further += 1;
+                return Some(told);
+            }
+        }
+        None
     }
 
     /// Nobody is needed any more.
@@ -191,6 +210,21 @@ mod tests {
             let later = Instant::ZERO + WHILE;
             assert_eq!(links.on_told(later, told(0, 32), &connected).len(), LACKING);
         }
+    }
+
+    #[test]
+    fn who_lags_goes_to_one_more_at_a_time_and_not_without_end() {
+        let mut links = Links::default();
+        assert_eq!(links.on_lag(&NOBODY), None, "nobody is known");
+        assert_eq!(links.on_told(Instant::ZERO, told(0, 32), &NOBODY), told(0, LINKS as u16));
+        let with_last = Connected {
+            count: 1,
+            links: LINKS,
+            is_it: |peer: &PeerId| *peer == told(31, 1)[0].peer,
+        };
+        assert_eq!(links.on_lag(&with_last), told(30, 1).pop(), "the last one is connected");
+        let more = std::iter::from_fn(|| links.on_lag(&with_last)).count();
+        assert_eq!(1 + more, FURTHER_MAX);
     }
 
     /// So many peers that others call gates, the best last.

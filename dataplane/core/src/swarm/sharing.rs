@@ -39,6 +39,17 @@ const _: () = assert!(LINKS <= LINKS_MAX && OTHERS_MAX <= TOLD_PEERS_MAX);
 const FAR_MIN: usize = 1;
 const FAR_OF_GATES: usize = 6;
 
+/// How often what others hold is compared with what is held here.
+const COMPARE_EVERY: Duration = Duration::from_secs(1);
+
+/// So many others at least must be there to be compared with.
+const COMPARED_MIN: usize = 8;
+
+/// Who was later than half of the others with so many chunks more than it was sooner with, and with such a part of what it holds, lags. It
+/// goes to more of them while that grows.
+const LAG_MIN: i64 = 48;
+const LAG_PART: i64 = 30;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Sharing {
@@ -56,6 +67,8 @@ pub struct Sharing {
     rounds: BTreeSet<(Instant, ReleaseId, PeerId)>,
     /// Peers of a release that this node goes to.
     links: usize,
+    /// When what others hold is compared with what is held here.
+    compare_at: Instant,
 }
 
 /// What a peer is to be told of a release.
@@ -85,14 +98,18 @@ struct Swarm {
     /// How often others were told of any of them.
     times: u64,
     links: Links,
+    /// Of the others, when it was last looked at.
+    lead: i64,
 }
 
 /// A peer that has some of the release.
 #[derive(Debug)]
 struct Member {
     state: ClaimState,
-    /// Chunks that it has said it holds.
+    /// Chunks that it has said it holds: those that it had before this node, as nobody is told what it has told itself.
     chunks_told: u64,
+    /// Chunks that it was told are held here: those that this node had before it. What is said again after a path was lost counts twice.
+    chunks_said: u64,
     /// How much of the log it was told; `None` before the first word.
     told: Option<usize>,
     turn: Turn,
@@ -116,6 +133,7 @@ impl Sharing {
             have_at: None,
             rounds: BTreeSet::new(),
             links: LINKS,
+            compare_at: Instant::ZERO,
         }
     }
 
@@ -183,6 +201,7 @@ impl Sharing {
             Member {
                 state,
                 chunks_told: 0,
+                chunks_said: 0,
                 told: None,
                 turn,
                 round_at: now,
@@ -338,6 +357,7 @@ impl Sharing {
                     self.have_at.get_or_insert(now + HAVE_EVERY);
                 }
                 let chunks: Vec<ChunkTag> = swarm.log[from..to].iter().copied().filter(|tag| !knows(peer, *tag)).collect();
+                member.chunks_said += chunks.len() as u64;
                 if is_first || !chunks.is_empty() {
                     let release = *release;
                     haves.push((*peer, Have { release, chunks }));
@@ -345,6 +365,30 @@ impl Sharing {
             }
         }
         haves
+    }
+
+    /// Whom else to go to, because half of those with a part of the release leave this node behind. With as many connections as they have they
+    /// may: each of its peers gives to all of its own alike, and these may have more than most.
+    pub fn poll_lag(&mut self, now: Instant, is_partial: impl Fn(&ReleaseId) -> bool) -> Vec<(ReleaseId, PeerAt)> {
+        if now < self.compare_at {
+            return Vec::new();
+        }
+        self.compare_at = now + COMPARE_EVERY;
+        let (zone, zones) = (self.zone, &self.zones);
+        let mut more = Vec::new();
+        for (release, swarm) in self.releases.iter_mut().filter(|(release, _)| is_partial(release)) {
+            let Some(lead) = swarm.lead_of(|peer| zones.of(peer) == zone) else {
+                continue;
+            };
+            let before = std::mem::replace(&mut swarm.lead, lead);
+            let least = LAG_MIN.max(swarm.log.len() as i64 / LAG_PART);
+            if lead >= least && lead > before {
+                let Swarm { links, members, .. } = swarm;
+                let new = links.on_lag(&connected(self.links, members));
+                more.extend(new.map(|peer| (*release, peer)));
+            }
+        }
+        more
     }
 
     /// Who is to be told who else takes part in which release.
@@ -422,6 +466,19 @@ impl Swarm {
             self.turns.remove(&member.turn);
             self.times -= u64::from(member.turn.times);
         }
+    }
+
+    /// With how many chunks more half of the others, of those with a part, were sooner than this node than they were later; `None` where they are few.
+    fn lead_of(&self, others: impl Fn(&PeerId) -> bool) -> Option<i64> {
+        let parts = self.members.iter().filter(|(_, member)| member.state == ClaimState::Partial);
+        let leads = parts.filter(|(peer, _)| others(peer));
+        let mut leads: Vec<i64> = leads
+            .map(|(_, member)| member.chunks_told as i64 - member.chunks_said as i64)
+            .collect();
+        (leads.len() >= COMPARED_MIN).then(|| {
+            let middle = leads.len() / 2;
+            *leads.select_nth_unstable(middle).1
+        })
     }
 
     /// Some of those that take part, but for this one. Where there are zones, mostly of its own; whoever is a gate itself needs more from

@@ -136,6 +136,7 @@ impl Hub {
                 self.say(path, Frame::Coming(coming));
             }
         }
+        self.go_further(now);
         if self.sharing.deadline().is_none_or(|at| at > now) {
             return;
         }
@@ -167,6 +168,17 @@ impl Hub {
                     self.say(path, frame(Peers { release, peers }));
                 }
             }
+        }
+    }
+
+    /// Goes to more of those who take part in releases of which others here get more. Looked at when something else is to be done: while
+    /// others get on they say so.
+    fn go_further(&mut self, now: Instant) {
+        let store = &self.parts.store;
+        let is_partial = |release: &ReleaseId| store.release_state(*release) == Some(ReleaseState::Partial);
+        for (release, further) in self.sharing.poll_lag(now, is_partial) {
+            tracing::debug!(release = %release.0.short(), peer = %further.peer.short(), "others get on faster: going to one more");
+            self.on_hints(now, release, &[further]);
         }
     }
 

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ares_core::chunk::{ChunkId, ChunkRef, ReleaseId};
-use ares_core::knobs::Settings;
+use ares_core::knobs::{Knob, Setting, Settings};
 use ares_core::swarm::{Class, FetchError, Unreached, Want};
 use ares_core::time::Instant;
+use ares_core::wire::Peers;
 use crossbeam::channel::{Receiver, Sender, unbounded};
 
 use super::link::{Link, LinkSpec};
@@ -29,6 +30,8 @@ struct Setup {
     mbit_per_s: u64,
     /// Chunks that a reader waits for at a time, in order, while all come as they may.
     urgent_max: u64,
+    /// Of every node.
+    settings: Settings,
 }
 
 impl Setup {
@@ -63,13 +66,31 @@ type Ended = (usize, Class, Result<(), FetchError>);
 const PUBLISHER: usize = 0;
 
 impl Swarm {
+    /// Where the publisher has all of the release, and all others begin to fetch it.
     fn new(setup: &Setup) -> Self {
+        let mut swarm = Self::idle(setup);
+        swarm.hint();
+        (0..setup.chunks).for_each(|number| swarm.publish(number, setup.chunk_bytes));
+        for reader in 1..swarm.nodes.len() {
+            (0..setup.chunks).for_each(|number| swarm.want(reader, number, Class::Bulk));
+            (0..setup.urgent_max).for_each(|_| swarm.read_on(reader));
+            swarm.waiting[reader] = setup.chunks;
+        }
+        swarm.nodes[PUBLISHER]
+            .store
+            .mark_complete(swarm.release)
+            .expect("a good disk");
+        swarm
+    }
+
+    /// Where nobody has or wants anything yet.
+    fn idle(setup: &Setup) -> Self {
         let clock = Clock::new();
         let node = |host: u8| {
             let spec = NodeSpec {
                 host,
                 ways: 1,
-                settings: Settings::default(),
+                settings: setup.settings.clone(),
                 seed: setup.seed ^ (u64::from(host) << 32),
                 sink: Sink::Store,
                 knows_lanes: false,
@@ -86,7 +107,7 @@ impl Swarm {
         for node in &nodes {
             net.at_switch.insert(node.ips[0], [Link::new(link), Link::new(link)]);
         }
-        let mut swarm = Self {
+        let swarm = Self {
             now: Instant::ZERO,
             net,
             by_ip: nodes.iter().enumerate().map(|(n, node)| (node.ips[0], n)).collect(),
@@ -101,17 +122,6 @@ impl Swarm {
             let added = node.store.add_release(swarm.release, "release", setup.bytes() as u64, 1);
             added.expect("a good disk");
         }
-        swarm.hint();
-        (0..setup.chunks).for_each(|number| swarm.publish(number, setup.chunk_bytes));
-        for reader in 1..swarm.nodes.len() {
-            (0..setup.chunks).for_each(|number| swarm.want(reader, number, Class::Bulk));
-            (0..setup.urgent_max).for_each(|_| swarm.read_on(reader));
-            swarm.waiting[reader] = setup.chunks;
-        }
-        swarm.nodes[PUBLISHER]
-            .store
-            .mark_complete(swarm.release)
-            .expect("a good disk");
         swarm
     }
 
@@ -231,19 +241,22 @@ impl Swarm {
 }
 
 /// 64 MiB in the chunks that a file of this size has.
-const SETUP: Setup = Setup {
-    seed: 1,
-    readers: 8,
-    chunks: 1024,
-    chunk_bytes: 64 << 10,
-    mbit_per_s: 100,
-    urgent_max: 0,
-};
+fn setup() -> Setup {
+    Setup {
+        seed: 1,
+        readers: 8,
+        chunks: 1024,
+        chunk_bytes: 64 << 10,
+        mbit_per_s: 100,
+        urgent_max: 0,
+        settings: Settings::default(),
+    }
+}
 
 #[test]
 fn all_have_all_in_little_more_than_one_copy_takes() {
     for seed in 1..=3 {
-        let setup = Setup { seed, ..SETUP };
+        let setup = Setup { seed, ..setup() };
         let mut swarm = Swarm::new(&setup);
         assert!(swarm.run_until(Duration::from_secs(60), Swarm::all_have_all), "seed {seed}");
         let (time, copies) = (swarm.seconds() / setup.bound(), swarm.sent(PUBLISHER) / setup.bytes());
@@ -259,7 +272,7 @@ fn who_reads_the_same_in_the_same_order_has_it_of_the_others_too() {
         let setup = Setup {
             seed,
             urgent_max: 32,
-            ..SETUP
+            ..setup()
         };
         let mut swarm = Swarm::new(&setup);
         assert!(swarm.run_until(Duration::from_secs(60), Swarm::all_have_all), "seed {seed}");
@@ -271,7 +284,7 @@ fn who_reads_the_same_in_the_same_order_has_it_of_the_others_too() {
 
 #[test]
 fn the_publisher_may_go_once_it_has_given_all() {
-    let mut swarm = Swarm::new(&SETUP);
+    let mut swarm = Swarm::new(&setup());
     while !swarm.is_out() {
         swarm.run_until(Duration::from_millis(10), |_| false);
         assert!(swarm.seconds() < 60.0, "it never gives all");
@@ -279,4 +292,45 @@ fn the_publisher_may_go_once_it_has_given_all() {
     assert!(!swarm.all_have_all(), "it goes while they need each other");
     swarm.net.at_switch.remove(&swarm.nodes[PUBLISHER].ips[0]);
     assert!(swarm.run_until(Duration::from_secs(60), Swarm::all_have_all));
+}
+
+/// The first node fetches what nobody has, knows forty that hold some, and goes to so many of them as one does.
+#[test]
+fn who_is_left_behind_by_the_others_goes_to_one_more_of_them() {
+    let mut settings = Settings::default();
+    settings.set(Setting::parse(Knob::Links, "1").expect("a right number"));
+    let readers = 40;
+    let mut swarm = Swarm::idle(&Setup {
+        readers,
+        settings,
+        ..setup()
+    });
+    let [missing, held @ ..] = [0, 1, 2].map(|part: u64| (0..60).map(|n| named(&chunk(60 * part + n, 64))).collect::<Vec<_>>());
+    swarm.chunks = missing;
+    swarm.want(0, 0, Class::Bulk);
+    let peers = swarm.nodes[1..].iter().map(Node::at).collect();
+    let all = Peers {
+        release: swarm.release,
+        peers,
+    };
+    let gone_to = |swarm: &mut Swarm| {
+        swarm.nodes[0].tell(ToHub::Neighbours(all.clone()));
+        swarm.nodes[0].turn(swarm.now, &mut swarm.net, |_| true);
+        swarm.run_until(Duration::from_secs(3), |_| false);
+        swarm.nodes[0].figures(swarm.now).len()
+    };
+    assert_eq!(gone_to(&mut swarm), 1);
+    let before = gone_to(&mut swarm);
+    assert!((10..20).contains(&before), "{before}: as it has few");
+    for (n, chunks) in (1..).zip(&held) {
+        for holder in &swarm.nodes[1..] {
+            for chunk in chunks {
+                let release = swarm.release;
+                holder.tell(ToHub::Reused { release, chunk: *chunk });
+            }
+        }
+        (1..swarm.nodes.len()).for_each(|holder| swarm.nodes[holder].turn(swarm.now, &mut swarm.net, |_| true));
+        assert_eq!(gone_to(&mut swarm), before + n, "as all others have more than before");
+        assert_eq!(gone_to(&mut swarm), before + n, "as they have what they had");
+    }
 }

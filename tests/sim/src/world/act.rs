@@ -154,11 +154,15 @@ impl World {
         for (peer, coming) in self.node(node).sharing.poll_coming(now) {
             self.say(node, names::node_of(&peer), |conn, to| Event::Coming { conn, to, coming });
         }
+        let is_partial = !self.node(node).is_complete();
+        let may_lag = is_partial && self.scenario.fault != Fault::NoFurther;
+        for (_, further) in self.node(node).sharing.poll_lag(now, |_| may_lag) {
+            self.hint(node, names::node_of(&further.peer));
+        }
         let at = &mut self.nodes[node as usize];
         if at.sharing.deadline().is_none_or(|due| due > now) {
             return;
         }
-        let is_partial = !at.is_complete();
         let scheduler = &at.scheduler;
         let haves = at
             .sharing
@@ -241,7 +245,8 @@ impl World {
         let Some((node, by)) = self.ends_of(conn, to) else { return };
         let peer = names::peer(by);
         if self.node(node).sharing.has_part(&names::release(), &peer) {
-            self.schedule(node, |scheduler, now| scheduler.on_have(now, peer, chunks));
+            let news = self.schedule(node, |scheduler, now| scheduler.on_have(now, peer, chunks));
+            self.node(node).sharing.on_chunks_told(&names::release(), &peer, news);
             self.act(node);
         }
     }

@@ -306,6 +306,64 @@ fn some_of_those_told_of_are_gone_to_and_another_if_one_cannot_be_reached() {
     assert!(sharing.on_unreached(ms(0), &peer(5000)).is_empty());
 }
 
+/// Of a node that holds so many chunks and was told so many others by each of these peers, and of others to go to.
+fn behind(peers: std::ops::Range<u16>, held: u64, told: usize) -> Sharing {
+    let mut sharing = Sharing::new(Zone::of("a"));
+    let others = (1000..1100).map(at).collect();
+    let release = release();
+    sharing.on_told(ms(0), Peers { release, peers: others });
+    (0..held).for_each(|n| sharing.on_held(ms(0), release, tag(n), 1));
+    for n in peers {
+        sharing.on_zone(peer(n), Zone::of("a"));
+        sharing.on_claim(ms(0), release, peer(n), ClaimState::Partial);
+        sharing.on_chunks_told(&release, &peer(n), told);
+    }
+    sharing.poll_have(ms(0), |_| true, |_, _| false);
+    sharing
+}
+
+/// To how many it goes at this moment.
+fn further(sharing: &mut Sharing, now: Instant) -> usize {
+    sharing.poll_lag(now, |_| true).len()
+}
+
+#[test]
+fn who_is_left_behind_by_half_of_the_others_goes_to_one_more_each_second() {
+    let mut sharing = behind(0..9, 100, 100 + LAG_MIN as usize);
+    assert!(sharing.poll_lag(ms(0), |_| false).is_empty(), "all of it is here");
+    assert_eq!(further(&mut sharing, ms(500)), 0, "looked at a moment ago");
+    assert_eq!(further(&mut sharing, ms(1000)), 1);
+    assert_eq!(further(&mut sharing, ms(1000)), 0);
+    assert_eq!(further(&mut sharing, ms(2000)), 0, "it keeps up");
+    (0..9).for_each(|n| sharing.on_chunks_told(&release(), &peer(n), 1));
+    assert_eq!(further(&mut sharing, ms(3000)), 1);
+    // What is said to them now was here sooner than there.
+    (100..200).for_each(|n| sharing.on_held(ms(3500), release(), tag(n), 1));
+    sharing.poll_have(ms(3600), |_| true, |_, _| false);
+    (0..9).for_each(|n| sharing.on_chunks_told(&release(), &peer(n), LAG_MIN as usize));
+    assert_eq!(further(&mut sharing, ms(4000)), 0, "little is left to make up for");
+}
+
+#[test]
+fn who_is_behind_few_or_by_little_or_another_zone_goes_to_no_more() {
+    let is_behind = |peers, held, told| further(&mut behind(peers, held, told), ms(0)) > 0;
+    let least = LAG_MIN as usize;
+    assert!(is_behind(0..8, 100, 100 + least));
+    assert!(!is_behind(0..7, 100, 100 + least), "few");
+    assert!(!is_behind(0..8, 100, 99 + least), "by little");
+    assert!(!is_behind(0..8, 3000, 3000 + least), "by little of what is held");
+    assert!(is_behind(0..8, 3000, 3000 + 3000 / LAG_PART as usize));
+    let mut some_ahead = behind(0..9, 100, 0);
+    (0..4).for_each(|n| some_ahead.on_chunks_told(&release(), &peer(n), 1 << 40));
+    assert_eq!(further(&mut some_ahead, ms(0)), 0, "less than half, whatever they say");
+    let mut far = behind(0..9, 100, 500);
+    assert!((0..9).all(|n| far.on_zone(peer(n), Zone::of("b"))));
+    assert_eq!(further(&mut far, ms(0)), 0, "of another zone");
+    let mut whole = behind(0..9, 100, 500);
+    (0..9).for_each(|n| whole.on_claim(ms(0), release(), peer(n), ClaimState::Complete));
+    assert_eq!(further(&mut whole, ms(0)), 0, "who has all is done");
+}
+
 #[test]
 fn who_is_named_by_a_link_is_gone_to_whether_or_not_it_can_be_reached() {
     let mut sharing = Sharing::new(Zone::default());

@@ -13,8 +13,10 @@ use crate::peer::{PeerAt, PeerId};
 use crate::time::Instant;
 use crate::wire::{ClaimState, Coming, Have, Peers};
 
-/// How long what is new waits for more of it.
+/// How long what is new waits for more of it: at least, and for each that is to be told. So a node with many peers says no more a second than one
+/// with eight, and their lines, some of them slow, are not full of it.
 const HAVE_EVERY: Duration = Duration::from_millis(25);
+const HAVE_EACH: Duration = Duration::from_micros(3125);
 
 /// How long what is asked of another zone waits for more of it: others may ask for the same until they are told.
 const COMING_EVERY: Duration = Duration::from_millis(5);
@@ -282,7 +284,8 @@ impl Sharing {
         if swarm.held.insert(chunk) {
             swarm.log.push(chunk);
             swarm.held_bytes += bytes;
-            self.have_at.get_or_insert(now + HAVE_EVERY);
+            self.have_at
+                .get_or_insert_with(|| now + HAVE_EVERY.max(HAVE_EACH * swarm.members.len() as u32));
         }
     }
 

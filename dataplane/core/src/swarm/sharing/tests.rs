@@ -59,6 +59,17 @@ fn who_has_a_part_is_told_each_chunk_once_and_at_first_that_there_will_be_some()
 }
 
 #[test]
+fn to_many_no_more_is_said_than_to_few() {
+    for (peers, wait) in [(1, 25), (8, 25), (16, 50), (32, 100)] {
+        let mut sharing = Sharing::new(Zone::default());
+        (0..peers).for_each(|n| sharing.on_claim(ms(0), release(), peer(n), ClaimState::Partial));
+        sharing.poll_have(ms(0), |_| true, |_, _| false);
+        sharing.on_held(ms(10), release(), tag(1), 1);
+        assert_eq!(sharing.have_at, Some(ms(10 + wait)), "{peers}");
+    }
+}
+
+#[test]
 fn what_is_gone_is_told_to_nobody_and_what_is_left_once() {
     let mut sharing = Sharing::new(Zone::default());
     let said = |sharing: &mut Sharing, now, to: u16| -> Vec<ChunkTag> {

@@ -1,6 +1,7 @@
 //! Directories, mounts and processes of one test: made under a name that tells whose they are, gone when the test is,
 //! and swept by the next run where a test was killed before it could clean up.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -127,14 +128,21 @@ fn is_orphan(name: &str) -> bool {
 /// Kills every process that was started on behalf of this scratch and waits until it is gone.
 fn kill_owned_by(name: &str) {
     let is_owned = |pid: u32| procfs::environment(pid, OWNER_VARIABLE).is_some_and(|owner| name.starts_with(&owner));
+    // Those that are just starting may be owned, it is not known yet: of those that were when an owned one was there last, or at first.
+    let mut unknown: Option<BTreeSet<u32>> = None;
     let _ = wait::within(Duration::from_secs(5), || {
-        // One that is just starting may be owned: not known yet.
-        let (starting, started): (Vec<u32>, Vec<u32>) = procfs::pids().into_iter().partition(|pid| procfs::is_starting(*pid));
+        let (starting, started): (BTreeSet<u32>, BTreeSet<u32>) =
+            procfs::pids().into_iter().partition(|pid| procfs::is_starting(*pid));
         let owned: Vec<u32> = started.into_iter().filter(|pid| is_owned(*pid)).collect();
         for pid in owned.iter().filter_map(|pid| Pid::from_raw(i32::try_from(*pid).ok()?)) {
             let _ = kill_process(pid, Signal::KILL);
         }
-        (owned.is_empty() && starting.is_empty()).then_some(())
+        let before = unknown.take().filter(|_| owned.is_empty());
+        let still = unknown.insert(match before {
+            Some(before) => before.intersection(&starting).copied().collect(),
+            None => starting,
+        });
+        (owned.is_empty() && still.is_empty()).then_some(())
     });
 }
 

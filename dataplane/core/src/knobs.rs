@@ -204,7 +204,7 @@ pub static ROWS: [Row; 26] = [
             max: LINKS_MAX as u64,
         },
         default: LINKS as u64,
-        effect: "peers of a release that are gone to on others' word; from the next word on",
+        effect: "peers of a release gone to on others' word, and more where few come or others get on faster; from the next word on",
     },
     Row {
         knob: Knob::ServeWindow,

@@ -19,7 +19,7 @@ const WHILE: Duration = Duration::from_millis(500);
 /// Gates of the own zone to go to beside those: there are others until all have come.
 const GATE_LINKS: usize = 2 * GATES;
 
-/// Peers to go to, one at a time, while others get on faster.
+/// Peers to go to beside all those, one at a time, while others leave this node further and further behind.
 const FURTHER_MAX: usize = 10;
 
 /// Peers remembered beside those, for when one of them cannot be reached; the one told first is forgotten for a new one.
@@ -32,8 +32,8 @@ pub(super) struct Links {
     /// Those of the own zone that others called gates, best first, each with its rank.
     gates: BTreeSet<(u64, PeerId)>,
     spare: VecDeque<PeerAt>,
-    /// How many were gone to because others got on faster.
-    further: usize,
+    /// Those gone to because others left this node behind.
+    further: BTreeSet<PeerId>,
     /// When others were told of first.
     since: Option<Instant>,
 }
@@ -57,6 +57,7 @@ impl Links {
     /// This node goes to the peer on another account.
     pub(super) fn on_named(&mut self, peer: &PeerId) {
         self.peers.remove(peer);
+        self.further.remove(peer);
         self.spare.retain(|spare| spare.peer != *peer);
     }
 
@@ -69,7 +70,7 @@ impl Links {
     ) -> Vec<PeerAt> {
         self.since.get_or_insert(now);
         for told in told {
-            if self.peers.contains(&told.peer) || (connected.is_it)(&told.peer) {
+            if self.goes_to(&told.peer) || (connected.is_it)(&told.peer) {
                 continue;
             }
             self.spare.retain(|spare| spare.peer != told.peer);
@@ -94,24 +95,20 @@ impl Links {
             // Each names the first of those it knows itself, so better ones are heard of later.
             let is_news = self.peers.len() < most && self.gates.insert((rank(peer), *peer));
             let is_kept = self.gates.len() <= GATE_LINKS || self.gates.pop_last().is_some_and(|(_, last)| last != *peer);
-            is_news && is_kept && !(connected.is_it)(peer) && self.peers.insert(*peer)
+            is_news && is_kept && !(connected.is_it)(peer) && !self.goes_to(peer) && self.peers.insert(*peer)
         });
         self.spare.retain(|spare| !self.peers.contains(&spare.peer));
         gates
     }
 
-    /// Others get on faster. One more to go to, if there is any: of those told of last.
+    /// Others leave this node behind. One more to go to, if there is any.
     pub(super) fn on_lag(&mut self, connected: &Connected<impl Fn(&PeerId) -> bool>) -> Option<PeerAt> {
-        if self.further == FURTHER_MAX {
+        if self.further.len() == FURTHER_MAX {
             return None;
         }
-        while let Some(told) = self.spare.pop_back() {
-            if !(connected.is_it)(&told.peer) && self.peers.insert(told.peer) {
-                self.further += 1;
-                return Some(told);
-            }
-        }
-        None
+        let told = std::iter::from_fn(|| self.spare.pop_front()).find(|told| !(connected.is_it)(&told.peer))?;
+        self.further.insert(told.peer);
+        Some(told)
     }
 
     /// Nobody is needed any more.
@@ -127,11 +124,22 @@ impl Links {
         connected: &Connected<impl Fn(&PeerId) -> bool>,
     ) -> Option<Vec<PeerAt>> {
         self.gates.remove(&(rank(peer), *peer));
+        if self.further.remove(peer) {
+            return Some(Vec::new());
+        }
         self.peers.remove(peer).then(|| self.take(now, connected))
     }
 
+    fn goes_to(&self, peer: &PeerId) -> bool {
+        self.peers.contains(peer) || self.further.contains(peer)
+    }
+
     fn take(&mut self, now: Instant, connected: &Connected<impl Fn(&PeerId) -> bool>) -> Vec<PeerAt> {
-        let coming = self.peers.iter().filter(|peer| !(connected.is_it)(peer)).count();
+        let coming = self
+            .peers
+            .union(&self.further)
+            .filter(|peer| !(connected.is_it)(peer))
+            .count();
         let is_alone = self.since.is_some_and(|since| now.since(since) >= WHILE);
         let least = connected.least();
         let lacking = if is_alone {
@@ -217,14 +225,28 @@ mod tests {
         let mut links = Links::default();
         assert_eq!(links.on_lag(&NOBODY), None, "nobody is known");
         assert_eq!(links.on_told(Instant::ZERO, told(0, 32), &NOBODY), told(0, LINKS as u16));
-        let with_last = Connected {
+        let with_first = Connected {
             count: 1,
             links: LINKS,
-            is_it: |peer: &PeerId| *peer == told(31, 1)[0].peer,
+            is_it: |peer: &PeerId| *peer == told(LINKS as u16, 1)[0].peer,
         };
-        assert_eq!(links.on_lag(&with_last), told(30, 1).pop(), "the last one is connected");
-        let more = std::iter::from_fn(|| links.on_lag(&with_last)).count();
-        assert_eq!(1 + more, FURTHER_MAX);
+        let further: Vec<PeerAt> = std::iter::from_fn(|| links.on_lag(&with_first)).collect();
+        assert_eq!(
+            further,
+            told(LINKS as u16 + 1, FURTHER_MAX as u16),
+            "the first of the others is connected"
+        );
+        let gone = &further[0].peer;
+        assert_eq!(
+            links.on_unreached(Instant::ZERO, gone, &NOBODY),
+            Some(Vec::new()),
+            "none at once"
+        );
+        assert_eq!(
+            links.on_lag(&with_first).map(|told| told.peer == *gone),
+            Some(false),
+            "another one"
+        );
     }
 
     /// So many peers that others call gates, the best last.

@@ -13,10 +13,11 @@ use crate::peer::{PeerAt, PeerId};
 use crate::time::Instant;
 use crate::wire::{ClaimState, Coming, Have, Peers};
 
-/// How long what is new waits for more of it: at least, and for each that is to be told. So a node with many peers says no more a second than one
-/// with eight, and their lines, some of them slow, are not full of it.
-const HAVE_EVERY: Duration = Duration::from_millis(25);
+/// How long what is new waits for more of it: for each peer with a part of the release that is to be told, but so long at least and at most. So who has
+/// many says little more than who has eight, and their lines, some of them slow, are not full of it.
 const HAVE_EACH: Duration = Duration::from_micros(3125);
+const HAVE_EVERY: Duration = Duration::from_millis(25);
+const HAVE_MAX: Duration = Duration::from_millis(100);
 
 /// How long what is asked of another zone waits for more of it: others may ask for the same until they are told.
 const COMING_EVERY: Duration = Duration::from_millis(5);
@@ -47,8 +48,8 @@ const COMPARE_EVERY: Duration = Duration::from_secs(1);
 /// So many others at least must be there to be compared with.
 const COMPARED_MIN: usize = 8;
 
-/// Who was later than half of the others with so many chunks more than it was sooner with, and with such a part of what it holds, lags. It
-/// goes to more of them while that grows.
+/// Who was later than half of the others with so many chunks more than it was sooner with, and with more than what it holds divided by that, is
+/// behind. It goes to more of them while that grows.
 const LAG_MIN: i64 = 48;
 const LAG_PART: i64 = 30;
 
@@ -100,20 +101,25 @@ struct Swarm {
     /// How often others were told of any of them.
     times: u64,
     links: Links,
-    /// Of the others, when it was last looked at.
-    lead: i64,
+    /// The largest that the others were seen to have.
+    lead_max: i64,
 }
 
 /// A peer that has some of the release.
 #[derive(Debug)]
 struct Member {
     state: ClaimState,
-    /// Chunks that it has said it holds: those that it had before this node, as nobody is told what it has told itself.
+    /// Chunks that it has said it holds: those that it had sooner than this node, but for some at the same time, as nobody is told what it has
+    /// told itself.
     chunks_told: u64,
-    /// Chunks that it was told are held here: those that this node had before it. What is said again after a path was lost counts twice.
+    /// Chunks that it was told are held here, in the same way.
     chunks_said: u64,
+    /// What it was ahead when it was first looked at: what it had before this node knew it does not count.
+    ahead_at_first: Option<i64>,
     /// How much of the log it was told; `None` before the first word.
     told: Option<usize>,
+    /// How much of the log counts as said, also when some of it is said again.
+    counted: usize,
     turn: Turn,
     /// When it is told of others; rounds of an earlier membership are not this one's.
     round_at: Instant,
@@ -204,7 +210,9 @@ impl Sharing {
                 state,
                 chunks_told: 0,
                 chunks_said: 0,
+                ahead_at_first: None,
                 told: None,
+                counted: 0,
                 turn,
                 round_at: now,
                 round_pause: PEERS_AGAIN,
@@ -284,8 +292,10 @@ impl Sharing {
         if swarm.held.insert(chunk) {
             swarm.log.push(chunk);
             swarm.held_bytes += bytes;
-            self.have_at
-                .get_or_insert_with(|| now + HAVE_EVERY.max(HAVE_EACH * swarm.members.len() as u32));
+            self.have_at.get_or_insert_with(|| {
+                let parts = swarm.members.values().filter(|member| member.state == ClaimState::Partial);
+                now + (HAVE_EACH * parts.count() as u32).clamp(HAVE_EVERY, HAVE_MAX)
+            });
         }
     }
 
@@ -295,9 +305,9 @@ impl Sharing {
         for swarm in self.releases.values_mut().filter(|swarm| !swarm.held.is_disjoint(&lost)) {
             swarm.held.retain(|chunk| !lost.contains(chunk));
             for member in swarm.members.values_mut() {
-                let told = &swarm.log[..member.told.unwrap_or(0)];
-                let gone = told.iter().filter(|chunk| lost.contains(chunk)).count();
-                member.told = member.told.map(|told| told - gone);
+                let gone = |of: usize| swarm.log[..of].iter().filter(|chunk| lost.contains(chunk)).count();
+                member.told = member.told.map(|told| told - gone(told));
+                member.counted -= gone(member.counted);
             }
             let before = swarm.log.len() as u64;
             swarm.log.retain(|chunk| !lost.contains(chunk));
@@ -312,7 +322,10 @@ impl Sharing {
             (swarm.log, swarm.held, swarm.held_bytes) = (Vec::new(), BTreeSet::new(), 0);
             swarm.links.on_complete();
             // Should some of it be lost, the log begins anew.
-            swarm.members.values_mut().for_each(|member| member.told = None);
+            swarm.lead_max = 0;
+            for member in swarm.members.values_mut() {
+                (member.told, member.counted, member.ahead_at_first) = (None, 0, None);
+            }
         }
     }
 
@@ -359,8 +372,13 @@ impl Sharing {
                 if to < swarm.log.len() {
                     self.have_at.get_or_insert(now + HAVE_EVERY);
                 }
-                let chunks: Vec<ChunkTag> = swarm.log[from..to].iter().copied().filter(|tag| !knows(peer, *tag)).collect();
-                member.chunks_said += chunks.len() as u64;
+                let new =
+                    |part: &[ChunkTag]| -> Vec<ChunkTag> { part.iter().copied().filter(|tag| !knows(peer, *tag)).collect() };
+                let (again, first) = swarm.log[from..to].split_at(member.counted.clamp(from, to) - from);
+                let (mut chunks, first) = (new(again), new(first));
+                member.chunks_said += first.len() as u64;
+                member.counted = member.counted.max(to);
+                chunks.extend(first);
                 if is_first || !chunks.is_empty() {
                     let release = *release;
                     haves.push((*peer, Have { release, chunks }));
@@ -370,8 +388,9 @@ impl Sharing {
         haves
     }
 
-    /// Whom else to go to, because half of those with a part of the release leave this node behind. With as many connections as they have they
-    /// may: each of its peers gives to all of its own alike, and these may have more than most.
+    /// Whom else to go to, because half of those near with a part of the release, eight at least, leave this node further and further behind.
+    /// That may be so though it has as many connections as they have: each of its peers gives to all of its own alike, and these may have more
+    /// than most.
     pub fn poll_lag(&mut self, now: Instant, is_partial: impl Fn(&ReleaseId) -> bool) -> Vec<(ReleaseId, PeerAt)> {
         if now < self.compare_at {
             return Vec::new();
@@ -383,9 +402,9 @@ impl Sharing {
             let Some(lead) = swarm.lead_of(|peer| zones.of(peer) == zone) else {
                 continue;
             };
-            let before = std::mem::replace(&mut swarm.lead, lead);
             let least = LAG_MIN.max(swarm.log.len() as i64 / LAG_PART);
-            if lead >= least && lead > before {
+            if lead >= least && lead > swarm.lead_max {
+                swarm.lead_max = lead;
                 let Swarm { links, members, .. } = swarm;
                 let new = links.on_lag(&connected(self.links, members));
                 more.extend(new.map(|peer| (*release, peer)));
@@ -471,12 +490,18 @@ impl Swarm {
         }
     }
 
-    /// With how many chunks more half of the others, of those with a part, were sooner than this node than they were later; `None` where they are few.
-    fn lead_of(&self, others: impl Fn(&PeerId) -> bool) -> Option<i64> {
-        let parts = self.members.iter().filter(|(_, member)| member.state == ClaimState::Partial);
-        let leads = parts.filter(|(peer, _)| others(peer));
-        let mut leads: Vec<i64> = leads
-            .map(|(_, member)| member.chunks_told as i64 - member.chunks_said as i64)
+    /// With how many chunks more half of those near who say what they hold were sooner than this node than they were later; `None` where they are few.
+    fn lead_of(&mut self, is_near: impl Fn(&PeerId) -> bool) -> Option<i64> {
+        let speaks = |member: &Member| member.state == ClaimState::Partial && member.chunks_told > 0;
+        let near = self
+            .members
+            .iter_mut()
+            .filter(|(peer, member)| speaks(member) && is_near(peer));
+        let mut leads: Vec<i64> = near
+            .map(|(_, member)| {
+                let ahead = member.chunks_told as i64 - member.chunks_said as i64;
+                ahead - *member.ahead_at_first.get_or_insert(ahead)
+            })
             .collect();
         (leads.len() >= COMPARED_MIN).then(|| {
             let middle = leads.len() / 2;

@@ -1,6 +1,7 @@
 //! Between the swarm machines and the paths: what peers say of a release and of one another reaches the machines, and what those say goes to
 //! whom it is for.
 
+use std::cell::LazyCell;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use ares_core::chunk::{ChunkId, ReleaseId};
 use ares_core::limits::TOLD_ADDRS_MAX;
 use ares_core::peer::{PathId, PeerAt, PeerId};
 use ares_core::store::ReleaseState;
-use ares_core::swarm::Zone;
+use ares_core::swarm::{Class, Zone};
 use ares_core::time::Instant;
 use ares_core::wire::{ClaimState, Frame, Peers};
 
@@ -171,13 +172,20 @@ impl Hub {
         }
     }
 
-    /// Goes to more of those who take part in releases of which others here get more. Looked at when something else is to be done: while
-    /// others get on they say so.
+    /// Goes to more of those who take part in what is downloaded, where others leave this node behind. Looked at when something else is to be done:
+    /// while others get on they say so.
     fn go_further(&mut self, now: Instant) {
         let store = &self.parts.store;
-        let is_partial = |release: &ReleaseId| store.release_state(*release) == Some(ReleaseState::Partial);
+        // Costs a look at every chunk that is wanted.
+        let is_downloading = LazyCell::new(|| {
+            self.parts.config.sink == Sink::Store && self.scheduler.outstanding(now)[Class::Bulk as usize].wants > 0
+        });
+        let is_relayed = |release: &ReleaseId| self.pulling.as_ref().is_some_and(|pulling| pulling.relays(release));
+        let is_partial = |release: &ReleaseId| {
+            store.release_state(*release) == Some(ReleaseState::Partial) && !is_relayed(release) && *is_downloading
+        };
         for (release, further) in self.sharing.poll_lag(now, is_partial) {
-            tracing::debug!(release = %release.0.short(), peer = %further.peer.short(), "others get on faster: going to one more");
+            tracing::debug!(release = %release.0.short(), peer = %further.peer.short(), "others leave us behind: going to one more");
             self.on_hints(now, release, &[further]);
         }
     }

@@ -59,10 +59,11 @@ fn who_has_a_part_is_told_each_chunk_once_and_at_first_that_there_will_be_some()
 }
 
 #[test]
-fn to_many_no_more_is_said_than_to_few() {
-    for (peers, wait) in [(1, 25), (8, 25), (16, 50), (32, 100)] {
+fn to_more_it_is_said_less_often() {
+    for (peers, wait) in [(1, 25), (8, 25), (16, 50), (32, 100), (500, 100)] {
         let mut sharing = Sharing::new(Zone::default());
         (0..peers).for_each(|n| sharing.on_claim(ms(0), release(), peer(n), ClaimState::Partial));
+        (500..520).for_each(|n| sharing.on_claim(ms(0), release(), peer(n), ClaimState::Complete));
         sharing.poll_have(ms(0), |_| true, |_, _| false);
         sharing.on_held(ms(10), release(), tag(1), 1);
         assert_eq!(sharing.have_at, Some(ms(10 + wait)), "{peers}");
@@ -317,20 +318,26 @@ fn some_of_those_told_of_are_gone_to_and_another_if_one_cannot_be_reached() {
     assert!(sharing.on_unreached(ms(0), &peer(5000)).is_empty());
 }
 
-/// Of a node that holds so many chunks and was told so many others by each of these peers, and of others to go to.
-fn behind(peers: std::ops::Range<u16>, held: u64, told: usize) -> Sharing {
+/// Of a node that was told of many others, and holds so many chunks; these peers begin to say what they hold, and it has been looked at once.
+fn among(peers: std::ops::Range<u16>, held: u64) -> Sharing {
     let mut sharing = Sharing::new(Zone::of("a"));
     let others = (1000..1100).map(at).collect();
     let release = release();
     sharing.on_told(ms(0), Peers { release, peers: others });
     (0..held).for_each(|n| sharing.on_held(ms(0), release, tag(n), 1));
-    for n in peers {
+    for n in peers.clone() {
         sharing.on_zone(peer(n), Zone::of("a"));
         sharing.on_claim(ms(0), release, peer(n), ClaimState::Partial);
-        sharing.on_chunks_told(&release, &peer(n), told);
     }
     sharing.poll_have(ms(0), |_| true, |_, _| false);
+    tell(&mut sharing, peers, 1000);
+    assert_eq!(further(&mut sharing, ms(0)), 0, "what they had before");
     sharing
+}
+
+/// These peers hold so many more.
+fn tell(sharing: &mut Sharing, peers: std::ops::Range<u16>, chunks: i64) {
+    peers.for_each(|n| sharing.on_chunks_told(&release(), &peer(n), chunks as usize));
 }
 
 /// To how many it goes at this moment.
@@ -340,39 +347,64 @@ fn further(sharing: &mut Sharing, now: Instant) -> usize {
 
 #[test]
 fn who_is_left_behind_by_half_of_the_others_goes_to_one_more_each_second() {
-    let mut sharing = behind(0..9, 100, 100 + LAG_MIN as usize);
-    assert!(sharing.poll_lag(ms(0), |_| false).is_empty(), "all of it is here");
+    let mut sharing = among(0..9, 100);
+    tell(&mut sharing, 0..9, LAG_MIN);
     assert_eq!(further(&mut sharing, ms(500)), 0, "looked at a moment ago");
     assert_eq!(further(&mut sharing, ms(1000)), 1);
     assert_eq!(further(&mut sharing, ms(1000)), 0);
     assert_eq!(further(&mut sharing, ms(2000)), 0, "it keeps up");
-    (0..9).for_each(|n| sharing.on_chunks_told(&release(), &peer(n), 1));
-    assert_eq!(further(&mut sharing, ms(3000)), 1);
+    tell(&mut sharing, 0..9, 1);
+    assert!(sharing.poll_lag(ms(3000), |_| false).is_empty(), "all of it is here");
+    assert_eq!(further(&mut sharing, ms(4000)), 1);
     // What is said to them now was here sooner than there.
-    (100..200).for_each(|n| sharing.on_held(ms(3500), release(), tag(n), 1));
-    sharing.poll_have(ms(3600), |_| true, |_, _| false);
-    (0..9).for_each(|n| sharing.on_chunks_told(&release(), &peer(n), LAG_MIN as usize));
-    assert_eq!(further(&mut sharing, ms(4000)), 0, "little is left to make up for");
+    (100..200).for_each(|n| sharing.on_held(ms(4500), release(), tag(n), 1));
+    sharing.poll_have(ms(4600), |_| true, |_, _| false);
+    tell(&mut sharing, 0..9, 100);
+    assert_eq!(further(&mut sharing, ms(5000)), 0, "as far behind as before");
 }
 
 #[test]
 fn who_is_behind_few_or_by_little_or_another_zone_goes_to_no_more() {
-    let is_behind = |peers, held, told| further(&mut behind(peers, held, told), ms(0)) > 0;
-    let least = LAG_MIN as usize;
-    assert!(is_behind(0..8, 100, 100 + least));
-    assert!(!is_behind(0..7, 100, 100 + least), "few");
-    assert!(!is_behind(0..8, 100, 99 + least), "by little");
-    assert!(!is_behind(0..8, 3000, 3000 + least), "by little of what is held");
-    assert!(is_behind(0..8, 3000, 3000 + 3000 / LAG_PART as usize));
-    let mut some_ahead = behind(0..9, 100, 0);
-    (0..4).for_each(|n| some_ahead.on_chunks_told(&release(), &peer(n), 1 << 40));
-    assert_eq!(further(&mut some_ahead, ms(0)), 0, "less than half, whatever they say");
-    let mut far = behind(0..9, 100, 500);
+    let is_behind = |peers: std::ops::Range<u16>, held, told| {
+        let mut sharing = among(peers.clone(), held);
+        tell(&mut sharing, peers, told);
+        further(&mut sharing, ms(1000)) > 0
+    };
+    assert!(is_behind(0..8, 100, LAG_MIN));
+    assert!(!is_behind(0..7, 100, LAG_MIN), "few");
+    assert!(!is_behind(0..8, 100, LAG_MIN - 1), "by little");
+    assert!(!is_behind(0..8, 3000, LAG_MIN), "by little of what is held");
+    assert!(is_behind(0..8, 3000, 3000 / LAG_PART));
+    let mut some_ahead = among(0..9, 100);
+    tell(&mut some_ahead, 0..4, 1 << 40);
+    assert_eq!(further(&mut some_ahead, ms(1000)), 0, "less than half, whatever they say");
+    let mut far = among(0..9, 100);
     assert!((0..9).all(|n| far.on_zone(peer(n), Zone::of("b"))));
-    assert_eq!(further(&mut far, ms(0)), 0, "of another zone");
-    let mut whole = behind(0..9, 100, 500);
+    tell(&mut far, 0..9, 500);
+    assert_eq!(further(&mut far, ms(1000)), 0, "of another zone");
+    let mut whole = among(0..9, 100);
     (0..9).for_each(|n| whole.on_claim(ms(0), release(), peer(n), ClaimState::Complete));
-    assert_eq!(further(&mut whole, ms(0)), 0, "who has all is done");
+    tell(&mut whole, 0..9, 500);
+    assert_eq!(further(&mut whole, ms(1000)), 0, "who has all is done");
+}
+
+#[test]
+fn what_is_said_again_counts_once() {
+    let mut sharing = among(0..9, 100);
+    for n in 0..9 {
+        sharing.on_path_gone(ms(100), &peer(n));
+    }
+    assert_eq!(sharing.poll_have(ms(200), |_| true, |_, _| false).len(), 9);
+    tell(&mut sharing, 0..9, LAG_MIN);
+    assert_eq!(further(&mut sharing, ms(1000)), 1);
+    // As many are gone as come: of those that were said.
+    sharing.on_lost(&(0..50).map(tag).collect::<Vec<_>>());
+    (200..250).for_each(|n| sharing.on_held(ms(1000), release(), tag(n), 1));
+    sharing.poll_have(ms(2000), |_| true, |_, _| false);
+    tell(&mut sharing, 0..9, 50);
+    assert_eq!(further(&mut sharing, ms(2000)), 0);
+    tell(&mut sharing, 0..9, 1);
+    assert_eq!(further(&mut sharing, ms(3000)), 1);
 }
 
 #[test]

@@ -101,8 +101,9 @@ pub fn is_possible(test: &str) -> bool {
 }
 
 /// Whether a filesystem is mounted on `dir` and its process answers. Names and listings may come from the kernel's cache; statfs never does.
+/// Looked at last is whether it is there: a dead one may be taken away for a new one meanwhile, and the directory below answers, too.
 pub fn answers(dir: &Path) -> bool {
-    is_mounted(dir) && rustix::fs::statvfs(dir).is_ok()
+    rustix::fs::statvfs(dir).is_ok() && is_mounted(dir)
 }
 
 /// Whether the kernel lists `dir` as a mount point.

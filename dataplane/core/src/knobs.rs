@@ -204,7 +204,7 @@ pub static ROWS: [Row; 26] = [
             max: LINKS_MAX as u64,
         },
         default: LINKS as u64,
-        effect: "peers of a release gone to on others' word, and more where few come or others get on faster; from the next word on",
+        effect: "peers gone to on others' word for a release, more where those are too few; from then on",
     },
     Row {
         knob: Knob::ServeWindow,

@@ -131,9 +131,8 @@ pub fn environment(pid: u32, key: &str) -> Option<String> {
 pub fn is_starting(pid: u32) -> bool {
     let is_empty = fs::read(format!("/proc/{pid}/environ")).is_ok_and(|bytes| bytes.is_empty());
     // Fields 23 and 51, vsize and env_end: a kernel thread has no memory, and who has no environment has an end of it.
-    is_empty
-        && stat_fields(pid)
-            .is_some_and(|fields| field(&fields, 23).is_some_and(|size: u64| size > 0) && field(&fields, 51) == Some(0_u64))
+    let has_memory_alone = |fields: Vec<String>| field::<u64>(&fields, 23) > Some(0) && field::<u64>(&fields, 51) == Some(0);
+    is_empty && stat_fields(pid).is_some_and(has_memory_alone)
 }
 
 /// Processor time of the whole machine since boot.

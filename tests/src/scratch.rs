@@ -137,12 +137,13 @@ fn kill_owned_by(name: &str) {
         for pid in owned.iter().filter_map(|pid| Pid::from_raw(i32::try_from(*pid).ok()?)) {
             let _ = kill_process(pid, Signal::KILL);
         }
-        let before = unknown.take().filter(|_| owned.is_empty());
-        let still = unknown.insert(match before {
-            Some(before) => before.intersection(&starting).copied().collect(),
-            None => starting,
-        });
-        (owned.is_empty() && still.is_empty()).then_some(())
+        let still = match unknown.take() {
+            Some(before) if owned.is_empty() => before.intersection(&starting).copied().collect(),
+            _ => starting,
+        };
+        let is_over = owned.is_empty() && still.is_empty();
+        unknown = Some(still);
+        is_over.then_some(())
     });
 }
 

@@ -204,7 +204,7 @@ pub static ROWS: [Row; 26] = [
             max: LINKS_MAX as u64,
         },
         default: LINKS as u64,
-        effect: "peers gone to on others' word for a release, more where those are too few; from then on",
+        effect: "peers gone to on others' word, more where those are too few; from the next word on",
     },
     Row {
         knob: Knob::ServeWindow,

@@ -95,7 +95,7 @@ impl Links {
             // Each names the first of those it knows itself, so better ones are heard of later.
             let is_news = self.peers.len() < most && self.gates.insert((rank(peer), *peer));
             let is_kept = self.gates.len() <= GATE_LINKS || self.gates.pop_last().is_some_and(|(_, last)| last != *peer);
-            is_news && is_kept && !(connected.is_it)(peer) && !self.goes_to(peer) && self.peers.insert(*peer)
+            is_news && is_kept && !(connected.is_it)(peer) && !self.further.contains(peer) && self.peers.insert(*peer)
         });
         self.spare.retain(|spare| !self.peers.contains(&spare.peer));
         gates

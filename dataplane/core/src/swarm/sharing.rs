@@ -174,7 +174,7 @@ impl Sharing {
             let near = members
                 .into_iter()
                 .flatten()
-                .filter(|(peer, member)| member.state == ClaimState::Partial && is_near(peer));
+                .filter(|(peer, member)| member.has_part() && is_near(peer));
             let [coming, not_coming] = [true, false].map(|is_coming| {
                 let chosen = chunks.iter().filter(|(_, which)| **which == is_coming);
                 chosen.map(|(chunk, _)| *chunk).take(COMING_CHUNKS_MAX).collect()
@@ -263,7 +263,7 @@ impl Sharing {
     /// Whether the peer has said that it has a part of the release.
     pub fn has_part(&self, release: &ReleaseId, peer: &PeerId) -> bool {
         let member = self.releases.get(release).and_then(|swarm| swarm.members.get(peer));
-        member.is_some_and(|member| member.state == ClaimState::Partial)
+        member.is_some_and(Member::has_part)
     }
 
     /// A peer with a part has said that it holds so many more chunks.
@@ -293,7 +293,7 @@ impl Sharing {
             swarm.log.push(chunk);
             swarm.held_bytes += bytes;
             self.have_at.get_or_insert_with(|| {
-                let parts = swarm.members.values().filter(|member| member.state == ClaimState::Partial);
+                let parts = swarm.members.values().filter(|member| member.has_part());
                 now + (HAVE_EACH * parts.count() as u32).clamp(HAVE_EVERY, HAVE_MAX)
             });
         }
@@ -358,10 +358,7 @@ impl Sharing {
         }
         let mut haves = Vec::new();
         for (release, swarm) in self.releases.iter_mut().filter(|(release, _)| is_partial(release)) {
-            let parts = swarm
-                .members
-                .iter_mut()
-                .filter(|(_, member)| member.state == ClaimState::Partial);
+            let parts = swarm.members.iter_mut().filter(|(_, member)| member.has_part());
             for (peer, member) in parts {
                 let from = member.told.unwrap_or(0);
                 let to = swarm.log.len().min(from + HAVE_CHUNKS_MAX);
@@ -431,7 +428,7 @@ impl Sharing {
             member.round_pause = (member.round_pause * 2).min(PEERS_EVERY);
             member.told_of = member.told_of.wrapping_add(1);
             self.rounds.insert((member.round_at, release, peer));
-            if member.state == ClaimState::Partial {
+            if member.has_part() {
                 let known = first.entry(release).or_default();
                 let tell = swarm.next_others(release, peer, &self.zones, known);
                 if !tell.others.is_empty() || !tell.gates.is_empty() {
@@ -482,6 +479,13 @@ fn connected(links: usize, members: &BTreeMap<PeerId, Member>) -> Connected<impl
     }
 }
 
+impl Member {
+    /// Whether it has a part of the release, and not all.
+    fn has_part(&self) -> bool {
+        self.state == ClaimState::Partial
+    }
+}
+
 impl Swarm {
     fn remove(&mut self, peer: &PeerId) {
         if let Some(member) = self.members.remove(peer) {
@@ -492,7 +496,7 @@ impl Swarm {
 
     /// With how many chunks more half of those near who say what they hold were sooner than this node than they were later; `None` where they are few.
     fn lead_of(&mut self, is_near: impl Fn(&PeerId) -> bool) -> Option<i64> {
-        let speaks = |member: &Member| member.state == ClaimState::Partial && member.chunks_told > 0;
+        let speaks = |member: &Member| member.has_part() && member.chunks_told > 0;
         let near = self
             .members
             .iter_mut()
@@ -561,7 +565,7 @@ impl Swarm {
 
     /// Those of a zone who have not all, by rank: one more than its gates, since none of these is told of itself.
     fn first_of(&self, zone: Zone, zones: &Zones) -> Vec<PeerId> {
-        let reading = self.members.iter().filter(|(_, member)| member.state == ClaimState::Partial);
+        let reading = self.members.iter().filter(|(_, member)| member.has_part());
         let mut first: Vec<PeerId> = reading.map(|(peer, _)| *peer).filter(|peer| zones.of(peer) == zone).collect();
         first.sort_unstable_by_key(rank);
         first.truncate(GATES + 1);

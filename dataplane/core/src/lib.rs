@@ -10,6 +10,7 @@ pub mod knobs;
 pub mod limits;
 pub mod link;
 pub mod manifest;
+mod order;
 pub mod path;
 pub mod peer;
 pub mod profile;

@@ -4,16 +4,15 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::order::cmp_names;
+
 /// A remote identity: its Ed25519 public key (RFC 8032), 32 bytes. Proven in the TLS handshake before a word is exchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PeerId([u8; 32]);
 
-/// By the bytes. The first eight of two keys nearly always differ and are compared without a call: maps by peer are looked into for
-/// every chunk.
 impl Ord for PeerId {
     fn cmp(&self, other: &Self) -> Ordering {
-        let first = |id: &Self| id.0.first_chunk().copied().map(u64::from_be_bytes);
-        first(self).cmp(&first(other)).then_with(|| self.0.cmp(&other.0))
+        cmp_names(&self.0, &other.0)
     }
 }
 

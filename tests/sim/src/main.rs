@@ -10,6 +10,10 @@ use ares_core::swarm::GIVING_MIN;
 use ares_sim::{Fault, Line, Report, Scenario, Temper, run};
 use clap::Parser;
 
+/// Faster than the C library's, of which every choice of a node makes use.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Simulates swarms.
 #[derive(Parser)]
 struct Args {

@@ -1,12 +1,26 @@
 //! Names of chunks and releases.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use super::{ChunkRef, LEN_UNKNOWN};
+use crate::order::cmp_names;
 
 /// The BLAKE3 hash of a chunk's bytes (32 bytes). Shown as 64 hex digits, as `b3sum` prints it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ChunkId([u8; 32]);
+
+impl Ord for ChunkId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        cmp_names(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for ChunkId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl ChunkId {
     /// The name of `bytes`.

@@ -122,7 +122,14 @@ impl Peers {
         peers_of(&self.hints, release)
     }
 
-    /// The peers that may have a chunk of one of these releases, in order, connected or not.
+    /// The peers that may have a chunk of the release, in order, connected or not.
+    pub(super) fn likely(&self, release: &ReleaseId) -> impl ExactSizeIterator<Item = (PeerId, Likely)> {
+        static NOBODY: BTreeMap<PeerId, Likely> = BTreeMap::new();
+        let known = self.likely.get(release).unwrap_or(&NOBODY);
+        known.iter().map(|(peer, likely)| (*peer, *likely))
+    }
+
+    /// The same of one of these releases.
     pub(super) fn all_likely(&self, releases: &[ReleaseId]) -> Vec<(PeerId, Likely)> {
         let known = releases.iter().filter_map(|release| self.likely.get(release));
         let mut all: Vec<(PeerId, Likely)> = known.flatten().map(|(peer, likely)| (*peer, *likely)).collect();

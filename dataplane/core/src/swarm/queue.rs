@@ -87,14 +87,21 @@ impl Queues {
         self.queues.is_empty()
     }
 
+    /// Whether a chunk of this class waits.
+    pub(super) fn has(&self, class: Class) -> bool {
+        self.from(class).next().is_some()
+    }
+
+    /// The releases with chunks of this class waiting, in order.
+    fn from(&self, class: Class) -> impl Iterator<Item = ReleaseId> {
+        let lowest = ReleaseId(ChunkId::from_bytes([0; 32]));
+        let from = self.queues.range((class, lowest)..);
+        from.map_while(move |((c, release), _)| (*c == class).then_some(*release))
+    }
+
     /// The releases with chunks of this class waiting: those after the last served first, so that each has its turn.
     pub(super) fn releases(&self, class: Class, last_served: Option<ReleaseId>) -> Vec<ReleaseId> {
-        let lowest = ReleaseId(ChunkId::from_bytes([0; 32]));
-        let from = self
-            .queues
-            .range((class, lowest)..)
-            .map_while(|((c, r), _)| (*c == class).then_some(*r));
-        let mut releases: Vec<ReleaseId> = from.collect();
+        let mut releases: Vec<ReleaseId> = self.from(class).collect();
         let served = releases.partition_point(|release| Some(*release) <= last_served);
         releases.rotate_left(served);
         releases

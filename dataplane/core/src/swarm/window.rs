@@ -128,12 +128,13 @@ impl Window {
 
     /// The window, in bytes.
     fn bytes(&self, config: &SchedulerConfig) -> u64 {
-        let delay = self.rtt_min.max(SERVICE).as_nanos();
+        // It is asked of every source for every choice: 64 bits hold far more than the greatest window.
+        let delay_us = self.rtt_min.max(SERVICE).as_nanos() as u64 / 1000;
         let (rate, floor) = match self.known_rate() {
             Some(rate) => (rate, (rate / QUEUES_PER_S).max(self.chunk_bytes / CHUNK_PART)),
             None => (RATE_NEW, config.window_bytes_min),
         };
-        let wanted = u64::try_from(2 * u128::from(rate) * delay / 1_000_000_000).unwrap_or(u64::MAX);
+        let wanted = rate.saturating_mul(2 * delay_us) / 1_000_000;
         wanted.clamp(floor.min(config.window_bytes_min), config.window_bytes_max)
     }
 

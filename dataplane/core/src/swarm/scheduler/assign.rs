@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::{ASKS_PER_CHUNK_MAX, AskState, Scheduler, Spot};
 use crate::chunk::{ChunkRef, LEN_UNKNOWN, ReleaseId};
 use crate::limits::CHUNK_BYTES_MAX;
-use crate::peer::{PeerId, Source};
+use crate::peer::{PathId, PeerId, Source};
 use crate::swarm::backoff::Trouble;
 use crate::swarm::peers::Likely;
 use crate::swarm::queue::Line;
-use crate::swarm::source::Room;
+use crate::swarm::source::{Room, SourceState};
 use crate::swarm::timers::Timer;
 use crate::swarm::{Action, AskId, Class};
 use crate::time::Instant;
@@ -23,6 +23,9 @@ const CATCH_UP: Duration = Duration::from_millis(50);
 
 /// With so few holders there is nothing to spread, and disks and lookahead like the order they were wanted in.
 const FEW_HOLDERS: usize = 2;
+
+/// Peers that are not even this part of all sources are looked up one by one.
+const FEW_PART: usize = 8;
 
 /// So often a chunk that somebody waits for may be left to others.
 const LEFT_MAX: u32 = 4;
@@ -68,6 +71,13 @@ pub(super) struct Candidate {
     pub(super) is_far: bool,
 }
 
+impl Candidate {
+    /// Whether it has said what it holds.
+    pub(super) fn tells(&self) -> bool {
+        self.bit.is_some()
+    }
+}
+
 /// Whom to ask for a chunk now.
 pub(super) enum Choice {
     Ask(Source),
@@ -85,11 +95,8 @@ impl Scheduler {
                 continue;
             }
             // Mostly all have as much to do as they can, and who has what need not be looked at.
-            if !self
-                .sources
-                .values()
-                .any(|state| state.room(now, class, &self.config) == Room::Open)
-            {
+            let is_open = |state: &SourceState| state.room(now, class, &self.config) == Room::Open;
+            if !self.queues.has(class) || !self.sources.values().any(is_open) {
                 continue;
             }
             let budget = self.budget(class);
@@ -133,7 +140,7 @@ impl Scheduler {
                 return true;
             }
             // Those with room have told all they have, and are asked for nothing else as long as others may have it.
-            let has_told = |c: &Candidate| c.likely == Likely::Perhaps && c.bit.is_some();
+            let has_told = |c: &Candidate| c.likely == Likely::Perhaps && c.tells();
             let mut open = candidates.iter().filter(|c| c.room == Room::Open);
             let is_trusted = |c: &Candidate| !self.sources[&c.source].is_doubtful();
             if open.all(|c| has_told(c) && is_trusted(c)) && !candidates.iter().all(has_told) {
@@ -153,7 +160,8 @@ impl Scheduler {
     fn make_ask_of_parts(&mut self, now: Instant, class: Class, release: ReleaseId, candidates: &[Candidate]) -> bool {
         let open = candidates
             .iter()
-            .filter(|c| c.room == Room::Open && c.likely == Likely::Perhaps);
+            .filter(|c| c.room == Room::Open && c.likely == Likely::Perhaps)
+            .filter(|c| c.bit.is_some_and(|bit| self.haves.may_offer(bit)));
         let mut open: Vec<(Duration, Source)> = open
             .map(|c| (c.source, &self.sources[&c.source]))
             .filter(|(_, state)| !state.is_doubtful())
@@ -257,24 +265,47 @@ impl Scheduler {
 
     /// The sources that may have a chunk of these releases: those that claim some of it or that a link names, no strangers.
     pub(super) fn candidates(&self, now: Instant, class: Class, releases: &[ReleaseId]) -> Vec<Candidate> {
-        let mut candidates = Vec::new();
-        for (peer, likely) in self.peers.all_likely(releases) {
-            let bit = self.haves.bit(&peer);
-            let is_far = self.crossing.is_far(&peer);
-            let used = self
-                .sources_of(peer)
-                .filter(|(_, state)| self.ways.uses(releases, peer, state));
-            candidates.extend(used.map(|(source, state)| Candidate {
-                source: *source,
-                likely,
-                room: state.room(now, class, &self.config),
-                bit,
-                is_far,
-            }));
-        }
+        let mut candidates = match releases {
+            [release] => self.candidates_among(now, class, releases, self.peers.likely(release)),
+            _ => self.candidates_among(now, class, releases, self.peers.all_likely(releases).into_iter()),
+        };
         if class != Class::Deadline && !self.has_far_room(&candidates) {
             let open = candidates.iter_mut().filter(|c| c.is_far && c.room == Room::Open);
             open.for_each(|candidate| candidate.room = Room::Full);
+        }
+        candidates
+    }
+
+    /// The sources of these peers, which come in order. Both are walked side by side, as this is done several times a chunk; where the peers are
+    /// few beside all that there are paths to, each is looked up.
+    fn candidates_among(
+        &self,
+        now: Instant,
+        class: Class,
+        releases: &[ReleaseId],
+        likely: impl ExactSizeIterator<Item = (PeerId, Likely)>,
+    ) -> Vec<Candidate> {
+        let are_few = likely.len() * FEW_PART < self.sources.len();
+        let mut candidates = Vec::with_capacity(likely.len().min(self.sources.len()));
+        let mut sources = self.sources.range(..).peekable();
+        for (peer, likely) in likely {
+            if are_few {
+                sources = self.sources.range(Source { peer, path: PathId(0) }..).peekable();
+            }
+            while sources.next_if(|(source, _)| source.peer < peer).is_some() {}
+            let mut of_peer = None;
+            while let Some((source, state)) = sources.next_if(|(source, _)| source.peer == peer) {
+                let (bit, is_far) = *of_peer.get_or_insert_with(|| (self.haves.bit(&peer), self.crossing.is_far(&peer)));
+                if self.ways.uses(releases, peer, state) {
+                    candidates.push(Candidate {
+                        source: *source,
+                        likely,
+                        room: state.room(now, class, &self.config),
+                        bit,
+                        is_far,
+                    });
+                }
+            }
         }
         candidates
     }

@@ -282,6 +282,40 @@ fn a_stranger_is_never_asked() {
     check(&leaves, false);
 }
 
+/// Few of many peers, and most of them.
+#[test]
+fn the_paths_to_all_who_may_have_a_release_are_candidates_and_no_others() {
+    let peer = |n: usize| PeerId::from_bytes([n as u8; 32]);
+    for seed in 0..40 {
+        let mut rng = Rng::new(seed);
+        let mut scheduler = Scheduler::new(SchedulerConfig::default(), seed);
+        let mut expect = Vec::new();
+        let share = [2, 30][seed as usize % 2];
+        for n in 0..60 {
+            let paths = rng.below(4) as u64;
+            let claims = rng.below(share) == 0;
+            if claims {
+                scheduler.on_claim(Instant::ZERO, release(), peer(n), ClaimState::Partial);
+            }
+            let tells = claims && paths > 0 && rng.below(2) == 0;
+            for path in 0..paths {
+                let source = Source {
+                    peer: peer(n),
+                    path: PathId(path),
+                };
+                scheduler.on_source_up(Instant::ZERO, source, ms(1));
+                expect.extend(claims.then_some((source, tells)));
+            }
+            if tells {
+                scheduler.on_have(Instant::ZERO, peer(n), &[]);
+            }
+        }
+        let candidates = scheduler.candidates(Instant::ZERO, Class::Bulk, &[release()]);
+        let found: Vec<_> = candidates.iter().map(|c| (c.source, c.tells())).collect();
+        assert_eq!(found, expect, "seed {seed}");
+    }
+}
+
 /// Looking at all parked chunks costs far more than changing one's mind does.
 #[test]
 fn a_peer_that_changes_its_mind_without_end_makes_us_look_now_and_then() {

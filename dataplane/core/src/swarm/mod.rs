@@ -13,6 +13,7 @@ mod sharing;
 mod source;
 mod spread;
 mod tally;
+mod throughput;
 mod timers;
 mod turn;
 mod want;

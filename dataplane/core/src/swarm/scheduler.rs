@@ -36,6 +36,7 @@ use super::peers::Peers;
 use super::queue::{Line, Queues, Ticket};
 use super::source::SourceState;
 use super::tally::{SwitchCause, SwitchId, Switches, Tally};
+use super::throughput::Throughput;
 use super::timers::{Timer, Timers};
 use super::{
     Action, AskId, BlobPlace, Class, DropReason, FetchError, Refusal, SchedulerConfig, SourceStats, Unreached, Want, WantKey,
@@ -87,6 +88,9 @@ pub struct Scheduler {
     inflight_bytes_bound: u64,
     /// Of these, bytes of chunks that were asked of another source already.
     hedge_bytes: u64,
+    throughput: Throughput,
+    /// Whether nothing but what somebody waits for is asked, because many owe so much.
+    is_held_back: bool,
     /// When each class will have kept to its rate, where it has one.
     paces: [Instant; Class::ALL.len()],
     /// When the last chunk of a release came; forgotten when nothing is wanted any more.
@@ -199,6 +203,8 @@ impl Scheduler {
             actions: VecDeque::new(),
             inflight_bytes: 0,
             hedge_bytes: 0,
+            throughput: Throughput::default(),
+            is_held_back: false,
             paces: [Instant::ZERO; Class::ALL.len()],
             came_at: BTreeMap::new(),
             turn: BTreeMap::new(),

@@ -294,6 +294,37 @@ fn the_publisher_may_go_once_it_has_given_all() {
     assert!(swarm.run_until(Duration::from_secs(60), Swarm::all_have_all));
 }
 
+/// All others send ten times as fast as the line of one takes, and at once they get in each other's way there.
+#[test]
+fn half_of_a_slow_line_is_chunks_that_are_kept() {
+    let setup = Setup {
+        readers: 16,
+        chunks: 800,
+        mbit_per_s: 20,
+        ..setup()
+    };
+    let mut swarm = Swarm::new(&setup);
+    let reader = swarm.nodes.len() - 1;
+    let line = LinkSpec {
+        // 25 ms of it.
+        queue_bytes: 2 * 3_125,
+        ..LinkSpec::of(2, 1)
+    };
+    let ip = swarm.nodes[reader].ips[0];
+    swarm.net.at_switch.insert(ip, [Link::new(line), Link::new(line)]);
+    let kept = |swarm: &Swarm| {
+        let held = swarm.chunks.iter().filter(|chunk| swarm.nodes[reader].store.has(&chunk.id));
+        held.count() * setup.chunk_bytes
+    };
+    let carried = |swarm: &Swarm| swarm.net.at_switch[&ip][1].carried_bytes as f64;
+    // The first seconds go to whom it has to know, and to chunks that are not whole yet.
+    swarm.run_until(Duration::from_secs(5), |_| false);
+    let before = (kept(&swarm), carried(&swarm));
+    swarm.run_until(Duration::from_secs(15), |_| false);
+    let part = (kept(&swarm) - before.0) as f64 / (carried(&swarm) - before.1);
+    assert!(part > 0.5, "{part:.3} of what came");
+}
+
 /// The first node fetches what nobody has, knows forty that hold some, and goes to so many of them as one does.
 #[test]
 fn who_is_left_behind_by_the_others_goes_to_one_more_of_them() {

@@ -72,6 +72,7 @@ impl Scheduler {
             }
             Stall::Stalled => {
                 let asks = state.asks.clone();
+                self.is_stirred |= self.is_held_back;
                 if !was_suspect {
                     self.on_switch(now, source, &asks, SwitchCause::Stalled);
                 }
@@ -140,6 +141,8 @@ impl Scheduler {
         let state = &self.asks[&ask];
         let source = state.source;
         self.tally.came_bytes[state.class as usize] += u64::from(bytes);
+        self.throughput.on_bytes(now, bytes);
+        self.is_stirred |= self.is_held_back;
         self.end_switch(now, ask);
         self.on_bytes_from(now, ask);
         self.on_life(now, source, |state| state.on_bytes(now, bytes));
@@ -247,6 +250,9 @@ impl Scheduler {
             self.end_at_source(now, ask, state.source, state.bytes - state.came);
         }
         self.is_stirred = true;
+        if self.asks.is_empty() {
+            self.throughput.on_idle();
+        }
         Some(state)
     }
 

@@ -24,6 +24,9 @@ const CATCH_UP: Duration = Duration::from_millis(50);
 /// With so few holders there is nothing to spread, and disks and lookahead like the order they were wanted in.
 const FEW_HOLDERS: usize = 2;
 
+/// So many sources share a line that may be ours.
+const MANY: usize = 4;
+
 /// Peers that are not even this part of all sources are looked up one by one.
 const FEW_PART: usize = 8;
 
@@ -99,6 +102,12 @@ impl Scheduler {
             if !self.queues.has(class) || !self.sources.values().any(is_open) {
                 continue;
             }
+            if class != Class::Deadline {
+                self.is_held_back = self.is_overcommitted();
+                if self.is_held_back {
+                    continue;
+                }
+            }
             let budget = self.budget(class);
             let last_served = self.turn.get(&class).copied();
             for release in self.queues.releases(class, last_served) {
@@ -118,6 +127,20 @@ impl Scheduler {
             self.timers.set(pace, Timer::Pace(class));
         }
         pace <= now
+    }
+
+    /// Whether many sources owe so much that nothing more should be begun: on a line that is much slower than theirs all would be begun and little
+    /// finished, as they get in each other's way. What suspect ones owe does not count: it may never come.
+    fn is_overcommitted(&self) -> bool {
+        if self.inflight_bytes <= self.throughput.ahead() {
+            return false;
+        }
+        let owing = self
+            .sources
+            .values()
+            .filter(|state| !state.asks.is_empty() && !state.is_suspect());
+        let (sources, asks) = owing.fold((0, 0), |(sources, asks), state| (sources + 1, asks + state.asks.len() as u64));
+        sources >= MANY && self.throughput.is_enough(asks)
     }
 
     /// The last eighth of the in-flight bytes is kept for deadlines.
@@ -428,6 +451,7 @@ impl Scheduler {
         let (place, class) = (state.place, state.class);
         self.tally.asks[class as usize] += 1;
         self.tally.hedges += u64::from(is_hedge);
+        self.throughput.on_ask(now, bytes);
         self.hedge_bytes += if is_hedge { u64::from(bytes) } else { 0 };
         if let rate @ 1.. = self.config.rates[class as usize] {
             let pace = &mut self.paces[class as usize];

@@ -88,9 +88,12 @@ pub struct Scheduler {
     inflight_bytes_bound: u64,
     /// Of these, bytes of chunks that were asked of another source already.
     hedge_bytes: u64,
+    /// Of all sources together.
     throughput: Throughput,
-    /// Whether nothing but what somebody waits for is asked, because many owe so much.
+    /// Whether what nobody waits for is asked of quick sources only, because many owe more than comes.
     is_held_back: bool,
+    /// When one that nothing is known of may be tried all the same.
+    trial_at: Instant,
     /// When each class will have kept to its rate, where it has one.
     paces: [Instant; Class::ALL.len()],
     /// When the last chunk of a release came; forgotten when nothing is wanted any more.
@@ -205,6 +208,7 @@ impl Scheduler {
             hedge_bytes: 0,
             throughput: Throughput::default(),
             is_held_back: false,
+            trial_at: Instant::ZERO,
             paces: [Instant::ZERO; Class::ALL.len()],
             came_at: BTreeMap::new(),
             turn: BTreeMap::new(),
@@ -393,6 +397,7 @@ impl Scheduler {
         self.timers.clear(overdue_at, Timer::Overdue(ask));
         self.on_bytes(now, ask, came);
         self.end_at_source(now, ask, source, absent);
+        self.is_stirred |= self.is_held_back;
     }
 
     /// The chunk is verified and held, through whichever ask or from elsewhere: all its wants are done.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::backoff::doubled;
+use super::throughput::Throughput;
 use super::window::Window;
 use super::{AskId, Class, SchedulerConfig};
 use crate::path::Way;
@@ -32,6 +33,7 @@ pub(super) enum Room {
 #[derive(Debug)]
 pub(super) struct SourceState {
     pub(super) window: Window,
+    pub(super) throughput: Throughput,
     /// Asks whose bytes have not all come.
     pub(super) asks: BTreeSet<AskId>,
     /// Last sign of life, or when it was asked something after having had nothing to do.
@@ -55,6 +57,7 @@ impl SourceState {
     pub(super) fn new(now: Instant, rtt: Duration) -> Self {
         Self {
             window: Window::new(now, rtt),
+            throughput: Throughput::default(),
             asks: BTreeSet::new(),
             alive_at: now,
             is_timed: false,
@@ -108,12 +111,16 @@ impl SourceState {
             self.alive_at = now;
         }
         self.asks.insert(ask);
+        self.throughput.on_ask(now);
         self.window.on_ask(now, bytes.into(), config);
     }
 
     /// An ask ended or is whole; `rest` bytes of it never came. When to resume, if a suspect source has nothing left to be heard by.
     pub(super) fn on_ask_end(&mut self, now: Instant, ask: AskId, rest: u32, config: &SchedulerConfig) -> Option<Instant> {
         self.asks.remove(&ask);
+        if self.asks.is_empty() {
+            self.throughput.on_idle(now);
+        }
         self.window.give_back(rest.into());
         let probes = self.suspect.as_mut().filter(|_| self.asks.is_empty())?;
         self.probe_at = now + doubled(self.window.stall_time(config), *probes, PROBE_LONGEST);
@@ -124,6 +131,7 @@ impl SourceState {
     /// Bytes came. Whether it was suspect until now.
     pub(super) fn on_bytes(&mut self, now: Instant, bytes: u32) -> bool {
         self.window.on_progress(now, bytes.into());
+        self.throughput.on_bytes(now, bytes);
         self.busy_times = 0;
         self.misses = 0;
         self.on_life(now)

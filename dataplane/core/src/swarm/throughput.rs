@@ -1,70 +1,59 @@
-//! What comes of all sources together, and how much that lets be asked ahead.
+//! What comes of one source or of all together while something is asked, over longer than a round trip: bursts are no rate.
 
 use std::time::Duration;
 
 use crate::time::Instant;
 
 /// Shorter than that, a rate means little.
-const EPOCH: Duration = Duration::from_millis(250);
+const EPOCH: Duration = Duration::from_millis(500);
 
-/// What is asked of many is here within so long, in seconds. A peer in a large swarm may have others before us for a second.
-const AHEAD_S: u64 = 2;
-
-/// So many chunks may be asked of many however slowly they come.
-const CHUNKS_MIN: u64 = 8;
-
-/// Bytes that come while something is asked.
+/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Throughput {
-    /// `None` while nothing is asked.
-    epoch_start: Option<Instant>,
-    epoch_bytes: u64,
+    /// Since when something is asked; `None` while nothing is.
+    busy_since: Option<Instant>,
+    /// Before that, in this epoch.
+    busy: Duration,
+    bytes: u64,
     /// In bytes per second; zero before anything is known.
     rate: u64,
-    /// Of the last chunk that was asked.
-    chunk_bytes: u64,
 }
 
 impl Throughput {
-    pub(super) fn on_ask(&mut self, now: Instant, bytes: u32) {
-        self.epoch_start.get_or_insert(now);
-        self.chunk_bytes = bytes.into();
+    /// Something is asked.
+    pub(super) fn on_ask(&mut self, now: Instant) {
+        self.busy_since.get_or_insert(now);
     }
 
-    pub(super) fn on_bytes(&mut self, now: Instant, bytes: u32) {
-        let Some(start) = self.epoch_start else { return };
-        self.epoch_bytes += u64::from(bytes);
-        let passed = now.since(start);
-        if passed < EPOCH {
-            return;
+    /// Whether that has changed the rate.
+    pub(super) fn on_bytes(&mut self, now: Instant, bytes: u32) -> bool {
+        self.bytes += u64::from(bytes);
+        let busy = self.busy + self.busy_since.map_or(Duration::ZERO, |since| now.since(since));
+        if busy < EPOCH {
+            return false;
         }
-        let sample = (u128::from(self.epoch_bytes) * 1_000_000_000 / passed.as_nanos()) as u64;
-        self.rate = if sample >= self.rate {
-            sample
-        } else {
-            self.rate - (self.rate - sample) / 8
+        let sample = (u128::from(self.bytes) * 1_000_000_000 / busy.as_nanos()) as u64;
+        self.rate = match self.rate {
+            0 => sample,
+            rate if sample >= rate => rate.midpoint(sample),
+            rate => rate - (rate - sample) / 8,
         };
-        self.epoch_start = Some(now);
-        self.epoch_bytes = 0;
+        self.busy_since = self.busy_since.and(Some(now));
+        self.busy = Duration::ZERO;
+        self.bytes = 0;
+        true
     }
 
     /// Nothing is asked any more.
-    pub(super) fn on_idle(&mut self) {
-        self.epoch_start = None;
-        self.epoch_bytes = 0;
-    }
-
-    /// Bytes that many sources together may owe. As many as they like, before it is known how fast they come.
-    pub(super) fn ahead(&self) -> u64 {
-        match self.rate {
-            0 => u64::MAX,
-            rate => (rate * AHEAD_S).max(CHUNKS_MIN * self.chunk_bytes),
+    pub(super) fn on_idle(&mut self, now: Instant) {
+        if let Some(since) = self.busy_since.take() {
+            self.busy += now.since(since);
         }
     }
 
-    /// Whether so many asks are more than that.
-    pub(super) fn is_enough(&self, asks: u64) -> bool {
-        asks.saturating_mul(self.chunk_bytes) > self.ahead()
+    /// Bytes that come within so many seconds; `None` before anything is known.
+    pub(super) fn within(&self, seconds: u64) -> Option<u64> {
+        (self.rate > 0).then(|| self.rate.saturating_mul(seconds))
     }
 }
 
@@ -72,29 +61,28 @@ impl Throughput {
 mod tests {
     use super::*;
 
-    const CHUNK: u32 = 64 << 10;
-
-    /// What may be owed after so many chunks, one in each so many milliseconds.
-    fn ahead(throughput: &mut Throughput, from_ms: u64, chunks: u64, each_ms: u64) -> u64 {
+    /// What comes within two seconds where so many bytes did, a thousand in each so many milliseconds.
+    fn within_two_s(throughput: &mut Throughput, from_ms: u64, times: u64, each_ms: u64) -> Option<u64> {
         let at = |n: u64| Instant::ZERO + Duration::from_millis(from_ms + n * each_ms);
-        throughput.on_ask(at(0), CHUNK);
-        (1..=chunks).for_each(|n| throughput.on_bytes(at(n), CHUNK));
-        throughput.ahead()
+        throughput.on_ask(at(0));
+        let changes = (1..=times).filter(|n| throughput.on_bytes(at(*n), 1000)).count() as u64;
+        assert!(changes <= 1 + times * each_ms / EPOCH.as_millis() as u64);
+        throughput.on_idle(at(times));
+        throughput.within(2)
     }
 
     #[test]
-    fn two_seconds_of_what_comes_may_be_owed_and_some_chunks_in_any_case() {
+    fn it_follows_what_comes_while_something_is_asked() {
         let mut throughput = Throughput::default();
-        assert_eq!(ahead(&mut throughput, 0, 2, 100), u64::MAX, "nobody knows yet");
-        throughput.on_idle();
-        assert_eq!(ahead(&mut throughput, 1000, 100, 10), 2 * 100 * u64::from(CHUNK));
+        assert_eq!(within_two_s(&mut throughput, 0, 4, 100), None, "nobody knows yet");
         // Time in which nothing is asked does not count.
-        throughput.on_idle();
-        assert_eq!(ahead(&mut throughput, 60_000, 100, 10), 2 * 100 * u64::from(CHUNK));
-        let slower = ahead(&mut throughput, 61_000, 10, 100);
-        assert!(slower < 2 * 100 * u64::from(CHUNK));
-        let slow = ahead(&mut throughput, 62_000, 40, 1000);
-        assert_eq!(slow, CHUNKS_MIN * u64::from(CHUNK));
-        assert!(!throughput.is_enough(CHUNKS_MIN) && throughput.is_enough(CHUNKS_MIN + 1));
+        assert_eq!(within_two_s(&mut throughput, 10_000, 1, 100), Some(2 * 10_000));
+        assert_eq!(within_two_s(&mut throughput, 60_000, 5, 100), Some(2 * 10_000));
+        let faster = within_two_s(&mut throughput, 70_000, 500, 1).expect("it is known");
+        assert_eq!(faster, 10_000 + 1_000_000, "half of the way at once");
+        let slower = within_two_s(&mut throughput, 80_000, 5, 100).expect("it is known");
+        assert_eq!(slower, faster - (faster - 20_000) / 8);
+        let slow = within_two_s(&mut throughput, 90_000, 60, 1000).expect("it is known");
+        assert!((2000..3000).contains(&slow), "{slow}");
     }
 }

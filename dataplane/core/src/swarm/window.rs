@@ -112,6 +112,11 @@ impl Window {
         self.rtt
     }
 
+    /// Of the last chunk that was asked.
+    pub(super) const fn chunk_bytes(&self) -> u64 {
+        self.chunk_bytes
+    }
+
     pub(super) const fn outstanding(&self) -> u64 {
         self.outstanding
     }

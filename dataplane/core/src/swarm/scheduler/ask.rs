@@ -141,8 +141,7 @@ impl Scheduler {
         let state = &self.asks[&ask];
         let source = state.source;
         self.tally.came_bytes[state.class as usize] += u64::from(bytes);
-        self.throughput.on_bytes(now, bytes);
-        self.is_stirred |= self.is_held_back;
+        self.is_stirred |= self.throughput.on_bytes(now, bytes) && self.is_held_back;
         self.end_switch(now, ask);
         self.on_bytes_from(now, ask);
         self.on_life(now, source, |state| state.on_bytes(now, bytes));
@@ -251,7 +250,7 @@ impl Scheduler {
         }
         self.is_stirred = true;
         if self.asks.is_empty() {
-            self.throughput.on_idle();
+            self.throughput.on_idle(now);
         }
         Some(state)
     }

@@ -24,10 +24,20 @@ const CATCH_UP: Duration = Duration::from_millis(50);
 /// With so few holders there is nothing to spread, and disks and lookahead like the order they were wanted in.
 const FEW_HOLDERS: usize = 2;
 
-/// So many sources share a line that may be ours.
-const MANY: usize = 4;
+/// What many owe comes within so long, in seconds. A peer in a large swarm may have others before us for one.
+const AHEAD_S: u64 = 2;
 
-/// Peers that are not even this part of all sources are looked up one by one.
+/// And if not, what a quick one owes, in seconds.
+const QUICK_S: u64 = 1;
+
+/// So few sources do not get in each other's way, nor do so few asks.
+const MANY_SOURCES: usize = 4;
+const MANY_ASKS: usize = 8;
+
+/// While many owe more than comes, a source of which nothing is known is tried so often.
+const TRIAL_EVERY: Duration = Duration::from_secs(1);
+
+/// Where there are so many times more paths than peers who may have a release, those are looked up one by one.
 const FEW_PART: usize = 8;
 
 /// So often a chunk that somebody waits for may be left to others.
@@ -93,6 +103,7 @@ pub(super) enum Choice {
 impl Scheduler {
     /// Makes the most urgent ask that can go out now. Whether there was one.
     pub(super) fn make_ask(&mut self, now: Instant) -> bool {
+        self.is_held_back = false;
         for class in [Class::Deadline, Class::Bulk, Class::Heal] {
             if !self.keeps_pace(now, class) {
                 continue;
@@ -102,12 +113,7 @@ impl Scheduler {
             if !self.queues.has(class) || !self.sources.values().any(is_open) {
                 continue;
             }
-            if class != Class::Deadline {
-                self.is_held_back = self.is_overcommitted();
-                if self.is_held_back {
-                    continue;
-                }
-            }
+            self.is_held_back = class != Class::Deadline && self.is_overcommitted();
             let budget = self.budget(class);
             let last_served = self.turn.get(&class).copied();
             for release in self.queues.releases(class, last_served) {
@@ -129,18 +135,37 @@ impl Scheduler {
         pace <= now
     }
 
-    /// Whether many sources owe so much that nothing more should be begun: on a line that is much slower than theirs all would be begun and little
-    /// finished, as they get in each other's way. What suspect ones owe does not count: it may never come.
+    /// Whether many sources owe more than comes: all has begun and little is finished, as over a line that is much slower than theirs, where they get
+    /// in each other's way. What suspect ones owe does not count: it may never come.
     fn is_overcommitted(&self) -> bool {
-        if self.inflight_bytes <= self.throughput.ahead() {
+        let Some(ahead) = self.throughput.within(AHEAD_S).filter(|ahead| self.inflight_bytes > *ahead) else {
             return false;
-        }
+        };
         let owing = self
             .sources
             .values()
             .filter(|state| !state.asks.is_empty() && !state.is_suspect());
-        let (sources, asks) = owing.fold((0, 0), |(sources, asks), state| (sources + 1, asks + state.asks.len() as u64));
-        sources >= MANY && self.throughput.is_enough(asks)
+        let (mut sources, mut asks, mut bytes) = (0, 0, 0);
+        for state in owing {
+            sources += 1;
+            asks += state.asks.len();
+            bytes += self.owed_bytes(state);
+        }
+        sources >= MANY_SOURCES && asks > MANY_ASKS && bytes > ahead
+    }
+
+    /// Bytes of the chunks that a source owes, with those that have come of them.
+    fn owed_bytes(&self, state: &SourceState) -> u64 {
+        state.asks.iter().map(|ask| u64::from(self.asks[ask].bytes)).sum()
+    }
+
+    /// Whether one more chunk may be asked of a source though many owe more than comes: it brings it soon. One that nothing is known of is tried now and
+    /// then.
+    fn is_quick(&self, now: Instant, state: &SourceState) -> bool {
+        match state.throughput.within(QUICK_S) {
+            Some(soon) => self.owed_bytes(state) + state.window.chunk_bytes() <= soon,
+            None => state.asks.is_empty() && now >= self.trial_at,
+        }
     }
 
     /// The last eighth of the in-flight bytes is kept for deadlines.
@@ -295,6 +320,11 @@ impl Scheduler {
         if class != Class::Deadline && !self.has_far_room(&candidates) {
             let open = candidates.iter_mut().filter(|c| c.is_far && c.room == Room::Open);
             open.for_each(|candidate| candidate.room = Room::Full);
+        }
+        if self.is_held_back {
+            let open = candidates.iter_mut().filter(|c| c.room == Room::Open);
+            open.filter(|c| !self.is_quick(now, &self.sources[&c.source]))
+                .for_each(|candidate| candidate.room = Room::Full);
         }
         candidates
     }
@@ -451,7 +481,7 @@ impl Scheduler {
         let (place, class) = (state.place, state.class);
         self.tally.asks[class as usize] += 1;
         self.tally.hedges += u64::from(is_hedge);
-        self.throughput.on_ask(now, bytes);
+        self.throughput.on_ask(now);
         self.hedge_bytes += if is_hedge { u64::from(bytes) } else { 0 };
         if let rate @ 1.. = self.config.rates[class as usize] {
             let pace = &mut self.paces[class as usize];
@@ -473,6 +503,9 @@ impl Scheduler {
         assert!(state.asks.len() <= ASKS_PER_CHUNK_MAX, "asks of a chunk are bounded");
 
         let at = self.sources.get_mut(&source).expect("chosen among the sources");
+        if self.is_held_back && at.throughput.within(QUICK_S).is_none() {
+            self.trial_at = now + TRIAL_EVERY;
+        }
         let expected = at.window.stall_time(&self.config) + at.window.estimated_finish(bytes.into());
         let patience = expected * overdue_factor(class);
         at.on_ask(now, ask, bytes, &self.config);

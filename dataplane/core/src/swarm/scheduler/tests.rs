@@ -2,6 +2,7 @@
 
 mod crossing;
 mod loads;
+mod many;
 mod net;
 mod paths;
 mod reach;

@@ -24,10 +24,11 @@ const CATCH_UP: Duration = Duration::from_millis(50);
 /// With so few holders there is nothing to spread, and disks and lookahead like the order they were wanted in.
 const FEW_HOLDERS: usize = 2;
 
-/// What many owe comes within so long, in seconds. A peer in a large swarm may have others before us for one.
+/// What many owe comes within so long, in seconds, or no more is asked of those that are not quick. In a large swarm a peer may have others before us
+/// for one.
 const AHEAD_S: u64 = 2;
 
-/// And if not, what a quick one owes, in seconds.
+/// And what a quick one owes within so long, in seconds.
 const QUICK_S: u64 = 1;
 
 /// So few sources do not get in each other's way, nor do so few asks.
@@ -135,8 +136,8 @@ impl Scheduler {
         pace <= now
     }
 
-    /// Whether many sources owe more than comes: all has begun and little is finished, as over a line that is much slower than theirs, where they get
-    /// in each other's way. What suspect ones owe does not count: it may never come.
+    /// Whether many sources owe more than comes: much is begun and little finished, as over a line that is much slower than theirs, where they get in
+    /// each other's way. What suspect ones owe does not count: it may never come.
     fn is_overcommitted(&self) -> bool {
         let Some(ahead) = self.throughput.within(AHEAD_S).filter(|ahead| self.inflight_bytes > *ahead) else {
             return false;

@@ -142,8 +142,7 @@ impl Haves {
 
     /// Whether there may be chunks that the peer with this bit holds and that wait.
     pub(super) fn may_offer(&self, bit: u64) -> bool {
-        let told = self.told.get(bit.trailing_zeros() as usize);
-        told.is_some_and(|told| told.as_ref().is_some_and(|told| !told.offers.is_empty()))
+        matches!(self.told.get(bit.trailing_zeros() as usize), Some(Some(told)) if !told.offers.is_empty())
     }
 
     /// Some chunks that the peer holds and that wait, up to `count`, rarest first. Forgets those met that do not wait any more.

@@ -123,16 +123,15 @@ impl Peers {
     }
 
     /// The peers that may have a chunk of the release, in order, connected or not.
-    pub(super) fn likely(&self, release: &ReleaseId) -> impl ExactSizeIterator<Item = (PeerId, Likely)> {
+    pub(super) fn likely(&self, release: ReleaseId) -> impl ExactSizeIterator<Item = (PeerId, Likely)> {
         static NOBODY: BTreeMap<PeerId, Likely> = BTreeMap::new();
-        let known = self.likely.get(release).unwrap_or(&NOBODY);
+        let known = self.likely.get(&release).unwrap_or(&NOBODY);
         known.iter().map(|(peer, likely)| (*peer, *likely))
     }
 
     /// The same of one of these releases.
     pub(super) fn all_likely(&self, releases: &[ReleaseId]) -> Vec<(PeerId, Likely)> {
-        let known = releases.iter().filter_map(|release| self.likely.get(release));
-        let mut all: Vec<(PeerId, Likely)> = known.flatten().map(|(peer, likely)| (*peer, *likely)).collect();
+        let mut all: Vec<(PeerId, Likely)> = releases.iter().flat_map(|release| self.likely(*release)).collect();
         if releases.len() > 1 {
             all.sort_unstable();
             all.dedup_by_key(|(peer, _)| *peer);
@@ -192,10 +191,8 @@ impl Peers {
 
     /// Who says that it has all of the release.
     pub(super) fn who_has_all(&self, release: ReleaseId) -> impl Iterator<Item = PeerId> {
-        let known = self.likely.get(&release).into_iter().flatten();
-        known
-            .filter(|(_, likely)| **likely == Likely::Complete)
-            .map(|(peer, _)| *peer)
+        let known = self.likely(release);
+        known.filter(|(_, likely)| *likely == Likely::Complete).map(|(peer, _)| peer)
     }
 
     /// Whether the peer has said how much it has of the release.

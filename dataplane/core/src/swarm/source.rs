@@ -33,6 +33,7 @@ pub(super) enum Room {
 #[derive(Debug)]
 pub(super) struct SourceState {
     pub(super) window: Window,
+    /// While it owes something.
     pub(super) throughput: Throughput,
     /// Asks whose bytes have not all come.
     pub(super) asks: BTreeSet<AskId>,

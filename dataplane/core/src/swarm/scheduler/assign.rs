@@ -315,7 +315,7 @@ impl Scheduler {
     /// The sources that may have a chunk of these releases: those that claim some of it or that a link names, no strangers.
     pub(super) fn candidates(&self, now: Instant, class: Class, releases: &[ReleaseId]) -> Vec<Candidate> {
         let mut candidates = match releases {
-            [release] => self.candidates_among(now, class, releases, self.peers.likely(release)),
+            [release] => self.candidates_among(now, class, releases, self.peers.likely(*release)),
             _ => self.candidates_among(now, class, releases, self.peers.all_likely(releases).into_iter()),
         };
         if class != Class::Deadline && !self.has_far_room(&candidates) {

@@ -48,8 +48,9 @@ impl Scheduler {
         let patience = want.until.since(want.since);
         let is_lost = |release| self.peers.are_out_of_reach(now, release, want.since, patience);
         let has_source = |release| {
-            let mut likely = self.peers.all_likely(&[release]).into_iter();
-            likely.any(|(peer, _)| self.sources_of(peer).next().is_some())
+            self.peers
+                .likely(release)
+                .any(|(peer, _)| self.sources_of(peer).next().is_some())
         };
         // What is being verified has come already.
         chunk.asks.is_empty()

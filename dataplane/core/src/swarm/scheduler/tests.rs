@@ -29,6 +29,22 @@ fn peer(mb_per_s: u64, delay_ms: u64, temper: Temper) -> Peer {
     }
 }
 
+/// A scheduler with so many sources that have all and are alike: 2 ms away, and believed by their transports to bring so many bytes a second.
+fn alike(seed: u64, sources: usize, rate: u64) -> Scheduler {
+    let mut scheduler = Scheduler::new(SchedulerConfig::default(), seed);
+    for source in (0..sources).map(source) {
+        scheduler.on_source_up(Instant::ZERO, source, ms(2));
+        scheduler.on_claim(Instant::ZERO, release(), source.peer, ClaimState::Complete);
+        let stats = SourceStats {
+            rtt: ms(2),
+            rttvar: ms(1),
+            rate_bytes_per_s: Some(rate),
+        };
+        scheduler.on_source_stats(Instant::ZERO, source, stats);
+    }
+    scheduler
+}
+
 fn partial(peer: Peer) -> Peer {
     Peer {
         claim: ClaimState::Partial,

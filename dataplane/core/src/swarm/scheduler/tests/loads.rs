@@ -13,19 +13,8 @@ struct Reader {
 
 impl Reader {
     fn new(seed: u64, peers: usize) -> Self {
-        let mut scheduler = Scheduler::new(SchedulerConfig::default(), seed);
-        for source in (0..peers).map(source) {
-            scheduler.on_source_up(Instant::ZERO, source, ms(2));
-            scheduler.on_claim(Instant::ZERO, release(), source.peer, ClaimState::Complete);
-            let stats = SourceStats {
-                rtt: ms(2),
-                rttvar: ms(1),
-                rate_bytes_per_s: Some(10 * MB),
-            };
-            scheduler.on_source_stats(Instant::ZERO, source, stats);
-        }
         Self {
-            scheduler,
+            scheduler: alike(seed, peers, 10 * MB),
             now: Instant::ZERO,
             wanted: 0,
         }

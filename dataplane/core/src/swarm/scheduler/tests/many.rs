@@ -15,19 +15,8 @@ struct Line {
 
 impl Line {
     fn new(sources: usize) -> Self {
-        let mut scheduler = Scheduler::new(SchedulerConfig::default(), 1);
-        for source in (0..sources).map(source) {
-            scheduler.on_source_up(Instant::ZERO, source, ms(2));
-            scheduler.on_claim(Instant::ZERO, release(), source.peer, ClaimState::Complete);
-            let stats = SourceStats {
-                rtt: ms(2),
-                rttvar: ms(1),
-                rate_bytes_per_s: Some(12_500),
-            };
-            scheduler.on_source_stats(Instant::ZERO, source, stats);
-        }
         Self {
-            scheduler,
+            scheduler: alike(1, sources, 12_500),
             now: Instant::ZERO,
             wanted: 0,
             owed: BTreeMap::new(),
